@@ -1,0 +1,29 @@
+"""The errors a user can meet, each with the exit code the command line gives it.
+
+A message says what must hold, what was given, where, and what to try. Points that do not finish are not
+errors: they are a `Status` in their row (`jepa_sweep.physics.systems`).
+"""
+
+
+class JepaSweepError(Exception):
+    """Base of every error that speaks to the user; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class SpecError(JepaSweepError, ValueError):
+    """A spec, an argument or a filter asks for something that cannot be run."""
+
+    exit_code = 2
+
+
+class IntegrityError(JepaSweepError):
+    """A stored file is not what its commit record says it is."""
+
+    exit_code = 5
+
+
+class StorageError(JepaSweepError, OSError):
+    """The file system refused an operation: disk full, no permission, no such directory."""
+
+    exit_code = 6

@@ -1,0 +1,1 @@
+"""The paper: pure functions of one point. No batching, no files, no clocks."""

@@ -1,0 +1,129 @@
+"""Theorem 4.2: under an aligned, balanced, small start each feature follows one scalar flow.
+
+`w` is the encoder's response to the feature; JEPA and MAE differ in one exponent. Paper time throughout:
+plain gradient flow runs L times faster.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jepa_sweep.physics import exact
+from jepa_sweep.physics.exact import Point
+from jepa_sweep.physics.systems import Columns, Coordinate, Parameter, Prediction, Rule, Scalar, System
+
+
+def jepa_field(t: Scalar, w: Scalar, p: Point) -> Scalar:
+    """dw/dT = lam (w^(3 - 1/L) - w^3 / rho)."""
+    del t  # autonomous
+    return p.lam * (w ** (3 - 1 / p.L) - w**3 / p.rho)
+
+
+def mae_field(t: Scalar, w: Scalar, p: Point) -> Scalar:
+    """dw/dT = lam (w^(2 - 1/L) - w^3 / rho)."""
+    del t
+    return p.lam * (w ** (2 - 1 / p.L) - w**3 / p.rho)
+
+
+def jepa_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:
+    """A JEPA feature: (a, m) = (2L, 1)."""
+    return Point(lam, rho, L, eps, a=2 * L, m=jnp.ones_like(L))
+
+
+def mae_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:
+    """An MAE feature: (a, m) = (L, L + 1)."""
+    return Point(lam, rho, L, eps, a=L, m=L + 1)
+
+
+# --- chi = ln(z^m / |1 - z^m|), with z = (w/w*)^(1/L): grows without bound, and never stiffly ---------------------
+
+
+def _side(p: Point) -> Scalar:
+    return jnp.where(jnp.log(p.eps) < exact.log_fixed_point(p), 1.0, -1.0)
+
+
+def _chi(log_fraction: Scalar, p: Point) -> Scalar:
+    log_power = p.m / p.L * log_fraction
+    return log_power - jnp.log(jnp.abs(jnp.expm1(log_power)))
+
+
+def chi_start(p: Point) -> Scalar:
+    """chi of w = eps."""
+    return _chi(jnp.log(p.eps) - exact.log_fixed_point(p), p)
+
+
+def chi_field(t: Scalar, chi: Scalar, p: Point) -> Scalar:
+    """dchi/dT = (m k / L) z^(a-1); one law for both objectives, below the rest point and above it."""
+    del t
+    log_z = exact.log_power(chi, _side(p)) / p.m
+    return p.m / p.L * jnp.exp(exact.log_rate(p) + (p.a - 1) * log_z)
+
+
+def chi_response(chi: Scalar, p: Point) -> Scalar:
+    """w = w* z^L."""
+    return jnp.exp(exact.log_fixed_point(p) + p.L / p.m * exact.log_power(chi, _side(p)))
+
+
+def chi_at(fraction: Scalar, p: Point) -> Scalar:
+    """chi of w = fraction w*."""
+    return _chi(jnp.log(fraction), p)
+
+
+CHI = Coordinate("chi", start=chi_start, field=chi_field, response=chi_response, at=chi_at)
+
+
+def _cost(columns: Columns) -> np.ndarray:
+    """Decades of growth between start and rest point, more of them the smaller the start."""
+    return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
+
+
+def _integers(x: np.ndarray) -> np.ndarray:
+    return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
+
+
+PARAMETERS = (
+    Parameter("lam", "covariance of input and target along the feature, E[xy]"),
+    Parameter("rho", "regression coefficient of the feature, E[xy] / E[x^2]"),
+    Parameter("L", "encoder layers", unit="layers", integer=True, groups=True),
+    Parameter("eps", "encoder response at the start, w(0)"),
+)
+
+RULES = (
+    Rule(("lam",), lambda c: np.isfinite(c["lam"]), "be a finite number"),
+    Rule(("rho",), lambda c: np.isfinite(c["rho"]), "be a finite number"),
+    Rule(("L",), lambda c: _integers(c["L"]), "be a whole number of layers, 1 or more"),
+    Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
+    Rule(
+        ("lam", "rho"),
+        lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),
+        "have the same sign (or both be 0), because rho = lam / E[x^2] and E[x^2] > 0",
+    ),
+)
+
+
+def _system(objective, point, field) -> System:
+    return System(
+        name="reduced",
+        objective=objective,
+        version=1,
+        parameters=PARAMETERS,
+        rules=RULES,
+        point=point,
+        status=exact.status,
+        rest=exact.fixed_point,
+        flow=lambda p: 1 / p.L,
+        cost=_cost,
+        coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), CHI),
+        prediction=Prediction(
+            critical_time=exact.critical_time,
+            log_critical_time=exact.log_critical_time,
+            leading_critical_time=exact.leading_critical_time,
+            asymptotic_critical_time=exact.asymptotic_critical_time,
+            inflection_time=exact.inflection_time,
+            trajectory=exact.trajectory,
+            condition=exact.condition,
+        ),
+    )
+
+
+JEPA = _system("jepa", jepa_point, jepa_field)
+MAE = _system("mae", mae_point, mae_field)

@@ -1,0 +1,126 @@
+"""What a dynamical system is: one record of pure functions of one point.
+
+Everything else in the package asks the record (for its parameters, its field, its predictions) and knows
+nothing of the system itself, so a new kind of dynamics is one new `System` and nothing more.
+
+Times inside a record are in paper time `T = L t`; `System.flow` converts to plain gradient-flow time `t`.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Scalar = Float[Array, ""]
+Code = Int[Array, ""]
+State = Any  # a pytree of arrays: the unknown of the flow
+Point = Any  # a pytree of scalars: one setting of the parameters
+Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the host
+
+
+class Status(enum.IntEnum):
+    """How the search for one critical time ended; `SENTENCES` says each in words."""
+
+    LEARNED = 0
+    ABOVE_THRESHOLD = 1
+    AT_FIXED_POINT = 2
+    NOT_REACHED = 3
+    NO_SIGNAL = 4
+    COLLAPSES = 5
+    OVERFLOW = 6
+    MAX_STEPS = 7
+    NON_FINITE = 8
+
+    @property
+    def label(self) -> str:
+        """The name as it stands in the tables: `learned`, `max_steps`, ..."""
+        return self.name.lower()
+
+    @property
+    def failed(self) -> bool:
+        """True where the numerics gave up; every other status is an answer about the point."""
+        return self in (Status.MAX_STEPS, Status.NON_FINITE)
+
+
+SENTENCES = {
+    Status.LEARNED: "The response crossed its threshold at the time given.",
+    Status.ABOVE_THRESHOLD: "The start already lies at or above the threshold p w*, so there is no crossing to time.",
+    Status.AT_FIXED_POINT: "The start is the fixed point; nothing moves.",
+    Status.NOT_REACHED: "The threshold lies where the flow never goes: growth from below needs p < 1, "
+    "decay from above needs 1 < p < eps / w*.",
+    Status.NO_SIGNAL: "lam = rho = 0: the feature carries no signal and its response decays to zero.",
+    Status.COLLAPSES: "lam < 0: from a positive start the response decays to zero.",
+    Status.OVERFLOW: "The critical time is larger than the largest number of this precision; read log_t_exact.",
+    Status.MAX_STEPS: "The solver used up its steps; raise `max_steps` or loosen `rtol`.",
+    Status.NON_FINITE: "The integration produced a number that is not finite.",
+}
+
+
+class Parameter(NamedTuple):
+    """One axis that may be swept. `groups` marks those whose every value gets files of its own."""
+
+    name: str
+    meaning: str
+    unit: str = "1"
+    integer: bool = False
+    groups: bool = False
+
+
+class Rule(NamedTuple):
+    """A condition on the parameters: `holds(columns)` is true where it is met, `must` says it in words."""
+
+    parameters: tuple[str, ...]
+    holds: Callable[[Columns], np.ndarray]
+    must: str
+
+
+class Coordinate(NamedTuple):
+    """A variable in which to integrate the flow.
+
+    `at(fraction, point)` is given for a scalar coordinate that moves in one direction only, growing with time:
+    its value when the response is `fraction` times the rest point. Time is then a function of the coordinate,
+    and a critical time is the integral of `1 / field` over a fixed interval. Without `at` the engine integrates
+    forward in time until the response meets the threshold.
+    """
+
+    name: str
+    start: Callable[[Point], State]
+    field: Callable[[Scalar, State, Point], State]
+    response: Callable[[State, Point], Scalar]
+    at: Callable[[Scalar, Point], Scalar] | None = None
+
+
+class Prediction(NamedTuple):
+    """What theory says about one point, in paper time; `p` is a fraction of the rest point."""
+
+    critical_time: Callable[[Point, Scalar], Scalar]
+    log_critical_time: Callable[[Point, Scalar], Scalar]
+    leading_critical_time: Callable[[Point], Scalar]
+    asymptotic_critical_time: Callable[[Point, Scalar], Scalar]
+    inflection_time: Callable[[Point], Scalar]
+    trajectory: Callable[[Point, Scalar], Scalar]
+    condition: Callable[[Point, Scalar], Scalar]
+
+
+class System(NamedTuple):
+    """One learning rule. `version` changes whenever its results would, so that stores never mix two."""
+
+    name: str
+    objective: str
+    version: int
+    parameters: tuple[Parameter, ...]
+    rules: tuple[Rule, ...]
+    point: Callable[..., Point]  # keyword parameters -> point
+    status: Callable[[Point, Scalar], Code]  # LEARNED where a critical time exists
+    rest: Callable[[Point], Scalar]
+    flow: Callable[[Point], Scalar]  # flow time per unit of paper time
+    cost: Callable[[Columns], np.ndarray]  # predicted work, in any unit, one per point
+    coordinates: tuple[Coordinate, ...]  # the paper's first, then better ones; the last is the default
+    prediction: Prediction
+
+    def coordinate(self, name: str | None = None) -> Coordinate:
+        """Look a coordinate up by name; the last one, which integrates best, by default."""
+        by_name = {c.name: c for c in self.coordinates}
+        return self.coordinates[-1] if name is None else by_name[name]

@@ -138,8 +138,9 @@ def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
     d = start_to_threshold(point, p)
     log_q = jnp.log(p) / point.L
     scale, grows = integral(jnp.maximum(d, 0.0), jnp.minimum(log_q, 0.0), point.a, point.m)
-    decays = integral_above(jnp.minimum(d, 0.0), jnp.maximum(log_q, 0.0), point.a, point.m)
-    above = p > 1
+    above = (p > 1) & (d < 0)
+    # Elsewhere an empty interval, so that the tail series, which ends by itself, ends at once.
+    decays = integral_above(jnp.where(above, d, 0.0), jnp.where(above, log_q, 1.0), point.a, point.m)
     exponent = jnp.where(above, 0.0, scale) - (point.a - 1) / point.m * jnp.log(point.rho)
     return exponent, jnp.where(has_crossing(point, p), jnp.where(above, decays, grows), jnp.nan)
 
@@ -255,43 +256,52 @@ def status(point: Point, p: Scalar) -> Code:
 # --- w(T): Newton's method in the logistic coordinate -----------------------------------------------------------
 
 
-def log_power(chi: Scalar, side: Scalar) -> Scalar:
+def log_power(chi: Scalar, side: Scalar | float) -> Scalar:
     """ln z^m for chi = ln(z^m / |1 - z^m|); side is +1 below the rest point, -1 above it."""
     below = -softplus(-chi)
-    above = -jnp.log(-jnp.expm1(-jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)))
+    high = jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)
+    above = jnp.where(high < 0.7, -jnp.log(-jnp.expm1(-high)), -jnp.log1p(-jnp.exp(-high)))
     return jnp.where(side > 0, below, above)
 
 
+def _bend(a: Scalar, m: Scalar) -> Scalar:
+    """chi where growth turns from a power law in time (before) to an exponential approach (after)."""
+    return jnp.log(jnp.maximum((a - 1) / m, 1.0))
+
+
+def _time_from_bend(chi: Scalar, a: Scalar, m: Scalar) -> Scalar:
+    """tau(chi) - tau(bend) = (1/m) int (1 + e^-chi)^((a-1)/m) dchi, below the rest point."""
+    near = jnp.minimum(chi, 40.0)  # beyond, the integrand is 1/m to the last digit
+    log_z, log_bend = log_power(near, 1.0) / m, log_power(_bend(a, m), 1.0) / m
+    scale, value = integral(jnp.abs(log_z - log_bend), jnp.maximum(log_z, log_bend), a, m)
+    return jnp.sign(log_z - log_bend) * value * jnp.exp(scale) + (chi - near) / m
+
+
 def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """chi at time tau counted from the half point z^m = 1/2, where chi = 0.
+    """chi at time tau after the bend: Newton on ln(-tau) well before it, on tau itself afterwards.
 
-    Newton on ln(-tau) early, where chi is nearly a logarithm of time, and on tau itself afterwards.
+    Time is concave in chi, so both starting values lie to the left of the root.
     """
-    s, log_half = (a - 1) / m, -jnp.log(2.0) / m
+    s, bend = (a - 1) / m, _bend(a, m)
     early = (tau < -1) & (s > 0)
-
-    def time(chi: Scalar) -> Scalar:
-        log_z = log_power(chi, jnp.ones_like(chi)) / m
-        d = log_z - log_half
-        scale, value = integral(jnp.abs(d), jnp.maximum(log_z, log_half), a, m)
-        return jnp.sign(d) * value * jnp.exp(scale)
 
     def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
         count, chi, _ = carry
-        now = time(chi)
+        now = _time_from_bend(chi, a, m)
         slope = jnp.exp(s * softplus(-chi)) / m
         step = jnp.where(early, now * jnp.log(tau / now), tau - now) / slope
-        return count + 1, jnp.where(early, jnp.minimum(chi + step, 0.5 * chi), chi + step), step
+        return count + 1, jnp.where(early, jnp.minimum(chi + step, (chi + bend) / 2), chi + step), step
 
     def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
         count, chi, step = carry
         tiny = 4 * jnp.finfo(chi.dtype).eps * jnp.maximum(1.0, jnp.abs(chi))
         return (count < 60) & (jnp.abs(step) > tiny)
 
-    first = jnp.where(
-        early, -jnp.log1p(-s * m * jnp.where(early, tau, 0.0)) / jnp.where(s > 0, s, 1.0), m * tau * jnp.exp2(-s)
-    )
+    tangent = bend + m * tau * jnp.exp(-s * softplus(-bend))
+    safe_s, safe_tau = jnp.where(s > 0, s, 1.0), jnp.where(early, tau, -1.0)
+    power_law = -jnp.log(jnp.exp(-s * bend) - s * m * safe_tau) / safe_s
     zero = jnp.zeros_like(tau)
+    first = jnp.where(early, jnp.maximum(power_law, tangent), tangent)
     return lax.while_loop(moving, newton, (zero, first, zero + jnp.inf))[1]
 
 
@@ -303,8 +313,10 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
 
     def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
         count, chi, _ = carry
-        log_q = log_power(chi, -jnp.ones_like(chi)) / m
-        step = (tau - integral_above(log_q - log_r, log_q, a, m)) * m * jnp.exp(s * m * log_q)
+        near = jnp.minimum(chi, jnp.maximum(start, 40.0))  # beyond, the integrand is 1/m to the last digit
+        log_q = log_power(near, -1.0) / m
+        time = integral_above(log_q - log_r, log_q, a, m) + (chi - near) / m
+        step = (tau - time) * m * jnp.exp(s * m * log_q)
         return count + 1, jnp.maximum(chi + step, start), step
 
     def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
@@ -327,14 +339,13 @@ def trajectory(point: Point, time: Scalar) -> Scalar:
     """
     a, m = point.a, point.m
     log_start = jnp.log(point.eps) - log_fixed_point(point)
-    log_r, log_half = log_start / point.L, -jnp.log(2.0) / m
+    log_r, grows = log_start / point.L, log_start < 0
     tau = jnp.exp(log_rate(point)) / point.L * time
-    grows = log_start < 0
-    d = log_half - log_r
-    below_r = jnp.where(grows, log_r, -1.0)
-    scale, value = integral(jnp.abs(d), jnp.maximum(below_r, log_half), a, m)
-    growth = _solve_growth(tau - jnp.sign(d) * value * jnp.exp(scale), a, m)
-    decay = _solve_decay(tau, jnp.where(grows, 1.0, jnp.maximum(log_r, jnp.finfo(log_r.dtype).tiny)), a, m)
+    log_power_start = jnp.where(grows, m * log_r, -1.0)
+    chi_start = log_power_start - jnp.log(-jnp.expm1(log_power_start))
+    growth = _solve_growth(tau + _time_from_bend(chi_start, a, m), a, m)
+    decays = (log_start > 0) & (time > 0)
+    decay = _solve_decay(jnp.where(decays, tau, 0.0), jnp.where(decays, log_r, 1.0), a, m)
     side = jnp.where(grows, 1.0, -1.0)
     log_z = log_power(jnp.where(grows, growth, decay), side) / m
     w = jnp.exp(log_fixed_point(point) + point.L * log_z)

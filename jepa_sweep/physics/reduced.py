@@ -24,6 +24,11 @@ def mae_field(t: Scalar, w: Scalar, p: Point) -> Scalar:
     return p.lam * (w ** (2 - 1 / p.L) - w**3 / p.rho)
 
 
+def flow(p: Point) -> Scalar:
+    """t = T / L: plain gradient flow on the layers carries a factor L."""
+    return 1 / p.L
+
+
 def jepa_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:
     """A JEPA feature: (a, m) = (2L, 1)."""
     return Point(lam, rho, L, eps, a=2 * L, m=jnp.ones_like(L))
@@ -110,7 +115,7 @@ def _system(objective, point, field) -> System:
         point=point,
         status=exact.status,
         rest=exact.fixed_point,
-        flow=lambda p: 1 / p.L,
+        flow=flow,
         cost=_cost,
         coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), CHI),
         prediction=Prediction(

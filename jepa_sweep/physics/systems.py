@@ -21,7 +21,7 @@ Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the h
 
 
 class Status(enum.IntEnum):
-    """How the search for one critical time ended; `SENTENCES` says each in words."""
+    """How the search for one critical time, or one sample of a trajectory, ended; `SENTENCES` says it in words."""
 
     LEARNED = 0
     ABOVE_THRESHOLD = 1
@@ -32,6 +32,8 @@ class Status(enum.IntEnum):
     OVERFLOW = 6
     MAX_STEPS = 7
     NON_FINITE = 8
+    RESOLVED = 9
+    UNRESOLVED = 10
 
     @property
     def label(self) -> str:
@@ -55,6 +57,9 @@ SENTENCES = {
     Status.OVERFLOW: "The critical time is larger than the largest number of this precision; read log_t_exact.",
     Status.MAX_STEPS: "The solver used up its steps; raise `max_steps` or loosen `rtol`.",
     Status.NON_FINITE: "The integration produced a number that is not finite.",
+    Status.RESOLVED: "The response at this time was computed.",
+    Status.UNRESOLVED: "The response changes by more than itself within the rounding of t, so w(t) has no "
+    "correct digits; read the time of a response instead.",
 }
 
 

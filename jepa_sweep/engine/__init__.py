@@ -1,0 +1,1 @@
+"""Equations to numbers: diffrax solves, batched on devices. No files."""

@@ -144,9 +144,11 @@ def response(
     def save(t: Scalar, y: State, args: Point) -> Scalar:
         return coordinate.response(y, args)
 
-    until = jnp.where(jnp.isfinite(times[-1]), times[-1], 0.0)
-    asked = jnp.where(jnp.isfinite(times), times, 0.0)
+    starts = jax.tree.leaves(coordinate.start(point))
+    runs = jnp.isfinite(times[-1]) & jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in starts]))
+    until = jnp.where(runs, times[-1], 0.0)
+    asked = jnp.where(runs, times, 0.0)
     sol = _forward(coordinate, point, until, settings, saveat=dfx.SaveAt(ts=asked, fn=save))
     assert sol.ys is not None, "saved at the times asked for"
-    reached = jnp.isfinite(times) & jnp.isfinite(sol.ys)
+    reached = runs & jnp.isfinite(sol.ys)
     return jnp.where(reached, sol.ys, jnp.nan), sol.stats["num_steps"]

@@ -4,6 +4,8 @@
 plain gradient flow runs L times faster.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,7 +83,7 @@ def _cost(columns: Columns) -> np.ndarray:
     return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
 
 
-def _integers(x: np.ndarray) -> np.ndarray:
+def _layers(x: np.ndarray) -> np.ndarray:
     return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
 
 
@@ -95,8 +97,13 @@ PARAMETERS = (
 RULES = (
     Rule(("lam",), lambda c: np.isfinite(c["lam"]), "be a finite number"),
     Rule(("rho",), lambda c: np.isfinite(c["rho"]), "be a finite number"),
-    Rule(("L",), lambda c: _integers(c["L"]), "be a whole number of layers, 1 or more"),
+    Rule(("L",), lambda c: _layers(c["L"]), "be a whole number of layers, 1 or more"),
     Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
+    Rule(
+        ("p",),
+        lambda c: np.isfinite(c["p"]) & (c["p"] > 0) & (c["p"] != 1),
+        "be finite, positive and different from 1, because the rest point itself is never reached",
+    ),
     Rule(
         ("lam", "rho"),
         lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),
@@ -105,13 +112,25 @@ RULES = (
 )
 
 
-def _system(objective, point, field) -> System:
+def _reachable(exponent: Callable[[np.ndarray], np.ndarray]) -> Rule:
+    """Some point must be able to cross its threshold; w* = rho^exponent(L)."""
+
+    def holds(c: Columns) -> np.ndarray:
+        w_star = np.abs(c["rho"]) ** exponent(c["L"])
+        can = np.where(c["p"] < 1, c["eps"] <= w_star, c["eps"] > c["p"] * w_star)
+        return can | (c["lam"] <= 0)
+
+    must = "let some point cross its threshold: p < 1 needs eps <= w*, p > 1 needs eps > p w*"
+    return Rule(("lam", "rho", "L", "eps", "p"), holds, must, somewhere=True)
+
+
+def _system(objective: str, point: Callable[..., Point], field: Callable, exponent: Callable) -> System:
     return System(
         name="reduced",
         objective=objective,
         version=1,
         parameters=PARAMETERS,
-        rules=RULES,
+        rules=(*RULES, _reachable(exponent)),
         point=point,
         status=exact.status,
         rest=exact.fixed_point,
@@ -130,5 +149,5 @@ def _system(objective, point, field) -> System:
     )
 
 
-JEPA = _system("jepa", jepa_point, jepa_field)
-MAE = _system("mae", mae_point, mae_field)
+JEPA = _system("jepa", jepa_point, jepa_field, exponent=lambda L: L)
+MAE = _system("mae", mae_point, mae_field, exponent=lambda L: L / (L + 1))

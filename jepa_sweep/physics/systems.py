@@ -74,11 +74,15 @@ class Parameter(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A condition on the parameters: `holds(columns)` is true where it is met, `must` says it in words."""
+    """A condition on parameters and thresholds `p`: `holds(columns)` is true where met, `must` says it in words.
+
+    It binds every point, or with `somewhere` at least one of them: the others then get a status of their own.
+    """
 
     parameters: tuple[str, ...]
     holds: Callable[[Columns], np.ndarray]
     must: str
+    somewhere: bool = False
 
 
 class Coordinate(NamedTuple):

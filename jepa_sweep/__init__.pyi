@@ -1,0 +1,19 @@
+
+from .api import Solution as Solution
+from .api import asymptotic_critical_time as asymptotic_critical_time
+from .api import critical_time as critical_time
+from .api import fixed_point as fixed_point
+from .api import inflection_time as inflection_time
+from .api import leading_critical_time as leading_critical_time
+from .api import solve as solve
+from .api import status as status
+from .api import trajectory as trajectory
+from .errors import IntegrityError as IntegrityError
+from .errors import JepaSweepError as JepaSweepError
+from .errors import SpecError as SpecError
+from .errors import StorageError as StorageError
+from .physics.systems import SENTENCES as SENTENCES
+from .physics.systems import Status as Status
+from .store.store import Store as Store
+from .sweep.run import run as run
+from .sweep.spec import Sweep as Sweep

@@ -1,0 +1,390 @@
+"""The functions a researcher calls from Python: exact predictions and solves, broadcasting over their arguments.
+
+Each takes the objective (`"jepa"` or `"mae"`) and parameters as numbers or arrays that broadcast together, and
+computes in float64 whatever the host program's own setting. `jax.jit`, `jax.vmap` and `jax.grad` work on the exact
+functions. Numbers are checked before anything compiles; inside a transformation there are no values to check.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from jepa_sweep.engine import lanes
+from jepa_sweep.engine.solver import Settings
+from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.systems import Status, System
+from jepa_sweep.sweep import validate
+
+TIMES = ("paper", "flow")
+
+
+class Solution(NamedTuple):
+    """Results of `solve`, in the shape its arguments broadcast to.
+
+    time: critical times, in the time convention asked for; NaN unless `status` is "learned".
+    status: how each point ended, in words; `jepa_sweep.SENTENCES` explains each.
+    steps: solver steps taken, accepted and rejected.
+    w: the response at the requested times, with these as a last axis; empty where none were requested.
+    """
+
+    time: np.ndarray
+    status: np.ndarray
+    steps: np.ndarray
+    w: np.ndarray
+
+
+def _system(objective: str, time: str = "paper") -> System:
+    validate.one_of("objective", objective, tuple(SYSTEMS["reduced"]))
+    validate.one_of("time", time, TIMES)
+    return SYSTEMS["reduced"][objective]
+
+
+@functools.lru_cache(maxsize=64)
+def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time: str, power: int) -> Callable:
+    """A prediction as a compiled function of broadcasting arrays, times scaled by (flow factor)^power."""
+    system = SYSTEMS["reduced"][objective]
+
+    def one(*values):
+        given = dict(zip(names, values, strict=True))
+        parameters = {q.name: given.pop(q.name, jnp.ones_like(values[0])) for q in system.parameters}
+        point = system.point(**parameters)
+        if "t" in given and time == "flow":
+            given["t"] = given["t"] / system.flow(point)
+        result = function(point, *given.values())
+        return result * system.flow(point) ** power if time == "flow" else result
+
+    return jax.jit(jnp.vectorize(one))
+
+
+def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> jax.Array:
+    system = _system(objective, time)
+    if not any(isinstance(v, jax.core.Tracer) for v in values.values()):
+        validate.arguments(system, {k: np.asarray(v) for k, v in values.items()})
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(v).astype(float) for v in values.values()]
+        return _broadcast(function, objective, tuple(values), time, power)(*arrays)
+
+
+def critical_time(
+    objective: str,
+    *,
+    lam: ArrayLike,
+    rho: ArrayLike,
+    L: ArrayLike,
+    eps: ArrayLike,
+    p: ArrayLike = 0.5,
+    time: str = "paper",
+) -> jax.Array:
+    r"""Exact time at which the encoder's response reaches the fraction `p` of its rest point.
+
+    $T(p) = \frac{L}{k} \int_r^q \frac{dz}{z^a (1 - z^m)}$ with $q = p^{1/L}$, $r = (eps/w^*)^{1/L}$,
+    $k = lam\, rho^{(a-1)/m}$ and $(a, m) = (2L, 1)$ for JEPA, $(L, L+1)$ for MAE; evaluated in closed form without
+    cancellation. Littwin et al. 2024, Theorems 4.3 and 4.5.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance E[xy] of the feature, broadcastable.
+        rho: regression coefficient E[xy] / E[x^2], broadcastable; may exceed 1.
+        L: encoder layers, whole numbers, broadcastable.
+        eps: initial response w(0), broadcastable.
+        p: fraction of the rest point: 0 < p < 1 for growth, 1 < p < eps/w* for decay from above.
+        time: "paper" (T) or "flow" (t = T/L, plain gradient flow).
+
+    Returns:
+        Times in the broadcast shape, float64. NaN where there is nothing to time (`status` says why), inf beyond
+        the largest float. Differentiable in lam, rho, eps and p, not in L.
+
+    Raises:
+        SpecError: a value is not finite, L is not a whole number, eps is not positive, lam and rho have different
+            signs, or no point at all can reach its threshold.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> round(float(js.critical_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3, p=0.5)), 9)
+        1004.906754779
+    """
+    function = SYSTEMS["reduced"][_system(objective).objective].prediction.critical_time
+    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
+
+
+def leading_critical_time(
+    objective: str, *, lam: ArrayLike, rho: ArrayLike, L: ArrayLike, eps: ArrayLike, time: str = "paper"
+) -> jax.Array:
+    r"""The paper's leading order of the critical time as eps -> 0, the same for every p.
+
+    JEPA: $\frac{L}{lam} \sum_{n=1}^{2L-1} \frac{eps^{-n/L}}{n\, rho^{2L-1-n}}$.
+    MAE: $\frac{L}{(L-1)\, lam\, eps^{(L-1)/L}}$, and $|\ln eps| / lam$ at L = 1. Theorems 4.4 and 4.6.
+    It returns a positive number even for a start above the threshold, where there is no critical time.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        time: "paper" or "flow".
+
+    Returns:
+        Times in the broadcast shape, float64.
+
+    Raises:
+        SpecError: as `critical_time`.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> round(float(js.leading_critical_time("mae", lam=1.0, rho=1.0, L=2, eps=1e-4)), 6)
+        200.0
+    """
+    function = _system(objective, time).prediction.leading_critical_time
+    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
+
+
+def asymptotic_critical_time(
+    objective: str,
+    *,
+    lam: ArrayLike,
+    rho: ArrayLike,
+    L: ArrayLike,
+    eps: ArrayLike,
+    p: ArrayLike = 0.5,
+    time: str = "paper",
+) -> jax.Array:
+    r"""The leading order with the logarithm and the constant that follow it.
+
+    JEPA adds $\frac{|\ln eps|}{k} + \frac{L}{k} (\ln rho + F(q))$, MAE adds $\frac{L}{k} c_L(p)$; the relative error
+    that is left vanishes with eps (Littwin et al. 2024 give the leading terms; the constants follow from the same
+    integral as `critical_time`). Growth only.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        p: fraction of the rest point, below 1.
+        time: "paper" or "flow".
+
+    Returns:
+        Times in the broadcast shape, float64; NaN without a growth to p.
+
+    Raises:
+        SpecError: as `critical_time`.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> round(float(js.asymptotic_critical_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3)), 9)
+        1004.907755279
+    """
+    function = _system(objective, time).prediction.asymptotic_critical_time
+    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
+
+
+def inflection_time(
+    objective: str, *, lam: ArrayLike, rho: ArrayLike, L: ArrayLike, eps: ArrayLike, time: str = "paper"
+) -> jax.Array:
+    r"""Time of fastest growth of w, where $z^m = (a+L-1)/(a+L-1+m)$.
+
+    For JEPA that is $w = rho^L (1 - 1/(3L))^L$, for MAE $w = w^* ((2L-1)/(3L))^{L/(L+1)}$; from the derivative of the
+    flow of Theorem 4.2.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        time: "paper" or "flow".
+
+    Returns:
+        Times in the broadcast shape, float64; NaN for a start beyond the inflection.
+
+    Raises:
+        SpecError: as `critical_time`.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> round(float(js.inflection_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3)), 9)
+        1006.099901959
+    """
+    function = _system(objective, time).prediction.inflection_time
+    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
+
+
+def trajectory(
+    objective: str,
+    *,
+    lam: ArrayLike,
+    rho: ArrayLike,
+    L: ArrayLike,
+    eps: ArrayLike,
+    t: ArrayLike,
+    time: str = "paper",
+) -> jax.Array:
+    r"""Exact response w(t) of one feature, the solution of the flow of Theorem 4.2 with w(0) = eps.
+
+    $\dot w = lam (w^{3-1/L} - w^3/rho)$ for JEPA and $\dot w = lam (w^{2-1/L} - w^3/rho)$ for MAE, in paper time.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        t: times from 0 on, broadcastable against the parameters.
+        time: the unit of `t`, "paper" or "flow".
+
+    Returns:
+        Responses in the broadcast shape, float64; NaN for t < 0 or lam <= 0. Differentiable in lam, rho, eps and t.
+
+    Raises:
+        SpecError: as `critical_time`.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> js.trajectory("mae", lam=1.0, rho=0.5, L=1, eps=0.001, t=[0.0, 6.5, 13.0]).round(4).tolist()
+        [0.001, 0.4851, 0.7071]
+    """
+    function = _system(objective, time).prediction.trajectory
+    return _call(function, objective, time, 0, lam=lam, rho=rho, L=L, eps=eps, t=t)
+
+
+def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> jax.Array:
+    """Rest point w* of the response: rho^L for JEPA, rho^(L/(L+1)) for MAE; Theorem 4.2.
+
+    Args:
+        objective: "jepa" or "mae".
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+
+    Returns:
+        Rest points in the broadcast shape, float64.
+
+    Raises:
+        SpecError: a value is not finite, or L is not a whole number.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> float(js.fixed_point("jepa", rho=0.5, L=3))
+        0.125
+    """
+    return _call(_system(objective).rest, objective, "paper", 0, rho=rho, L=L)
+
+
+def status(
+    objective: str, *, lam: ArrayLike, rho: ArrayLike, L: ArrayLike, eps: ArrayLike, p: ArrayLike = 0.5
+) -> np.ndarray:
+    """Whether a critical time exists, and if not, why, in one word per point.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        p: fraction of the rest point, broadcastable.
+
+    Returns:
+        Words in the broadcast shape: "learned", "above_threshold", "at_fixed_point", "not_reached", "no_signal",
+        "collapses" or "overflow".
+
+    Raises:
+        SpecError: as `critical_time`.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> str(js.status("jepa", lam=1.0, rho=0.1, L=8, eps=1e-2))
+        'not_reached'
+    """
+    codes = _call(_system(objective).status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
+    return _labels(np.asarray(codes))
+
+
+def _labels(codes: np.ndarray) -> np.ndarray:
+    return np.array([s.label for s in Status])[codes]
+
+
+def solve(
+    objective: str,
+    *,
+    lam: ArrayLike,
+    rho: ArrayLike,
+    L: ArrayLike,
+    eps: ArrayLike,
+    p: ArrayLike = 0.5,
+    t: ArrayLike | None = None,
+    method: str = "dopri8",
+    rtol: float = 1e-8,
+    coordinate: str | None = None,
+    precision: str = "float64",
+    max_steps: int = 10_000,
+    time: str = "paper",
+    device: str = "auto",
+) -> Solution:
+    r"""Integrate many points with diffrax: critical times, statuses, steps, and the response at requested times.
+
+    In the coordinate "w" this is the flow as the paper writes it, with an event at `w = p w*`. In "chi", the
+    logistic coordinate $\chi = \ln(z^m / |1 - z^m|)$ with $z = (w/w^*)^{1/L}$, the critical time is the integral of
+    $dT/d\chi$ over a fixed interval and nothing is stiff. Littwin et al. 2024, Theorem 4.2.
+
+    Args:
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        p: fraction of the rest point, broadcastable.
+        t: increasing times, shape (s,), at which to return the response of every point.
+        method: "tsit5", "dopri5", "dopri8" or "kvaerno5".
+        rtol: relative tolerance of one step.
+        coordinate: "chi" (the default) or "w".
+        precision: "float64" or "float32".
+        max_steps: steps after which a point is given up as "max_steps".
+        time: unit of the times given and returned, "paper" or "flow".
+        device: "auto", "cpu", "gpu" or "tpu".
+
+    Returns:
+        A `Solution`; its arrays have the broadcast shape of the parameters.
+
+    Raises:
+        SpecError: an argument cannot be used; never for a point that does not finish.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> sol = js.solve("mae", lam=1.0, rho=0.7, L=[1, 2, 3], eps=1e-4, p=0.5, rtol=1e-8)
+        >>> sol.time.round(3).tolist(), sol.status.tolist()
+        ([8.896, 197.592, 696.228], ['learned', 'learned', 'learned'])
+    """
+    system = _system(objective, time)
+    settings = Settings(method, rtol, max_steps, precision, coordinate)
+    validate.settings(settings, system)
+    given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
+    arrays = {name: np.asarray(value, dtype=float) for name, value in given.items()}
+    validate.arguments(system, arrays)
+    shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
+    size = math.prod(shape)
+    columns = {name: np.broadcast_to(a, shape).ravel() for name, a in arrays.items()}
+    times = np.zeros(0) if t is None else np.asarray(t, dtype=float)
+    validate.times(times)
+    if size == 0:
+        empty = np.zeros(shape, settings.precision)
+        return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), np.zeros((*shape, times.size)))
+    fractions = columns.pop("p")
+    predicted = lanes.predict(system, columns, fractions, device=device)
+    solved = lanes.solve(system, columns, fractions, predicted, settings, device=device)
+    factor = predicted.flow if time == "flow" else np.ones(size)
+    steps, w = solved.steps, np.zeros((size, 0), settings.precision)
+    if times.size:
+        paths = lanes.paths(system, columns, times / factor[:, None], settings, device=device)
+        steps, w = steps + paths.steps, paths.w
+    return Solution(
+        (solved.time * factor.astype(settings.precision)).reshape(shape),
+        _labels(solved.status).reshape(shape),
+        steps.reshape(shape),
+        w.reshape(*shape, times.size),
+    )

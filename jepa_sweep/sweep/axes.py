@@ -1,0 +1,115 @@
+"""The axes of a spec and how they combine."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+
+from jepa_sweep.physics.systems import Columns
+
+_MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Range(Model):
+    """Evenly spaced values, `linear` or `geom`(etric), between two endpoints, both included."""
+
+    linear: tuple[float, float] | None = None
+    geom: tuple[float, float] | None = None
+    num: int | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> "Range":
+        if (self.linear is None) == (self.geom is None):
+            raise ValueError("must have exactly one of `linear = [low, high]` and `geom = [low, high]`")
+        low, high = self.ends
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"must have finite endpoints, but they are {low:g} and {high:g}")
+        if self.geom and not (low > 0) == (high > 0) or (self.geom and 0 in self.geom):
+            raise ValueError(f"must have endpoints of one sign for `geom`, but they are {low:g} and {high:g}")
+        if self.num is not None and self.num < 1:
+            raise ValueError(f"must have `num` of 1 or more, but it is {self.num}")
+        return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.linear or self.geom or (0.0, 0.0)
+
+    def at(self, fraction: np.ndarray) -> np.ndarray:
+        """Values at fractions 0..1 of the way; 15 digits, so that they do not depend on the machine's `pow`."""
+        low, high = self.ends
+        if self.linear:
+            values = low + (high - low) * fraction
+        else:
+            values = low * (high / low) ** fraction
+        return np.array([float(f"{v:.15g}") for v in values])
+
+    def values(self) -> np.ndarray:
+        num = self.num or 1
+        inside = self.at(np.arange(num) / max(num - 1, 1))
+        return np.concatenate([inside[:-1], [self.ends[1]]]) if num > 1 else inside
+
+
+def _read_axis(given: Any) -> Any:
+    """A number, a list of numbers or a table become a tuple of floats or a `Range`."""
+    if isinstance(given, dict | Range):
+        return given
+    values = given if isinstance(given, list | tuple | np.ndarray) else [given]
+    numbers = []
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
+            raise ValueError(f"must be a number, a list of numbers or a range, but it has {value!r}{hint}")
+        numbers.append(float(value))
+    if not numbers:
+        raise ValueError("must have at least one value, but the list is empty")
+    return tuple(numbers)
+
+
+def _axis_kind(given: Any) -> str:
+    return "range" if isinstance(given, dict | Range) else "values"
+
+
+Axis = Annotated[
+    Annotated[Range, pydantic.Tag("range")] | Annotated[tuple[float, ...], pydantic.Tag("values")],
+    pydantic.Discriminator(_axis_kind),
+    pydantic.BeforeValidator(_read_axis),
+]
+
+
+class Block(Model):
+    """Some axes and how they combine; the points of a sweep are the union of its blocks."""
+
+    axes: dict[str, Axis] = {}
+    combine: Literal["product", "zip", "sobol", "points"] = "product"
+    num: int | None = pydantic.Field(default=None, ge=1)  # sobol: how many points
+    seed: int | None = pydantic.Field(default=None, ge=0)  # sobol: scrambled with this seed, or unscrambled
+    points: tuple[dict[str, float], ...] | None = None  # points: one table each
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _lift(cls, data: Any) -> Any:
+        axes = data.get("axes") if isinstance(data, dict) else None
+        if not isinstance(axes, dict):
+            return data
+        lifted = {key: axes[key] for key in _MOVABLE if key in axes}
+        rest = {key: value for key, value in axes.items() if key not in _MOVABLE}
+        return {**data, **lifted, "axes": rest}
+
+
+def axis_values(axis: Range | tuple[float, ...]) -> np.ndarray:
+    """All values of one axis."""
+    return axis.values() if isinstance(axis, Range) else np.array(axis)
+
+
+def zipped(block: Block) -> Columns:
+    """The rows of a `zip` or `points` block, column by column."""
+    if block.points is not None:
+        return {name: np.array([point[name] for point in block.points]) for name in block.points[0]}
+    columns = {name: axis_values(axis) for name, axis in block.axes.items()}
+    count = max(len(v) for v in columns.values())
+    return {name: np.resize(v, count) if len(v) == 1 else v for name, v in columns.items()}

@@ -1,0 +1,92 @@
+"""Wanted minus committed, cut into chunks."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jepa_sweep.sweep.grid import Grid, Points
+
+ROWS_PER_FILE = 2_000_000  # about what one file of trajectories should hold
+MOST_POINTS, FEWEST_POINTS = 1 << 20, 1 << 12
+
+
+class Intervals:
+    """A set of indices, as sorted, disjoint, half-open intervals."""
+
+    def __init__(self, pieces: Iterable[tuple[int, int]] = ()) -> None:
+        merged: list[list[int]] = []
+        for start, stop in sorted(pieces):
+            if merged and start <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], stop)
+            elif stop > start:
+                merged.append([start, stop])
+        self.starts = np.array([piece[0] for piece in merged], dtype=np.int64)
+        self.stops = np.array([piece[1] for piece in merged], dtype=np.int64)
+
+    def contains(self, index: np.ndarray) -> np.ndarray:
+        """True for the indices in the set."""
+        place = np.searchsorted(self.starts, index, side="right") - 1
+        return (place >= 0) & (index < self.stops[place]) if len(self.starts) else np.zeros(len(index), dtype=bool)
+
+    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The parts of [start, stop) outside the set."""
+        first = np.searchsorted(self.stops, start, side="right")
+        for a, b in zip(self.starts[first:], self.stops[first:], strict=True):
+            if a >= stop:
+                break
+            if a > start:
+                yield start, int(a)
+            start = max(start, int(b))
+        if start < stop:
+            yield start, stop
+
+
+class Visited(NamedTuple):
+    """What a store already holds of one spec: its grid and the indices committed."""
+
+    grid: Grid
+    indices: Intervals
+
+    def holds(self, points: Points) -> np.ndarray:
+        """True for the points that are in the store because of this spec."""
+        found = self.grid.find(points)
+        return (found >= 0) & self.indices.contains(found)
+
+
+class Chunk(NamedTuple):
+    """A stretch of indices that will share one commit."""
+
+    start: int
+    stop: int
+
+    @property
+    def index(self) -> np.ndarray:
+        return np.arange(self.start, self.stop)
+
+
+def points_per_chunk(grid: Grid, samples: int) -> int:
+    """Few, large files for large sweeps; small enough that a trajectory file stays readable and a crash costs little."""
+    wanted = grid.size // 128
+    fitting = ROWS_PER_FILE // max(1, samples)
+    return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
+
+
+def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
+    """The indices not yet done, in order, cut at multiples of `size` from the start of their segment.
+
+    The cuts depend on the grid alone, so that processes running the same spec agree on them.
+    """
+    for start, stop in grid.segments():
+        for a, b in done.gaps(start, stop):
+            cuts = [a, *range(start + ((a - start) // size + 1) * size, b, size), b]
+            yield from (Chunk(x, y) for x, y in zip(cuts, cuts[1:], strict=False))
+
+
+def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarray:
+    """True for the points that are neither in an earlier block of this sweep nor in the store from another spec."""
+    points = grid.take(index)
+    new = ~grid.repeated(index, points)
+    for visited in others:
+        new &= ~visited.holds(points)
+    return new

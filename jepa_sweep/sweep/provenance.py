@@ -1,0 +1,48 @@
+"""Where numbers come from: versions, device, precision, git revision, command line."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+PACKAGES = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optax", "numpy", "scipy", "pandas", "pyarrow")
+
+
+def facts(device: jax.Device, precision: str) -> dict[str, Any]:
+    """The environment of a run, as it is kept beside the rows it made."""
+    return {
+        "versions": versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "device": device.device_kind,
+        "backend": device.platform,
+        "precision": precision,
+        "git": _git(),
+        "argv": sys.argv,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of this package and those its numbers depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def _git() -> dict[str, Any] | None:
+    """Revision of the source this package runs from, and whether it was changed since; None outside a checkout."""
+    here = Path(__file__).resolve().parents[2]
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        if ask("ls-files", "--", str(Path(__file__).resolve())).strip() == "":
+            return None  # installed inside some other checkout
+        return {"revision": ask("rev-parse", "HEAD").strip(), "dirty": bool(ask("status", "--porcelain").strip())}
+    except (OSError, subprocess.CalledProcessError):
+        return None

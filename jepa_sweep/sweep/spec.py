@@ -1,0 +1,175 @@
+"""Spec files: TOML to frozen models and back.
+
+A `Sweep` says which points to visit and how to integrate them. It can be written as a TOML file or built in Python
+from the same keys. Anything wrong with it is one `SpecError` that names the file and the key path.
+"""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import tomli_w
+
+from jepa_sweep.engine.solver import Settings
+from jepa_sweep.errors import SpecError
+from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.systems import System
+from jepa_sweep.sweep import check, validate
+from jepa_sweep.sweep.axes import Block, Model, Range
+
+Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+class Trajectories(Model):
+    """`samples` evenly spaced times of w(t) a point, from 0 to `until` times its own critical time at p[0]."""
+
+    samples: int = pydantic.Field(default=64, ge=2)
+    until: float = pydantic.Field(default=2.0, gt=0, allow_inf_nan=False)
+
+
+class Measure(Model):
+    """What to measure: thresholds `p` as fractions of the rest point, and trajectories if wanted."""
+
+    p: tuple[float, ...] = (0.5,)
+    trajectories: Trajectories | None = None
+
+
+class Solver(Model):
+    """How to integrate; see `jepa_sweep.solve`. `method = "exact"` integrates nothing and tabulates the closed form."""
+
+    method: str = "dopri8"
+    rtol: float = 1e-8
+    precision: str = "float64"
+    time: str = "paper"
+    coordinate: str | None = None
+    max_steps: int = 10_000
+
+    def settings(self) -> Settings:
+        return Settings(self.method, self.rtol, self.max_steps, self.precision, self.coordinate)
+
+
+class Sweep(Block):
+    """A whole spec: its one block's keys at the top level, or several `[[block]]` tables.
+
+    Raises:
+        SpecError: anything that cannot be run, with its key path.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
+        >>> sweep.objective
+        ('jepa', 'mae')
+    """
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[\w.-]+$")]
+    system: str = "reduced"
+    objective: Names = ("jepa", "mae")
+    block: tuple[Block, ...] = ()
+    measure: Measure = Measure()
+    solver: Solver = Solver()
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except pydantic.ValidationError as error:
+            raise SpecError(_explain(error, data)) from None
+        check.sweep(self)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Sweep":
+        """Read a spec file; errors name the file."""
+        return cls.parse(read_spec(path), str(path))
+
+    @classmethod
+    def parse(cls, text: str, origin: str = "spec") -> "Sweep":
+        """Read the text of a spec file; errors name `origin`."""
+        try:
+            return cls(**tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"The spec must be valid TOML, but: {error} ({origin}).") from None
+        except SpecError as error:
+            raise SpecError(f"{error} In {origin}.") from None
+
+    def to_toml(self) -> str:
+        """The same spec as TOML."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks whose union the sweep visits."""
+        return self.block or (self,)
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """Objective -> record of its dynamics."""
+        return {objective: SYSTEMS[self.system][objective] for objective in self.objective}
+
+    def frozen(self) -> dict[str, Any]:
+        """What decides a number in the tables: two sweeps in one store must agree on it."""
+        any_system = next(iter(self.systems.values()))
+        solver = self.solver.model_dump(exclude={"max_steps"})
+        if self.solver.method == "exact":
+            solver = {key: solver[key] for key in ("method", "time")}
+        else:
+            solver["coordinate"] = any_system.coordinate(self.solver.coordinate).name
+        sampled = self.measure.trajectories
+        trajectories = {**sampled.model_dump(), "p": self.measure.p[0]} if sampled else None
+        return {
+            "system": self.system,
+            "version": any_system.version,
+            "solver": solver,
+            "trajectories": trajectories,
+        }
+
+
+def read_spec(path: str | Path) -> str:
+    """The text of a spec file, or a sentence on why it cannot be had."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(f"The spec file must be readable, but {reason} ({path}).") from None
+
+
+def digest(text: str) -> str:
+    """What names a spec in a store: the SHA-256 of its text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _keypath(location: tuple[int | str, ...]) -> str:
+    parts = [part for part in location if part not in ("range", "values")]
+    return "[" + ".".join(str(part) for part in parts) + "]"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed beside the one at `location`."""
+    parents = [part for part in location[:-1] if isinstance(part, str)]
+    model: type[Model] = Sweep
+    named = {"block": Block, "measure": Measure, "trajectories": Trajectories, "solver": Solver, "range": Range}
+    for part in parents:
+        model = named.get(part, model)
+    return list(model.model_fields)
+
+
+def _explain(error: pydantic.ValidationError, data: Any) -> str:
+    """All complaints of a validation as sentences in our grammar."""
+    lines = []
+    for problem in error.errors():
+        location = problem["loc"]
+        name = str(location[-1]) if location else "spec"
+        where = f"({_keypath(location)})"
+        if problem["type"] == "extra_forbidden":
+            hint = validate.did_you_mean(name, _known_keys(location))
+            lines.append(f"`{name}` is not a key here.{hint} {where}")
+        elif problem["type"] == "missing":
+            lines.append(f"`{name}` must be given. {where}")
+        else:
+            given = problem["input"]
+            shown = f", but it is {given!r}" if isinstance(given, int | float | str | bool) else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            message = message if message.startswith("must") else f"must be right: {message[0].lower()}{message[1:]}"
+            owner = next((str(p) for p in reversed(location) if p not in ("range", "values")), "spec")
+            lines.append(f"`{owner}` {message}{'' if 'but' in message else shown}. {where}")
+    return " ".join(lines)

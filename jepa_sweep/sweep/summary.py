@@ -1,0 +1,147 @@
+"""What a plan or a store amounts to, in numbers: for `plan`, `status` and `compare`."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jepa_sweep.store import files, schema, table
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep import plan, run
+from jepa_sweep.sweep.grid import Grid
+from jepa_sweep.sweep.plan import Intervals, Visited
+from jepa_sweep.sweep.spec import Sweep, digest
+
+# Without a measurement in the store: one core of a 2024 server processor, rtol 1e-8.
+_SECONDS_PER_POINT, _SECONDS_PER_SAMPLE = 1e-5, 1.5e-5
+_BYTES_PER_POINT, _BYTES_PER_SAMPLE = 75.0, 27.0
+
+
+class _Left(NamedTuple):
+    points: int  # of the spec, each counted once
+    new: int  # not in the store
+    chunks: int
+
+
+def _left(grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
+    new = chunks = repeats = 0
+    for chunk in plan.chunks(grid, finished, size):
+        count = int(plan.fresh(grid, chunk.index, others).sum())
+        new, chunks = new + count, chunks + bool(count)
+    if grid.blocks > 1:
+        for chunk in plan.chunks(grid, Intervals(), size):
+            repeats += int(grid.repeated(chunk.index, grid.take(chunk.index)).sum())
+    return _Left(grid.size - repeats, new, chunks)
+
+
+def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str, Any]:
+    """What running a spec would do; writes nothing.
+
+    Returns:
+        points, committed, new, chunks, bytes, seconds, memory_bytes; `measured` says whether the estimates rest on
+        what this store has done before, or on nominal rates.
+    """
+    sweep, text = run.load(spec)
+    path = Path(out) if out else run.default_path(sweep)
+    store = Store(path) if files.exists(path / "store.json") else None
+    grid = Grid(sweep)
+    samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
+    size = plan.points_per_chunk(grid, samples)
+    finished, others = Intervals(), []
+    if store:
+        store.refuse_a_mix(sweep.frozen())
+        finished = run.done(store, digest(text))
+        others = run.visited(store, {})
+    left = _left(grid, finished, others, size)
+    samples /= len(sweep.measure.p)  # trajectories belong to the first threshold
+    seconds = _SECONDS_PER_POINT + samples * _SECONDS_PER_SAMPLE
+    size_each = _BYTES_PER_POINT + samples * _BYTES_PER_SAMPLE
+    commits = store.commits() if store else []
+    rows = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
+    if rows:
+        seconds = sum(commit.seconds for commit in commits) / rows
+        size_each = sum(commit.bytes for commit in commits) / rows
+    return {
+        "name": sweep.name,
+        "run": str(path),
+        "points": left.points,
+        "committed": left.points - left.new,
+        "new": left.new,
+        "chunks": left.chunks,
+        "bytes": int(left.new * size_each),
+        "seconds": left.new * seconds,
+        "memory_bytes": int(5e8 + min(size, grid.size) * (600 + 400 * samples)),
+        "measured": bool(rows),
+    }
+
+
+def status_of(path: str | Path) -> dict[str, Any]:
+    """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
+    store = Store(path)
+    commits, pending = store.commits(), store.pending()
+    others, specs = run.visited(store, {}), []
+    for name, text in store.specs().items():
+        sweep = Sweep.parse(text, f"a spec kept in {path}")
+        grid = Grid(sweep)
+        left = _left(grid, run.done(store, name), others, plan.points_per_chunk(grid, 0))
+        specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
+    seconds = sum(commit.seconds for commit in commits)
+    computed = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
+    return {
+        "run": str(path),
+        "time": store.time,
+        **{name: sum(commit.rows(name) for commit in commits) for name in schema.TABLES},
+        "commits": len(commits),
+        "unfinished_commits": len(pending),
+        "bytes": sum(commit.bytes for commit in commits),
+        "seconds": round(seconds, 3),
+        "points_per_second": round(computed / seconds, 1) if seconds else None,
+        "last_commit": max((commit.created for commit in commits), default=None),
+        "statuses": _statuses(store),
+        "specs": specs,
+    }
+
+
+def _statuses(store: Store) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name in ("points", "failures"):
+        for frame in table.batches(store.paths(name), store.schema(name), ["status"]):
+            for label, count in frame["status"].value_counts().items():
+                counts[str(label)] = counts.get(str(label), 0) + int(count)
+    return counts
+
+
+def compare(store: Store) -> pd.DataFrame:
+    """Numeric against analytic critical times, one row an objective and depth (or what else groups the files).
+
+    Columns: points, learned, worst and mean relative difference from the closed form, and the worst relative error
+    of the paper's leading order and of the asymptotics against the closed form. File by file: memory stays small.
+    """
+    keys = ["objective", *(c.name for c in store.parameters if c.dtype == "integer")]
+    measured = ["status", "relative_difference", "t_exact", "t_leading", "t_asymptotic"]
+    parts = []
+    for frame in table.batches(store.paths("points"), store.schema("points"), [*keys, *measured]):
+        frame["learned"] = frame["status"] == "learned"
+        frame["compared"] = frame["relative_difference"].notna()
+        for name in ("t_leading", "t_asymptotic"):
+            frame[name] = (frame[name] / frame["t_exact"] - 1).abs()
+        grouped = frame.groupby(keys, sort=False)
+        parts.append(
+            grouped.agg(
+                points=("learned", "size"),
+                learned=("learned", "sum"),
+                compared=("compared", "sum"),
+                worst_difference=("relative_difference", "max"),
+                total=("relative_difference", "sum"),
+                worst_leading_error=("t_leading", "max"),
+                worst_asymptotic_error=("t_asymptotic", "max"),
+            )
+        )
+    names = ["points", "learned", "worst_difference", "mean_difference", "worst_leading_error", "worst_asymptotic_error"]
+    if not parts:
+        return pd.DataFrame(columns=[*keys, *names])
+    sums, worst = ["points", "learned", "compared", "total"], [n for n in names if n.startswith("worst")]
+    together = pd.concat(parts).groupby(level=keys).agg({**dict.fromkeys(sums, "sum"), **dict.fromkeys(worst, "max")})
+    together["mean_difference"] = together["total"] / together["compared"].replace(0, np.nan)
+    return together.reset_index()[[*keys, *names]]

@@ -1,0 +1,87 @@
+"""Checks of values a user gives, shared by spec files and the Python functions; every failure is a `SpecError`."""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from jepa_sweep.engine.solver import SOLVERS, Settings
+from jepa_sweep.errors import SpecError
+from jepa_sweep.physics.systems import Columns, Rule, System
+
+PRECISIONS = ("float64", "float32")
+METHODS = (*SOLVERS, "exact")  # of a sweep; `exact` integrates nothing
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """` Did you mean ...?` where something close is known, else the list of what is."""
+    known = list(known)
+    close = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
+    return f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(known)}."
+
+
+def one_of(name: str, value: object, known: Sequence[str]) -> None:
+    """Raise unless `value` is one of the `known` words."""
+    if value not in known:
+        raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{did_you_mean(value, known)}")
+
+
+def settings(given: Settings, system: System) -> None:
+    """Raise unless a solver can be made of these settings for this system."""
+    one_of("method", given.method, METHODS)
+    one_of("precision", given.precision, PRECISIONS)
+    if given.coordinate is not None:
+        one_of("coordinate", given.coordinate, [c.name for c in system.coordinates])
+    floor = 10 * float(np.finfo(given.precision).eps)
+    if not floor <= given.rtol <= 0.1:
+        raise SpecError(
+            f"`rtol` must lie between {floor:.0e} (ten roundings of {given.precision}) and 0.1, but it is "
+            f"{given.rtol:g}; try 1e-8 in float64, 1e-5 in float32."
+        )
+    if given.max_steps < 1:
+        raise SpecError(f"`max_steps` must be 1 or more, but it is {given.max_steps}.")
+
+
+def times(values: np.ndarray) -> None:
+    """Raise unless these are increasing, finite times from 0 on, in one dimension."""
+    if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) <= 0):
+        raise SpecError("`t` must be one list of finite, strictly increasing times from 0 on.")
+
+
+def arguments(system: System, columns: Columns) -> None:
+    """Raise unless every value can be a parameter of the system; the arrays may broadcast against each other."""
+    try:
+        np.broadcast_shapes(*(np.shape(v) for v in columns.values()))
+    except ValueError:
+        shapes = ", ".join(f"`{name}` {np.shape(v)}" for name, v in columns.items())
+        raise SpecError(f"The shapes of the arguments must broadcast together, but they are {shapes}.") from None
+    for name, value in columns.items():
+        if value.dtype.kind not in "fiu":
+            raise SpecError(f"`{name}` must be real numbers, but its type is {value.dtype}.")
+    floats = {name: value.astype(float) for name, value in columns.items()}
+    rules(system, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
+
+
+def rules(system: System, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:
+    """Raise unless the system's rules hold over columns that broadcast together; `where` names their place."""
+    with np.errstate(all="ignore"):
+        for rule in system.rules:
+            if all(name in columns for name in rule.parameters):
+                _check(rule, {name: columns[name] for name in rule.parameters}, where)
+
+
+def corners(columns: Columns) -> Columns:
+    """Smallest and largest value of each column, as axes that broadcast to all their combinations."""
+    ends = [np.array([np.min(v), np.max(v)]) for v in columns.values()]
+    return dict(zip(columns, np.ix_(*ends), strict=True))
+
+
+def _check(rule: Rule, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:
+    holds = np.asarray(rule.holds(columns))
+    if holds.size == 0 or (holds.any() if rule.somewhere else holds.all()):
+        return
+    first = np.unravel_index(int(np.argmin(holds)), holds.shape)
+    names = " and ".join(f"`{n}`" for n in rule.parameters)
+    given = [f"{n} = {np.broadcast_to(v, holds.shape)[first]:g}" for n, v in columns.items()]
+    example = "no point does; the first has" if rule.somewhere else "there is"
+    raise SpecError(f"{names} must {rule.must}, but {example} {', '.join(given)} ({where(rule.parameters)}).")

@@ -1,4 +1,3 @@
-
 from .api import Solution as Solution
 from .api import asymptotic_critical_time as asymptotic_critical_time
 from .api import critical_time as critical_time

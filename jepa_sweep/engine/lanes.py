@@ -158,9 +158,7 @@ def predict(
     """
     key = (system.prediction, system.status, system.rest, system.flow, _treedef(system))
     args = [p, *_rows(system, columns)]
-    return Predictions(
-        *_batched(_predict_one, key, args, "float64", width or width_for(len(p)), devices.pick(device))
-    )
+    return Predictions(*_batched(_predict_one, key, args, "float64", width or width_for(len(p)), devices.pick(device)))
 
 
 def solve(

@@ -63,9 +63,7 @@ def start_to_threshold(point: Point, p: Scalar) -> Scalar:
     return jnp.where(jnp.abs(target - point.eps) < 0.5 * point.eps, near, far)
 
 
-def _roots(
-    q: Scalar, r: Scalar, gap: Scalar, below_q: Scalar, below_r: Scalar, order: Scalar, m: Scalar
-) -> Scalar:
+def _roots(q: Scalar, r: Scalar, gap: Scalar, below_q: Scalar, below_r: Scalar, order: Scalar, m: Scalar) -> Scalar:
     """int_r^q z^(order-1) / (1 - z^m) dz by the m-th roots of unity; gap = q - r, below_x = 1 - x."""
 
     def pair(j: Scalar, total: Scalar) -> Scalar:  # the roots exp(+-i theta), theta = 2 pi j / m

@@ -208,7 +208,9 @@ class Store:
         """
         number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
         points = self._fitting("points", points)
-        points = points.replace_schema_metadata({**(points.schema.metadata or {}), "claim": json.dumps(claim._asdict())})
+        points = points.replace_schema_metadata(
+            {**(points.schema.metadata or {}), "claim": json.dumps(claim._asdict())}
+        )
         if not files.publish(self.path, f"points/{number}.parquet", table.encode(points)):
             return None
         self._claims[number] = claim

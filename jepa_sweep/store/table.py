@@ -41,7 +41,9 @@ def metadata(path: Path) -> dict[bytes, bytes]:
     try:
         return dict(pq.read_schema(path).metadata or {})
     except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(f"{path} must be a readable Parquet file, but {error}; run `jepa-sweep repair`.") from error
+        raise IntegrityError(
+            f"{path} must be a readable Parquet file, but {error}; run `jepa-sweep repair`."
+        ) from error
 
 
 def check(path: Path) -> int:

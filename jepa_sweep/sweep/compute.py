@@ -56,7 +56,9 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, width: int, device: str
     }  # fmt: skip
     if sweep.measure.trajectories:
         sampled = (solved.status == Status.LEARNED) & (p == sweep.measure.p[0])
-        out["trajectories"] = _trajectories(sweep, system, keys, columns, predicted, unit, order, sampled, width, device)
+        out["trajectories"] = _trajectories(
+            sweep, system, keys, columns, predicted, unit, order, sampled, width, device
+        )
     return out
 
 

@@ -138,7 +138,14 @@ def compare(store: Store) -> pd.DataFrame:
                 worst_asymptotic_error=("t_asymptotic", "max"),
             )
         )
-    names = ["points", "learned", "worst_difference", "mean_difference", "worst_leading_error", "worst_asymptotic_error"]
+    names = [
+        "points",
+        "learned",
+        "worst_difference",
+        "mean_difference",
+        "worst_leading_error",
+        "worst_asymptotic_error",
+    ]
     if not parts:
         return pd.DataFrame(columns=[*keys, *names])
     sums, worst = ["points", "learned", "compared", "total"], [n for n in names if n.startswith("worst")]

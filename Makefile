@@ -1,0 +1,39 @@
+# `make demo` sets up everything and runs the main job; `make test` sets up everything and passes the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types unit bench clean
+
+demo: .venv/ready
+	$(BIN)/jepa-sweep run sweeps/quickstart.toml
+	@echo
+	@echo "Critical times, numeric and predicted (lam = 10, eps = 1e-6):"
+	$(BIN)/jepa-sweep query runs/quickstart --where "lam = 10" --where "eps = 1e-6" --where "rho >= 0.5" --sort rho --limit 12 \
+		--columns objective,L,rho,t_numeric,t_exact,relative_difference,t_leading,status
+	@echo
+	$(BIN)/jepa-sweep compare runs/quickstart
+
+test: lint types unit
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/basedpyright
+
+unit: .venv/ready
+	$(BIN)/pytest
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/critical_times.py
+
+# Rebuilt whenever the dependencies change.
+.venv/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jepa_sweep needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

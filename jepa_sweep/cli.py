@@ -1,0 +1,243 @@
+"""The command line. Each command is one call into a room; JAX is imported only inside a command.
+
+Exit codes: 0 complete, 1 internal error, 2 usage or spec, 3 finished with failed points, 4 stopped before the end
+(resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdout, everything else to stderr.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jepa_sweep.errors import JepaSweepError
+
+FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
+
+app = typer.Typer(
+    help="Sweeps over the learning dynamics of JEPA and MAE, every row beside its closed form.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Spec = Annotated[Path, typer.Argument(help="A spec file (TOML).", show_default=False)]
+Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory; runs/<name> by default.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, gpu or tpu.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Errors that speak to the user become a message and their exit code."""
+    try:
+        yield
+    except JepaSweepError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what was committed stays; run the same command again to go on.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print(result: Any, text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
+
+
+@app.command()
+def run(
+    spec: Spec,
+    out: Out = None,
+    device: Device = "auto",
+    chunk_points: Annotated[int | None, typer.Option(min=1, help="Points that share one file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute every point of a spec that is not there yet."""
+    with _explained():
+        stop = _stop_on_signal()
+        from jepa_sweep.engine import devices
+        from jepa_sweep.sweep.run import execute
+
+        devices.keep_compiled_programs()
+        with _progress() as progress:
+            report = execute(spec, out, device=device, chunk_points=chunk_points, progress=progress, stop=stop)
+        failed = len(report.store.failures(columns=["status"]))
+        facts = {**report._asdict(), "store": str(report.store.path), "failed_points": failed}
+        text = (
+            f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now, "
+            f"{report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all "
+            f"of which {report.compile_seconds:.1f} s compiling.\n{report.store!r}\n"
+            f'In pandas: pd.read_parquet("{report.store.path}/points")'
+        )
+        if failed:
+            text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
+        if not report.complete:
+            text += "\nStopped before the end; run the same command again to go on."
+        _print(facts, text, as_json)
+        raise typer.Exit(STOPPED if not report.complete else FAILED_POINTS if failed else 0)
+
+
+@app.command()
+def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
+    """Say what a run would do: points, what is there, files, bytes, time, memory. Writes nothing."""
+    with _explained():
+        from jepa_sweep.sweep.summary import plan_of
+
+        facts = plan_of(spec, out)
+        basis = "as measured in this store" if facts["measured"] else "at nominal rates of one processor core"
+        text = (
+            f"{facts['run']}: {facts['points']:,} points, {facts['committed']:,} there already, {facts['new']:,} new "
+            f"in {facts['chunks']} chunks.\nAbout {facts['bytes'] / 1e6:,.1f} MB of files and "
+            f"{facts['seconds']:,.0f} s without compiling, {basis}; {facts['memory_bytes'] / 1e9:.1f} GB of memory."
+        )
+        _print(facts, text, as_json)
+
+
+@app.command()
+def status(run: Run, as_json: Json = False) -> None:
+    """Say what a run directory holds and what its specs still miss."""
+    with _explained():
+        from jepa_sweep.sweep.summary import status_of
+
+        facts = status_of(run)
+        lines = [f"{key:18} {facts[key]}" for key in facts if key not in ("specs", "statuses")]
+        lines += [f"{'status ' + key:18} {count}" for key, count in facts["statuses"].items()]
+        lines += [
+            f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]
+        ]
+        _print(facts, "\n".join(lines), as_json)
+
+
+@app.command()
+def query(
+    run: Run,
+    table: Annotated[str, typer.Option(help="points, trajectories or failures.")] = "points",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="A condition like 'lam > 1' or 'objective = jepa'; may be repeated, all must hold."),
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns to show, separated by commas.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN for largest first.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rows to show; 0 for all.")] = 20,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show rows of a table."""
+    with _explained():
+        from jepa_sweep.sweep.query import rows
+
+        frame, count = rows(run, table, where or [], columns.split(",") if columns else None, sort, limit)
+        if csv:
+            typer.echo(frame.to_csv(index=False), nl=False)
+        elif as_json:
+            typer.echo(frame.to_json(orient="records", double_precision=15))
+        else:
+            typer.echo(frame.to_string(index=False))
+            typer.echo(f"{len(frame):,} of {count:,} rows", err=True)
+
+
+@app.command()
+def compare(run: Run, as_json: Json = False) -> None:
+    """Numeric against analytic critical times, by objective and depth."""
+    with _explained():
+        from jepa_sweep.store.store import Store
+        from jepa_sweep.sweep.summary import compare as compare_store
+
+        frame = compare_store(Store(run))
+        worst = frame["worst_difference"].max()
+        text = frame.to_string(index=False, float_format=lambda x: f"{x:.2e}")
+        text += f"\nworst relative difference from the closed form: {worst:.2e}"
+        facts = {"worst_difference": worst, "groups": json.loads(frame.to_json(orient="records", double_precision=15))}
+        _print({**facts, "worst_difference": None if worst != worst else float(worst)}, text, as_json)
+
+
+@app.command()
+def verify(run: Run, as_json: Json = False) -> None:
+    """Read every committed file back and check it against its record."""
+    with _explained():
+        from jepa_sweep.store.store import Store
+
+        store = Store(run)
+        damage = store.damage()
+        problems = [problem for listed in damage.values() for problem in listed]
+        _print({"damaged": damage}, "\n".join(problems) or f"{store!r}: every file is as it was committed.", as_json)
+        if problems:
+            typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
+            raise typer.Exit(DAMAGED)
+
+
+@app.command()
+def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
+    """Compute damaged chunks again; the damaged files are kept in .damaged/."""
+    with _explained():
+        from jepa_sweep.store.store import Store
+        from jepa_sweep.sweep.run import repair as repair_store
+
+        repaired = repair_store(Store(run), device=device)
+        text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
+        _print({"repaired": repaired}, text or "nothing is damaged.", as_json)
+
+
+@app.command()
+def doctor(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where runs would be written.")] = Path("runs"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Check this machine: versions, devices, precision, a known answer, and whether files can be kept safely."""
+    with _explained():
+        from jepa_sweep.sweep.doctor import examine
+
+        facts = examine(out, device)
+        _print(facts, "\n".join(f"{key:14} {value}" for key, value in facts.items()), as_json)
+        if not facts["ok"]:
+            raise typer.Exit(1)
+
+
+def _stop_on_signal() -> Any:
+    """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand; returns who to ask."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda n, _: received.append(n))
+    return lambda: bool(received)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    """A live bar on a terminal, elsewhere a line every few seconds."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        layout = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*layout, console=Console(stderr=True)) as bar:
+            task = bar.add_task("points", total=None, rate="compiling")
+            yield lambda p: bar.update(
+                task, total=p.total, completed=p.done, rate=f"{p.computed / max(p.seconds, 1e-9):,.0f} points/s"
+            )
+        return
+    last = [0.0]
+
+    def line(p: Any) -> None:
+        if p.seconds - last[0] >= 5 or p.done == p.total:
+            last[0] = p.seconds
+            rate = p.computed / max(p.seconds, 1e-9)
+            left = (p.total - p.done) / max(rate, 1e-9)
+            typer.echo(f"{p.done:,}/{p.total:,} points, {rate:,.0f} points/s, {left:,.0f} s left", err=True)
+
+    yield line
+
+
+if __name__ == "__main__":
+    main()

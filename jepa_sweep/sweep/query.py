@@ -1,0 +1,71 @@
+"""Conditions as a user types them, pushed down into the Parquet reader."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jepa_sweep.errors import SpecError
+from jepa_sweep.store import schema, table
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep import validate
+
+_RTOL = 1e-9  # of `=` between numbers
+_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*")
+_COMPARE = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
+
+
+def rows(
+    path: Path, name: str, where: list[str], columns: list[str] | None, sort: str | None, limit: int
+) -> tuple[pd.DataFrame, int]:
+    """Rows of a table that meet all conditions, and how many there are before `limit` cuts them (0: no limit).
+
+    Raises:
+        SpecError: a table, column or condition that does not exist or does not read.
+    """
+    validate.one_of("table", name, schema.TABLES)
+    store = Store(path)
+    known = store.schema(name)
+    expression = None
+    for text in where:
+        term = condition(text, known)
+        expression = term if expression is None else expression & term
+    wanted = sort.lstrip("-") if sort else None
+    if wanted and wanted not in known.names:
+        raise SpecError(
+            f"`--sort` must name a column, but there is no `{wanted}`.{validate.did_you_mean(wanted, known.names)}"
+        )
+    read = columns if not columns or not wanted or wanted in columns else [*columns, wanted]
+    frame = table.read(store.paths(name), known, read, expression)
+    if wanted:
+        frame = frame.sort_values(wanted, ascending=not (sort or "").startswith("-"), kind="stable")
+    frame = frame[columns] if columns else frame
+    return (frame.head(limit) if limit else frame), len(frame)
+
+
+def condition(text: str, known: pa.Schema) -> pc.Expression:
+    """One condition, `column operator value`; `=` between numbers allows a relative rounding of 1e-9."""
+    match = _CONDITION.fullmatch(text)
+    if not match:
+        raise SpecError(f"A condition must read like 'lam > 1' or 'objective = jepa', but it is {text!r}.")
+    name, operator, given = match.groups()
+    if name not in known.names:
+        raise SpecError(
+            f"A condition must name a column, but there is no `{name}`.{validate.did_you_mean(name, known.names)}"
+        )
+    if pa.types.is_string(known.field(name).type):
+        if operator not in ("=", "==", "!="):
+            raise SpecError(f"`{name}` is text: a condition on it must use = or !=, but it is {text!r}.")
+        equal = pc.field(name) == given.strip("'\"")
+        return ~equal if operator == "!=" else equal
+    try:
+        number = float(given)
+    except ValueError:
+        raise SpecError(f"`{name}` is a number: a condition must compare it with one, but it is {text!r}.") from None
+    if operator in _COMPARE:
+        return _COMPARE[operator](pc.field(name), pc.scalar(number))
+    equal = table.near({name: number}, _RTOL)
+    assert equal is not None, "one value makes one term"
+    return ~equal if operator == "!=" else equal

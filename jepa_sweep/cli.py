@@ -155,11 +155,13 @@ def compare(run: Run, as_json: Json = False) -> None:
         from jepa_sweep.sweep.summary import compare as compare_store
 
         frame = compare_store(Store(run))
-        worst = frame["worst_difference"].max()
+        worst = max((w for w in frame["worst_difference"].tolist() if w == w), default=None)
         text = frame.to_string(index=False, float_format=lambda x: f"{x:.2e}")
-        text += f"\nworst relative difference from the closed form: {worst:.2e}"
-        facts = {"worst_difference": worst, "groups": json.loads(frame.to_json(orient="records", double_precision=15))}
-        _print({**facts, "worst_difference": None if worst != worst else float(worst)}, text, as_json)
+        text += "\nworst relative difference from the closed form: " + (
+            f"{worst:.2e}" if worst is not None else "none measured"
+        )
+        groups = json.loads(frame.to_json(orient="records", double_precision=15) or "[]")
+        _print({"worst_difference": worst, "groups": groups}, text, as_json)
 
 
 @app.command()

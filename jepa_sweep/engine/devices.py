@@ -4,15 +4,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jepa_sweep.errors import SpecError
 
+Device = Any  # a `jax.Device`, which type checkers do not see as a class
 KINDS = ("auto", "cpu", "gpu", "tpu")
 
 
-def pick(kind: str = "auto") -> jax.Device:
+def pick(kind: str = "auto") -> Device:
     """The first device of a kind; `auto` takes JAX's own choice, an accelerator where there is one.
 
     Raises:
@@ -32,7 +34,7 @@ def pick(kind: str = "auto") -> jax.Device:
 
 
 @contextlib.contextmanager
-def scope(precision: str, device: jax.Device | None = None) -> Iterator[None]:
+def scope(precision: str, device: Device | None = None) -> Iterator[None]:
     """Compute in `precision` on `device`; the host program's own settings are left as they were.
 
     JAX keeps this setting per thread, so every worker thread needs a scope of its own.
@@ -47,7 +49,7 @@ def keep_compiled_programs() -> None:
 
     For the command line only: a library must not change the settings of the program that imports it.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(base / "jepa_sweep" / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -59,7 +59,7 @@ def width_for(count: int) -> int:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(build: Callable[..., Callable], key: tuple, shapes: tuple, precision: str, device: jax.Device) -> Any:
+def _program(build: Callable[..., Callable], key: tuple, shapes: tuple, precision: str, device: devices.Device) -> Any:
     """The compiled batch of a one-point function; `shapes` are the shapes of one row of each argument."""
     began = time.perf_counter()
     args = [jax.ShapeDtypeStruct(shape, np.dtype(precision)) for shape in shapes]
@@ -70,7 +70,12 @@ def _program(build: Callable[..., Callable], key: tuple, shapes: tuple, precisio
 
 
 def _batched(
-    build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, width: int, device: jax.Device
+    build: Callable[..., Callable],
+    key: tuple,
+    args: list[np.ndarray],
+    precision: str,
+    width: int,
+    device: devices.Device,
 ) -> list[np.ndarray]:
     """Run a one-point function over rows, in batches of exactly `width`, and check the precision that comes back."""
     count = len(args[0])
@@ -105,15 +110,15 @@ def _treedef(system: System) -> Any:
 def _predict_one(prediction: Prediction, status: Callable, rest: Callable, flow: Callable, treedef: Any) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return Predictions(
-            status=status(point, p),
-            w_star=rest(point),
-            flow=flow(point),
-            time=prediction.critical_time(point, p),
-            log_time=prediction.log_critical_time(point, p),
-            leading=prediction.leading_critical_time(point),
-            asymptotic=prediction.asymptotic_critical_time(point, p),
-            inflection=prediction.inflection_time(point),
+        return (  # the fields of `Predictions`
+            status(point, p),
+            rest(point),
+            flow(point),
+            prediction.critical_time(point, p),
+            prediction.log_critical_time(point, p),
+            prediction.leading_critical_time(point),
+            prediction.asymptotic_critical_time(point, p),
+            prediction.inflection_time(point),
         )
 
     return one

@@ -4,7 +4,7 @@ Nothing here raises for a point that does not finish, and nothing here sees a ba
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import jax
@@ -55,7 +55,7 @@ def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, set
     there = jnp.where(runs, coordinate.at(p, point), 0.0)
     zero = jnp.zeros_like(here)
 
-    def clock(chi: Scalar, time: Scalar, point: Point) -> Scalar:
+    def clock(chi: Any, time: Any, point: Point) -> Scalar:
         return 1 / coordinate.field(time, chi, point)
 
     # Time starts at 0, where a relative tolerance cannot choose a step: begin with one e-fold of the clock.
@@ -69,7 +69,7 @@ def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, set
         jnp.minimum((there - here) / 2, e_fold),
         zero,
         point,
-        stepsize_controller=dfx.PIDController(rtol=settings.rtol, atol=jnp.finfo(zero.dtype).tiny),
+        stepsize_controller=dfx.PIDController(rtol=settings.rtol, atol=float(jnp.finfo(zero.dtype).tiny)),
         max_steps=settings.max_steps,
         adjoint=dfx.ForwardMode(),
         throw=False,
@@ -117,7 +117,7 @@ def _by_event(coordinate: Coordinate, point: Point, target: Scalar, runs: Scalar
     until = jnp.where(runs, jnp.inf, jnp.zeros_like(target))
     sol = _forward(coordinate, point, until, settings, event=dfx.Event(crossing, root_finder=locate))
     assert sol.ts is not None, "diffrax saves the end by default"
-    return _run(sol, sol.ts[-1], sol.event_mask)
+    return _run(sol, sol.ts[-1], jnp.asarray(sol.event_mask))
 
 
 def critical_time(

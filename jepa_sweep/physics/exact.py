@@ -146,7 +146,7 @@ def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
 def has_crossing(point: Point, p: Scalar) -> Scalar:
     """True for growth to 0 < p < 1 from below the threshold, and for decay to p > 1 from above it."""
     d = start_to_threshold(point, p)
-    return (point.lam > 0) & (point.rho > 0) & (((0 < p) & (p < 1) & (d > 0)) | ((p > 1) & (d < 0)))
+    return (point.lam > 0) & (point.rho > 0) & (((p > 0) & (p < 1) & (d > 0)) | ((p > 1) & (d < 0)))
 
 
 @jax.custom_jvp

@@ -96,7 +96,7 @@ class Coordinate(NamedTuple):
 
     name: str
     start: Callable[[Point], State]
-    field: Callable[[Scalar, State, Point], State]
+    field: Callable[[Any, State, Point], State]  # (t, state, point) -> d state / dt
     response: Callable[[State, Point], Scalar]
     at: Callable[[Scalar, Point], Scalar] | None = None
 

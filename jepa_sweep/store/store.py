@@ -58,6 +58,7 @@ class Commit(NamedTuple):
 
     @property
     def bytes(self) -> int:
+        """Size of all its files."""
         return sum(f["bytes"] for f in self.files)
 
 

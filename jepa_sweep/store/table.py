@@ -24,15 +24,8 @@ def encode(table: pa.Table) -> bytes:
     text = [f.name for f in table.schema if pa.types.is_string(f.type)]
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        use_dictionary=text,
-        use_byte_stream_split=floats,
-        write_page_checksum=True,
-        store_schema=True,
-    )
+    encoding: dict[str, Any] = {"use_dictionary": text, "use_byte_stream_split": floats, "compression": "zstd"}
+    pq.write_table(table, sink, write_page_checksum=True, **encoding)
     return sink.getvalue().to_pybytes()
 
 

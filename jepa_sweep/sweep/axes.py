@@ -12,6 +12,8 @@ _MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand ins
 
 
 class Model(pydantic.BaseModel):
+    """What all spec models share: no unknown keys, no changes after the fact."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
@@ -29,7 +31,7 @@ class Range(Model):
         low, high = self.ends
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"must have finite endpoints, but they are {low:g} and {high:g}")
-        if self.geom and not (low > 0) == (high > 0) or (self.geom and 0 in self.geom):
+        if self.geom and low * high <= 0:
             raise ValueError(f"must have endpoints of one sign for `geom`, but they are {low:g} and {high:g}")
         if self.num is not None and self.num < 1:
             raise ValueError(f"must have `num` of 1 or more, but it is {self.num}")
@@ -37,18 +39,17 @@ class Range(Model):
 
     @property
     def ends(self) -> tuple[float, float]:
+        """The two endpoints."""
         return self.linear or self.geom or (0.0, 0.0)
 
     def at(self, fraction: np.ndarray) -> np.ndarray:
         """Values at fractions 0..1 of the way; 15 digits, so that they do not depend on the machine's `pow`."""
         low, high = self.ends
-        if self.linear:
-            values = low + (high - low) * fraction
-        else:
-            values = low * (high / low) ** fraction
+        values = low + (high - low) * fraction if self.linear else low * (high / low) ** fraction
         return np.array([float(f"{v:.15g}") for v in values])
 
     def values(self) -> np.ndarray:
+        """All `num` values, the endpoints exactly as given."""
         num = self.num or 1
         inside = self.at(np.arange(num) / max(num - 1, 1))
         return np.concatenate([inside[:-1], [self.ends[1]]]) if num > 1 else inside

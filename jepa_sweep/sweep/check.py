@@ -76,13 +76,13 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> None:
         raise SpecError(f'`num` and `seed` of a block must come with combine = "sobol" ({where}).')
     for name, axis in block.axes.items():
         _check_axis(block, name, axis, f"[{prefix}axes.{name}]")
-    for objective, system in sweep.systems.items():
+
+    def places(parameters: tuple[str, ...]) -> str:
+        return ", ".join(_place(prefix, block, name) for name in parameters)
+
+    for system in sweep.systems.values():
         for columns in _representatives(block, np.array(sweep.measure.p)):
-            validate.rules(
-                system,
-                columns,
-                lambda changed: f"{objective}, " + ", ".join(_place(prefix, block, n) for n in changed),
-            )
+            validate.rules(system, columns, places)
 
 
 def _place(prefix: str, block: Block, name: str) -> str:

@@ -37,7 +37,7 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
     return {
         "ok": bool(exact <= 5e-14 and numeric <= 1e-8 and solved.time.dtype == np.float64),
         "python": platform.python_version(),
-        **{name: version for name, version in provenance.versions().items()},
+        **provenance.versions(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "devices": ", ".join(f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()),

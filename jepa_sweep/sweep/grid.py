@@ -6,6 +6,7 @@ points of one spec another spec has already visited needs no stored list of poin
 """
 
 import functools
+import itertools
 import math
 from typing import NamedTuple, Protocol
 
@@ -45,10 +46,12 @@ class Product:
         self.size = math.prod(self._shape)
 
     def take(self, index: np.ndarray) -> Columns:
+        """See `Rows`."""
         places = np.unravel_index(index, self._shape)
         return {name: values[i] for (name, values), i in zip(self._axes.items(), places, strict=True)}
 
     def find(self, columns: Columns) -> np.ndarray:
+        """See `Rows`."""
         index = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
         known = np.ones(len(index), dtype=bool)
         for name, values in self._axes.items():
@@ -59,6 +62,7 @@ class Product:
         return np.where(known, index, -1)
 
     def starts(self) -> np.ndarray:
+        """See `Rows`."""
         return np.arange(math.prod(self._shape[: self._groups])) * math.prod(self._shape[self._groups :])
 
 
@@ -72,6 +76,7 @@ class Listed:
         self.size = len(self._frame)
 
     def take(self, index: np.ndarray) -> Columns:
+        """See `Rows`."""
         return {str(name): self._frame[name].to_numpy()[index] for name in self._frame}
 
     @functools.cached_property
@@ -79,15 +84,15 @@ class Listed:
         return pd.MultiIndex.from_frame(self._frame)
 
     def find(self, columns: Columns) -> np.ndarray:
+        """See `Rows`."""
         wanted = pd.MultiIndex.from_arrays([columns[str(name)] for name in self._frame])
         return self._lookup.get_indexer(wanted)
 
     def starts(self) -> np.ndarray:
-        if not self._keys:
-            return np.zeros(1, dtype=int)
-        changes = (self._frame[self._keys].diff() != 0).any(axis=1).to_numpy()
-        changes[0] = True
-        return np.flatnonzero(changes)
+        """See `Rows`."""
+        keys = np.stack([self._frame[key].to_numpy() for key in self._keys] or [np.zeros(self.size)])
+        changes = np.any(keys[:, 1:] != keys[:, :-1], axis=0)
+        return np.flatnonzero(np.concatenate([[True], changes]))
 
 
 class Points(NamedTuple):
@@ -128,8 +133,7 @@ class Grid:
             for number in range(len(self.objectives)):
                 base = offset + number * rows.size * len(self.p)
                 out += [
-                    (int(base + a * len(self.p)), int(base + b * len(self.p)))
-                    for a, b in zip(bounds, bounds[1:], strict=False)
+                    (int(base + a * len(self.p)), int(base + b * len(self.p))) for a, b in itertools.pairwise(bounds)
                 ]
         return out
 

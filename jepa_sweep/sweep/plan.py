@@ -1,5 +1,6 @@
 """Wanted minus committed, cut into chunks."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from jepa_sweep.sweep.grid import Grid, Points
 
-ROWS_PER_FILE = 2_000_000  # about what one file of trajectories should hold
+ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
 MOST_POINTS, FEWEST_POINTS = 1 << 20, 1 << 12
 
 
@@ -61,12 +62,13 @@ class Chunk(NamedTuple):
     stop: int
 
     @property
-    def index(self) -> np.ndarray:
+    def indices(self) -> np.ndarray:
+        """All of them."""
         return np.arange(self.start, self.stop)
 
 
 def points_per_chunk(grid: Grid, samples: int) -> int:
-    """Few, large files for large sweeps; small enough that a trajectory file stays readable and a crash costs little."""
+    """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
     wanted = grid.size // 128
     fitting = ROWS_PER_FILE // max(1, samples)
     return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
@@ -80,7 +82,7 @@ def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
     for start, stop in grid.segments():
         for a, b in done.gaps(start, stop):
             cuts = [a, *range(start + ((a - start) // size + 1) * size, b, size), b]
-            yield from (Chunk(x, y) for x, y in zip(cuts, cuts[1:], strict=False))
+            yield from (Chunk(x, y) for x, y in itertools.pairwise(cuts))
 
 
 def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarray:

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
+from jepa_sweep.engine import devices
 
 PACKAGES = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optax", "numpy", "scipy", "pandas", "pyarrow")
 
 
-def facts(device: jax.Device, precision: str) -> dict[str, Any]:
+def facts(device: devices.Device, precision: str) -> dict[str, Any]:
     """The environment of a run, as it is kept beside the rows it made."""
     return {
         "versions": versions(),

@@ -1,5 +1,6 @@
 """Conditions as a user types them, pushed down into the Parquet reader."""
 
+import operator
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jepa_sweep.sweep import validate
 
 _RTOL = 1e-9  # of `=` between numbers
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*")
-_COMPARE = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 def rows(
@@ -41,7 +42,7 @@ def rows(
     frame = table.read(store.paths(name), known, read, expression)
     if wanted:
         frame = frame.sort_values(wanted, ascending=not (sort or "").startswith("-"), kind="stable")
-    frame = frame[columns] if columns else frame
+    frame = frame.loc[:, columns] if columns else frame
     return (frame.head(limit) if limit else frame), len(frame)
 
 
@@ -50,22 +51,22 @@ def condition(text: str, known: pa.Schema) -> pc.Expression:
     match = _CONDITION.fullmatch(text)
     if not match:
         raise SpecError(f"A condition must read like 'lam > 1' or 'objective = jepa', but it is {text!r}.")
-    name, operator, given = match.groups()
+    name, sign, given = match.groups()
     if name not in known.names:
         raise SpecError(
             f"A condition must name a column, but there is no `{name}`.{validate.did_you_mean(name, known.names)}"
         )
     if pa.types.is_string(known.field(name).type):
-        if operator not in ("=", "==", "!="):
+        if sign not in ("=", "==", "!="):
             raise SpecError(f"`{name}` is text: a condition on it must use = or !=, but it is {text!r}.")
         equal = pc.field(name) == given.strip("'\"")
-        return ~equal if operator == "!=" else equal
+        return ~equal if sign == "!=" else equal
     try:
         number = float(given)
     except ValueError:
         raise SpecError(f"`{name}` is a number: a condition must compare it with one, but it is {text!r}.") from None
-    if operator in _COMPARE:
-        return _COMPARE[operator](pc.field(name), pc.scalar(number))
+    if sign in _COMPARE:
+        return _COMPARE[sign](pc.field(name), pc.scalar(number))
     equal = table.near({name: number}, _RTOL)
     assert equal is not None, "one value makes one term"
-    return ~equal if operator == "!=" else equal
+    return ~equal if sign == "!=" else equal

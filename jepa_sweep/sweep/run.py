@@ -201,10 +201,10 @@ class _Job:
 
     def do(self, chunk: plan.Chunk) -> None:
         """Compute and commit the points of a chunk that are not in the store."""
-        if done(self.store, self.name).contains(chunk.index).all():
+        if done(self.store, self.name).contains(chunk.indices).all():
             return  # another process was faster
         others = [v for v in visited(self.store, self._grids) if v.grid is not self.grid]
-        self._commit(chunk.start, chunk.stop, plan.fresh(self.grid, chunk.index, others))
+        self._commit(chunk.start, chunk.stop, plan.fresh(self.grid, chunk.indices, others))
 
     def redo(self, claim: Claim) -> None:
         """Compute and commit exactly the points of a claim that was set aside."""

@@ -47,6 +47,7 @@ class Solver(Model):
     max_steps: int = 10_000
 
     def settings(self) -> Settings:
+        """The same for the engine."""
         return Settings(self.method, self.rtol, self.max_steps, self.precision, self.coordinate)
 
 

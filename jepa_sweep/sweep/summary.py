@@ -27,11 +27,11 @@ class _Left(NamedTuple):
 def _left(grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
     new = chunks = repeats = 0
     for chunk in plan.chunks(grid, finished, size):
-        count = int(plan.fresh(grid, chunk.index, others).sum())
+        count = int(plan.fresh(grid, chunk.indices, others).sum())
         new, chunks = new + count, chunks + bool(count)
     if grid.blocks > 1:
         for chunk in plan.chunks(grid, Intervals(), size):
-            repeats += int(grid.repeated(chunk.index, grid.take(chunk.index)).sum())
+            repeats += int(grid.repeated(chunk.indices, grid.take(chunk.indices)).sum())
     return _Left(grid.size - repeats, new, chunks)
 
 
@@ -151,4 +151,4 @@ def compare(store: Store) -> pd.DataFrame:
     sums, worst = ["points", "learned", "compared", "total"], [n for n in names if n.startswith("worst")]
     together = pd.concat(parts).groupby(level=keys).agg({**dict.fromkeys(sums, "sum"), **dict.fromkeys(worst, "max")})
     together["mean_difference"] = together["total"] / together["compared"].replace(0, np.nan)
-    return together.reset_index()[[*keys, *names]]
+    return together.reset_index().loc[:, [*keys, *names]]

@@ -2,13 +2,14 @@
 
 Each takes the objective (`"jepa"` or `"mae"`) and parameters as numbers or arrays that broadcast together, and
 computes in float64 whatever the host program's own setting. `jax.jit`, `jax.vmap` and `jax.grad` work on the exact
-functions. Numbers are checked before anything compiles; inside a transformation there are no values to check.
+functions. Called with numbers they check them before anything compiles and return NumPy; inside a transformation they
+return what JAX traces, and there are no values to check.
 """
 
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.core
@@ -23,6 +24,7 @@ from jepa_sweep.physics.systems import Status, System
 from jepa_sweep.sweep import validate
 
 TIMES = ("paper", "flow")
+Floats = Any  # float64: a NumPy number or array, or inside a transformation a traced JAX array
 
 
 class Solution(NamedTuple):
@@ -63,13 +65,16 @@ def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time:
     return jax.jit(jnp.vectorize(one))
 
 
-def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> jax.Array:
+def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> Floats:
     system = _system(objective, time)
-    if not any(isinstance(v, jax.core.Tracer) for v in values.values()):
+    traced = any(isinstance(v, jax.core.Tracer) for v in values.values())
+    if not traced:
         validate.arguments(system, {k: np.asarray(v) for k, v in values.items()})
     with jax.enable_x64(True):
         arrays = [jnp.asarray(v).astype(float) for v in values.values()]
-        return _broadcast(function, objective, tuple(values), time, power)(*arrays)
+        result = _broadcast(function, objective, tuple(values), time, power)(*arrays)
+    # Outside a transformation NumPy keeps all 64 bits, where a host program in float32 would round a JAX array.
+    return result if traced else np.asarray(result)[()]
 
 
 def critical_time(
@@ -81,7 +86,7 @@ def critical_time(
     eps: ArrayLike,
     p: ArrayLike = 0.5,
     time: str = "paper",
-) -> jax.Array:
+) -> Floats:
     r"""Exact time at which the encoder's response reaches the fraction `p` of its rest point.
 
     $T(p) = \frac{L}{k} \int_r^q \frac{dz}{z^a (1 - z^m)}$ with $q = p^{1/L}$, $r = (eps/w^*)^{1/L}$,
@@ -116,7 +121,7 @@ def critical_time(
 
 def leading_critical_time(
     objective: str, *, lam: ArrayLike, rho: ArrayLike, L: ArrayLike, eps: ArrayLike, time: str = "paper"
-) -> jax.Array:
+) -> Floats:
     r"""The paper's leading order of the critical time as eps -> 0, the same for every p.
 
     JEPA: $\frac{L}{lam} \sum_{n=1}^{2L-1} \frac{eps^{-n/L}}{n\, rho^{2L-1-n}}$.
@@ -155,7 +160,7 @@ def asymptotic_critical_time(
     eps: ArrayLike,
     p: ArrayLike = 0.5,
     time: str = "paper",
-) -> jax.Array:
+) -> Floats:
     r"""The leading order with the logarithm and the constant that follow it.
 
     JEPA adds $\frac{|\ln eps|}{k} + \frac{L}{k} (\ln rho + F(q))$, MAE adds $\frac{L}{k} c_L(p)$; the relative error
@@ -188,7 +193,7 @@ def asymptotic_critical_time(
 
 def inflection_time(
     objective: str, *, lam: ArrayLike, rho: ArrayLike, L: ArrayLike, eps: ArrayLike, time: str = "paper"
-) -> jax.Array:
+) -> Floats:
     r"""Time of fastest growth of w, where $z^m = (a+L-1)/(a+L-1+m)$.
 
     For JEPA that is $w = rho^L (1 - 1/(3L))^L$, for MAE $w = w^* ((2L-1)/(3L))^{L/(L+1)}$; from the derivative of the
@@ -226,7 +231,7 @@ def trajectory(
     eps: ArrayLike,
     t: ArrayLike,
     time: str = "paper",
-) -> jax.Array:
+) -> Floats:
     r"""Exact response w(t) of one feature, the solution of the flow of Theorem 4.2 with w(0) = eps.
 
     $\dot w = lam (w^{3-1/L} - w^3/rho)$ for JEPA and $\dot w = lam (w^{2-1/L} - w^3/rho)$ for MAE, in paper time.
@@ -249,13 +254,13 @@ def trajectory(
     Example:
         >>> import jepa_sweep as js
         >>> js.trajectory("mae", lam=1.0, rho=0.5, L=1, eps=0.001, t=[0.0, 6.5, 13.0]).round(4).tolist()
-        [0.001, 0.4851, 0.7071]
+        [0.001, 0.4845, 0.7071]
     """
     function = _system(objective, time).prediction.trajectory
     return _call(function, objective, time, 0, lam=lam, rho=rho, L=L, eps=eps, t=t)
 
 
-def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> jax.Array:
+def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
     """Rest point w* of the response: rho^L for JEPA, rho^(L/(L+1)) for MAE; Theorem 4.2.
 
     Args:
@@ -299,8 +304,8 @@ def status(
 
     Example:
         >>> import jepa_sweep as js
-        >>> str(js.status("jepa", lam=1.0, rho=0.1, L=8, eps=1e-2))
-        'not_reached'
+        >>> js.status("jepa", lam=1.0, rho=[0.1, 0.55, 1.0], L=8, eps=5e-3).tolist()
+        ['not_reached', 'above_threshold', 'learned']
     """
     codes = _call(_system(objective).status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
     return _labels(np.asarray(codes))
@@ -359,17 +364,17 @@ def solve(
         >>> import jepa_sweep as js
         >>> sol = js.solve("mae", lam=1.0, rho=0.7, L=[1, 2, 3], eps=1e-4, p=0.5, rtol=1e-8)
         >>> sol.time.round(3).tolist(), sol.status.tolist()
-        ([8.896, 197.592, 696.228], ['learned', 'learned', 'learned'])
+        ([8.483, 197.481, 694.717], ['learned', 'learned', 'learned'])
     """
     system = _system(objective, time)
     settings = Settings(method, rtol, max_steps, precision, coordinate)
     validate.settings(settings, system)
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
-    arrays = {name: np.asarray(value, dtype=float) for name, value in given.items()}
+    arrays = {name: np.asarray(value) for name, value in given.items()}
     validate.arguments(system, arrays)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     size = math.prod(shape)
-    columns = {name: np.broadcast_to(a, shape).ravel() for name, a in arrays.items()}
+    columns = {name: np.broadcast_to(a, shape).ravel().astype(float) for name, a in arrays.items()}
     times = np.zeros(0) if t is None else np.asarray(t, dtype=float)
     validate.times(times)
     if size == 0:

@@ -55,12 +55,14 @@ def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, set
     there = jnp.where(runs, coordinate.at(p, point), 0.0)
     zero = jnp.zeros_like(here)
 
-    def clock(chi: Any, time: Any, point: Point) -> Scalar:
-        return 1 / coordinate.field(time, chi, point)
+    # Times in units of the field at the start, so that they stay near 1 whatever their size; a first step of one
+    # e-fold of the field, because a relative tolerance cannot choose one for a time that starts at 0.
+    slowest, slope = jax.jvp(lambda chi: coordinate.field(zero, chi, point), (here,), (jnp.ones_like(here),))
+    e_fold = jnp.abs(slowest / jnp.where(slope == 0, slowest, slope))
 
-    # Time starts at 0, where a relative tolerance cannot choose a step: begin with one e-fold of the clock.
-    speed, slope = jax.jvp(lambda chi: clock(chi, zero, point), (here,), (jnp.ones_like(here),))
-    e_fold = jnp.abs(speed / jnp.where(slope == 0, speed, slope))
+    def clock(chi: Any, time: Any, point: Point) -> Scalar:
+        return slowest / coordinate.field(time, chi, point)
+
     sol = dfx.diffeqsolve(
         dfx.ODETerm(clock),
         SOLVERS[settings.method](),
@@ -75,7 +77,7 @@ def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, set
         throw=False,
     )
     assert sol.ys is not None, "diffrax saves the end by default"
-    return _run(sol, sol.ys[-1], sol.result == dfx.RESULTS.successful)
+    return _run(sol, sol.ys[-1] / slowest, sol.result == dfx.RESULTS.successful)
 
 
 def _forward(coordinate: Coordinate, point: Point, until: Scalar, settings: Settings, **options) -> dfx.Solution:

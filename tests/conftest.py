@@ -1,0 +1,47 @@
+"""What several rooms' tests share."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jepa_sweep as js
+
+ROOT = Path(__file__).parent.parent
+
+TINY = {
+    "name": "tiny",
+    "axes": {"lam": [0.5, 2.0], "rho": [0.25, 0.5, 1.0], "L": [1, 2, 3], "eps": [1e-4, 1e-3]},
+}
+
+
+@pytest.fixture
+def tiny():
+    """A sweep of 36 points that all can be learned."""
+    return js.Sweep(**TINY)
+
+
+@pytest.fixture
+def compilations():
+    """The programs XLA compiles while a test runs, counted by JAX itself."""
+    seen: list[str] = []
+
+    def listen(event: str, duration: float, **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def mixed_points(count: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Points spread over the range of the theory: both ends of rho and eps, shallow and deep."""
+    rng = np.random.default_rng(seed)
+    return {
+        "lam": np.exp(rng.uniform(np.log(0.1), np.log(10), count)),
+        "rho": rng.uniform(0.05, 1.0, count),
+        "L": rng.choice([1, 2, 3, 5, 8], count),
+        "eps": np.exp(rng.uniform(np.log(1e-6), np.log(1e-2), count)),
+    }

@@ -1,0 +1,237 @@
+"""The engine against the closed form: one factor varied at a time, every tolerance with its reason."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import mixed_points
+
+import jepa_sweep as js
+from jepa_sweep.engine import lanes
+from jepa_sweep.engine.solver import SOLVERS, Settings
+from jepa_sweep.physics.catalog import SYSTEMS
+
+OBJECTIVES = ("jepa", "mae")
+POINT = {"lam": 1.3, "rho": 0.8, "L": [1, 2, 3, 5], "eps": 1e-3}
+
+
+def difference(objective, points, sol, **kwargs):
+    exact = np.asarray(js.critical_time(objective, **points, **kwargs))
+    learned = sol.status == "learned"
+    return np.abs(sol.time[learned] / exact[learned] - 1)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_times_agree_with_the_closed_form_or_say_why_not(objective):
+    points = mixed_points(4096)
+    sol = js.solve(objective, **points, rtol=1e-8)
+    # At most some 20 steps, each within rtol of a time that only grows.
+    assert difference(objective, points, sol).max() <= 1e-7
+    silent = ~np.isin(sol.status, ["learned", "above_threshold", "not_reached"])
+    assert not silent.any()
+    assert np.array_equal(np.isnan(sol.time), sol.status != "learned")
+    assert np.array_equal(sol.status, js.status(objective, **points))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("method", SOLVERS)
+def test_every_method_keeps_its_tolerance(objective, method):
+    sol = js.solve(objective, **POINT, method=method, rtol=1e-7)
+    # Each of the steps may err by rtol; an event adds the error of its dense output.
+    assert (difference(objective, POINT, sol) <= 1e-7 * sol.steps.max()).all()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("method", ["tsit5", "dopri5", "dopri8"])
+def test_the_field_as_the_paper_writes_it_gives_the_same_times(objective, method):
+    sol = js.solve(objective, **POINT, method=method, rtol=1e-9, coordinate="w")
+    assert (sol.status == "learned").all()
+    assert (difference(objective, POINT, sol) <= 1e-9 * sol.steps.max()).all()
+
+
+@pytest.mark.parametrize("coordinate", ["w", "chi"])
+def test_a_stricter_tolerance_is_more_accurate(coordinate):
+    errors = [difference("jepa", POINT, js.solve("jepa", **POINT, rtol=r, coordinate=coordinate)).max()
+              for r in (1e-4, 1e-7, 1e-10)]  # fmt: skip
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-8
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("coordinate", ["w", "chi"])
+def test_trajectories_agree_with_the_closed_form(objective, coordinate):
+    point = {"lam": 1.0, "rho": 0.7, "L": 2, "eps": 1e-3}
+    t = np.linspace(0, 1.2 * float(js.critical_time(objective, **point)), 40)
+    sol = js.solve(objective, **point, t=t, rtol=1e-9, coordinate=coordinate)
+    exact = np.asarray(js.trajectory(objective, **point, t=t))
+    slope = np.gradient(np.log(exact), t, edge_order=2) * t
+    # An error of rtol a step shifts time by that fraction of itself, and w by the slope d ln w / d ln t.
+    bound = 1e-9 * int(sol.steps) * np.maximum(1, 2 * np.abs(slope).max())
+    assert np.abs(sol.w / exact - 1).max() <= bound
+    assert sol.w[0] == pytest.approx(1e-3, rel=1e-14)
+
+
+def test_both_coordinates_give_the_same_response():
+    t = np.linspace(0, 60.0, 30)
+    point = {"lam": 1.0, "rho": 0.9, "L": 2, "eps": 1e-2}
+    ours, papers = (js.solve("mae", **point, t=t, rtol=1e-10, coordinate=c).w for c in ("chi", "w"))
+    np.testing.assert_allclose(ours, papers, rtol=1e-7)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("coordinate", ["w", "chi"])
+def test_decay_from_above(objective, coordinate):
+    point = {"lam": 1.0, "rho": 0.5, "L": [1, 2, 3], "eps": 2.0, "p": 1.1}
+    sol = js.solve(objective, **point, rtol=1e-9, coordinate=coordinate)
+    assert (sol.status == "learned").all()
+    # Close to the rest point w hardly moves: an error of rtol in w is a larger one in t, by 1 / (d ln w / d ln t).
+    t = js.critical_time(objective, **point)
+    start = {name: point[name] for name in ("lam", "rho", "L", "eps")}
+    later, sooner = (np.log(js.trajectory(objective, **start, t=t * (1 + h))) for h in (1e-5, -1e-5))
+    slope = np.abs(later - sooner) / 2e-5
+    assert (difference(objective, point, sol) <= 1e-9 * sol.steps.max() * np.maximum(1, 1 / slope)).all()
+
+
+def test_flow_time_is_paper_time_over_depth():
+    paper, flow = (js.solve("jepa", **POINT, time=time) for time in ("paper", "flow"))
+    np.testing.assert_allclose(flow.time * np.array(POINT["L"]), paper.time, rtol=1e-15)
+
+
+def test_flow_time_also_counts_the_times_asked_for():
+    point = {"lam": 1.0, "rho": 0.7, "L": 3, "eps": 1e-2}
+    t = np.linspace(0, 100.0, 5)
+    flow = js.solve("mae", **point, t=t, time="flow").w
+    np.testing.assert_allclose(flow, js.solve("mae", **point, t=3 * t).w, rtol=1e-12)
+    np.testing.assert_allclose(flow, js.trajectory("mae", **point, t=t, time="flow"), rtol=1e-5)
+
+
+# --- batches --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [8, 32, 128])
+def test_the_width_of_a_batch_changes_nothing(width):
+    system, points = SYSTEMS["reduced"]["jepa"], mixed_points(100)
+    p = np.full(100, 0.5)
+    predicted = lanes.predict(system, points, p)
+    reference = lanes.solve(system, points, p, predicted, Settings())
+    other = lanes.solve(system, points, p, predicted, Settings(), width=width)
+    np.testing.assert_array_equal(other.steps, reference.steps)
+    # The same operations; only how the compiler groups them into vectors may differ.
+    np.testing.assert_allclose(other.time, reference.time, rtol=1e-14)
+
+
+def test_one_by_one_equals_the_batch():
+    points = {**mixed_points(16, seed=3), "rho": np.linspace(0.6, 1.0, 16)}
+    batch = js.solve("jepa", **points)
+    for i in range(16):
+        alone = js.solve("jepa", **{name: values[i] for name, values in points.items()})
+        assert alone.status == batch.status[i]
+        np.testing.assert_allclose(alone.time, batch.time[i], rtol=1e-14)
+
+
+def test_points_that_cannot_be_learned_leave_their_neighbours_alone():
+    good = {"lam": 1.0, "rho": 0.8, "L": 2, "eps": 1e-3}
+    bad = {"lam": [-1.0, 0.0, 1.0, 1.0], "rho": [-0.5, 0.0, 0.1, 1.0], "L": 2, "eps": [1e-3, 1e-3, 0.5, 1e-200]}
+    mixed = {name: np.append(np.broadcast_to(bad[name], 4), good[name]) for name in good}
+    sol = js.solve("jepa", **mixed, t=np.linspace(0, 1e4, 5))
+    alone = js.solve("jepa", **good, t=np.linspace(0, 1e4, 5))
+    assert sol.status.tolist() == ["collapses", "no_signal", "not_reached", "learned", "learned"]
+    assert sol.time[-1] == alone.time
+    np.testing.assert_array_equal(sol.w[-1], alone.w)
+
+
+@pytest.mark.parametrize("coordinate", ["w", "chi"])
+def test_a_point_that_needs_too_many_steps_says_so(coordinate):
+    sol = js.solve("jepa", **POINT, max_steps=3, coordinate=coordinate, t=[0.0, 1e3, 1e12])
+    assert (sol.status == "max_steps").all()
+    assert np.isnan(sol.time).all()
+    assert np.isnan(sol.w[:, -1]).all()
+
+
+def test_second_batches_and_other_depths_compile_nothing(compilations):
+    system, settings = SYSTEMS["reduced"], Settings(rtol=3e-8)
+
+    def visit(objective, depth, seed):
+        points = {**mixed_points(64, seed), "L": np.full(64, depth)}
+        p = np.full(64, 0.5)
+        predicted = lanes.predict(system[objective], points, p, width=64)
+        lanes.solve(system[objective], points, p, predicted, settings, width=64)
+
+    visit("jepa", 1, 0)
+    first = len(compilations)
+    assert first > 0
+    for seed, depth in enumerate((2, 3, 5, 8, 13), start=1):
+        visit("jepa", depth, seed)
+    visit("mae", 1, 9)  # one law, so one program, serves both objectives
+    programs = lanes.Compiled.count
+    visit("mae", 4, 10)
+    assert lanes.Compiled.count == programs
+    # What is left are JAX's own one-line conversions for (L, m) of MAE, not the solver.
+    assert len(compilations) - first <= 2
+
+
+# --- precision ------------------------------------------------------------------------------------------------------
+
+
+def test_the_host_programs_precision_is_left_alone():
+    assert jax.config.read("jax_enable_x64") is False
+    sol = js.solve("mae", **POINT)
+    assert sol.time.dtype == np.float64
+    assert jax.config.read("jax_enable_x64") is False
+
+
+def test_float32_is_float32_and_as_good_as_it_can_be():
+    point = {"lam": 1.0, "rho": 0.8, "L": [1, 2, 3], "eps": 1e-3}
+    sol = js.solve("jepa", **point, precision="float32", rtol=1e-5)
+    assert sol.time.dtype == np.float32
+    assert difference("jepa", point, sol).max() <= 1e-5 * sol.steps.max()
+
+
+def test_float32_overflows_where_float64_does_not():
+    point = {"lam": 1.0, "rho": 0.8, "L": 8, "eps": 1e-30}
+    assert js.solve("jepa", **point, precision="float32", rtol=1e-5).status == "overflow"
+    assert js.solve("jepa", **point).status == "learned"
+
+
+def test_a_number_in_the_wrong_precision_is_refused():
+    def build():
+        return lambda x: (x.astype("float32"),)
+
+    with pytest.raises(AssertionError, match="asked for float64 and computed float32"):
+        lanes._batched(build, (), [np.ones(8)], "float64", 8, jax.devices()[0])
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "rk4"}, "`method` must be one of"),
+        ({"method": "dopri9"}, "Did you mean `dopri"),
+        ({"rtol": 1e-20}, "`rtol` must lie between"),
+        ({"rtol": 1e-8, "precision": "float32"}, "`rtol` must lie between"),
+        ({"precision": "float16"}, "`precision` must be one of"),
+        ({"coordinate": "u"}, "`coordinate` must be one of"),
+        ({"max_steps": 0}, "`max_steps` must be 1 or more"),
+        ({"device": "abacus"}, "`device` must be one of"),
+        ({"device": "tpu"}, "JAX sees none here"),
+        ({"time": "proper"}, "`time` must be one of"),
+        ({"t": [1.0, 0.5]}, "strictly increasing"),
+        ({"t": [-1.0, 0.5]}, "from 0 on"),
+        ({"eps": 0.0}, "`eps` must be finite and positive, but there is eps = 0"),
+        ({"L": 2.5}, "`L` must be a whole number"),
+        ({"rho": -0.8}, "have the same sign"),
+        ({"lam": "one"}, "`lam` must be real numbers"),
+        ({"lam": [1.0, 2.0, 3.0]}, "must broadcast together"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_arguments_are_explained(change, message):
+    with pytest.raises(js.SpecError, match=message):
+        js.solve("jepa", **{**POINT, **change})
+
+
+def test_no_points_are_no_work():
+    sol = js.solve("jepa", lam=[], rho=0.5, L=2, eps=1e-3)
+    assert sol.time.shape == (0,)
+    assert sol.time.dtype == np.float64

@@ -201,15 +201,16 @@ class _Job:
 
     def do(self, chunk: plan.Chunk) -> None:
         """Compute and commit the points of a chunk that are not in the store."""
-        if done(self.store, self.name).contains(chunk.indices).all():
-            return  # another process was faster
-        others = [v for v in visited(self.store, self._grids) if v.grid is not self.grid]
-        self._commit(chunk.start, chunk.stop, plan.fresh(self.grid, chunk.indices, others))
+        known = self.store.claims()
+        stored = visited(self.store, self._grids, known)
+        self._commit(chunk.start, chunk.stop, plan.fresh(self.grid, chunk.indices, stored), known)
 
     def redo(self, claim: Claim) -> None:
         """Compute and commit exactly the points of a claim that was set aside."""
+        known = self.store.claims()
         index = np.arange(claim.start, claim.stop)
-        self._commit(claim.start, claim.stop, ~Intervals(claim.absent).contains(index))
+        fresh = plan.fresh(self.grid, index, visited(self.store, self._grids, known))
+        self._commit(claim.start, claim.stop, fresh & ~Intervals(claim.absent).contains(index), known)
 
     def complete(self, number: str, claim: Claim) -> None:
         """Publish what a dead writer of a claim did not come to."""
@@ -224,14 +225,14 @@ class _Job:
         rows = compute(self.sweep, self.grid, index, self._width, self.device)
         return rows, time.perf_counter() - began - (lanes.Compiled.seconds - compiling)
 
-    def _commit(self, start: int, stop: int, wanted: np.ndarray) -> None:
+    def _commit(self, start: int, stop: int, wanted: np.ndarray, known: dict[str, Claim]) -> None:
+        """Compute the `wanted` points of [start, stop) and commit those that no claim beyond the `known` ones holds."""
         index = np.arange(start, stop)
         if not wanted.any():
             return
         rows, seconds = self._compute(index[wanted])
         keep = np.ones(int(wanted.sum()), dtype=bool)
         while keep.any():
-            known = self.store.claims()
             here = wanted.copy()
             here[wanted] = keep
             claim = Claim(self.name, start, stop, _intervals(start, ~here))
@@ -244,6 +245,7 @@ class _Job:
                 return
             # Another process took the number: leave out the points it has just claimed.
             theirs = {n: c for n, c in self.store.claims().items() if n not in known}
+            known |= theirs
             points = self.grid.take(index[wanted])
             for other in visited(self.store, self._grids, theirs):
                 keep &= ~other.holds(points)

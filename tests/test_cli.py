@@ -1,0 +1,201 @@
+"""The command line as a user meets it: in a process of its own."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+SPEC = """
+name = "small"
+[axes]
+lam = [0.5, 2.0]
+rho = [0.5, 1.0]
+L = [1, 3]
+eps = [1e-3]
+[measure.trajectories]
+samples = 3
+"""
+
+
+def call(*words, cwd, **kwargs):
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cwd / "cache"), "COLUMNS": "200"}
+    line = [sys.executable, "-m", "jepa_sweep.cli", *map(str, words)]
+    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A directory with a spec and its finished run."""
+    here = tmp_path_factory.mktemp("cli")
+    (here / "small.toml").write_text(SPEC)
+    done = call("run", "small.toml", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert "16 of 16 points computed" in done.stdout
+    assert 'pd.read_parquet("runs/small/points")' in done.stdout
+    assert "Traceback" not in done.stderr
+    return here
+
+
+def as_json(place, *words):
+    done = call(*words, "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_help_answers_in_under_half_a_second(tmp_path):
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert "compare" in call("--help", cwd=tmp_path).stdout
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.5
+
+
+def test_importing_the_package_loads_no_jax():
+    code = "import sys, jepa_sweep, jepa_sweep.cli; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_run_again_computes_nothing(place):
+    report = as_json(place, "run", "small.toml")
+    assert (report["computed"], report["total"], report["complete"]) == (0, 16, True)
+
+
+def test_plan_writes_nothing(place, tmp_path):
+    (tmp_path / "small.toml").write_text(SPEC)
+    fresh = as_json(tmp_path, "plan", "small.toml")
+    assert (fresh["points"], fresh["committed"], fresh["new"], fresh["measured"]) == (16, 0, 16, False)
+    assert not (tmp_path / "runs").exists()
+    done = as_json(place, "plan", "small.toml")
+    assert (done["committed"], done["new"], done["chunks"], done["measured"]) == (16, 0, 0, True)
+    text = call("plan", "small.toml", cwd=place).stdout
+    assert "16 points, 16 there already, 0 new" in text
+
+
+def test_plan_counts_the_points_an_edit_adds(place):
+    (place / "more.toml").write_text(SPEC.replace("[1, 3]", "[1, 2, 3]"))
+    more = as_json(place, "plan", "more.toml")
+    assert (more["points"], more["new"]) == (24, 8)
+    (place / "union.toml").write_text(
+        'name = "small"\nmeasure = {trajectories = {samples = 3}}\n'
+        + "".join(f"[[block]]\naxes = {{lam = [0.5, 2.0], rho = [0.5, 1.0], L = {L}, eps = 1e-3}}\n" for L in ([1, 2], [2, 3]))
+    )
+    union = as_json(place, "plan", "union.toml")
+    assert (union["points"], union["new"]) == (24, 8)
+
+
+def test_status_says_what_is_there(place):
+    facts = as_json(place, "status", "runs/small")
+    assert facts["points"] == 16
+    assert facts["trajectories"] == 48
+    assert facts["statuses"] == {"learned": 16}
+    assert facts["specs"][0]["missing"] == 0
+    assert "learned" in call("status", "runs/small", cwd=place).stdout
+
+
+def test_compare_reports_the_worst_difference(place):
+    facts = as_json(place, "compare", "runs/small")
+    assert facts["worst_difference"] <= 1e-7
+    assert [(g["objective"], g["L"], g["points"]) for g in facts["groups"]] == [
+        ("jepa", 1, 4), ("jepa", 3, 4), ("mae", 1, 4), ("mae", 3, 4)
+    ]  # fmt: skip
+    text = call("compare", "runs/small", cwd=place).stdout
+    assert re.search(r"worst relative difference from the closed form: \d\.\d\de-\d\d", text)
+
+
+def test_query_filters_sorts_and_cuts(place):
+    rows = as_json(place, "query", "runs/small", "--where", "lam > 1", "--where", "objective = jepa", "--where", "L=3",
+                   "--columns", "rho,t_exact", "--sort", "-rho")  # fmt: skip
+    assert [row["rho"] for row in rows] == [1.0, 0.5]
+    assert list(rows[0]) == ["rho", "t_exact"]
+    stored = pd.read_parquet(place / "runs/small/points").query("lam == 2 and L == 3 and objective == 'jepa'")
+    assert [row["t_exact"] for row in rows] == pytest.approx(stored.sort_values("rho", ascending=False).t_exact.tolist())
+    csv = call("query", "runs/small", "--table", "trajectories", "--limit", "2", "--csv", cwd=place)
+    assert len(csv.stdout.splitlines()) == 3
+    text = call("query", "runs/small", "--limit", "5", cwd=place)
+    assert "5 of 16 rows" in text.stderr
+
+
+def test_doctor_finds_this_machine_fit(place):
+    facts = as_json(place, "doctor")
+    assert facts["ok"] is True
+    assert "cpu" in facts["devices"]
+
+
+def test_verify_and_repair(place, tmp_path):
+    (tmp_path / "small.toml").write_text(SPEC)
+    call("run", "small.toml", cwd=tmp_path)
+    assert call("verify", "runs/small", cwd=tmp_path).returncode == 0
+    victim = tmp_path / "runs/small/points/000001.parquet"
+    data = bytearray(victim.read_bytes())
+    data[100] ^= 1
+    victim.write_bytes(bytes(data))
+    found = call("verify", "runs/small", cwd=tmp_path)
+    assert found.returncode == 5
+    assert "000001.parquet is damaged" in found.stdout
+    assert call("repair", "runs/small", cwd=tmp_path).returncode == 0
+    assert call("verify", "runs/small", cwd=tmp_path).returncode == 0
+    assert len(pd.read_parquet(tmp_path / "runs/small/points")) == 16
+
+
+def test_failed_points_have_an_exit_code(tmp_path):
+    (tmp_path / "x.toml").write_text(SPEC + "[solver]\nmax_steps = 4\n")
+    done = call("run", "x.toml", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "--table failures" in done.stdout
+
+
+BAD = {
+    "no such file": (("run", "nowhere.toml"), 2, "must be readable"),
+    "bad spec": (("run", "bad.toml"), 2, r"Did you mean `lam`.*\[axes\].*bad.toml"),
+    "no such device": (("run", "small.toml", "--device", "gpu"), 2, "JAX sees none here"),
+    "other numbers": (("run", "other.toml"), 2, "write to another directory with --out"),
+    "no such run": (("status", "nowhere"), 2, "it has no store.json"),
+    "no such table": (("query", "runs/small", "--table", "pointss"), 2, "Did you mean `points`"),
+    "no such column": (("query", "runs/small", "--columns", "lambda"), 2, "Columns must be among"),
+    "bad condition": (("query", "runs/small", "--where", "lam ~ 1"), 2, "must read like"),
+    "text for a number": (("query", "runs/small", "--where", "lam > x"), 2, "compare it with one"),
+    "bad sort": (("query", "runs/small", "--sort", "time"), 2, "`--sort` must name a column"),
+    "no such command": (("fly",), 2, "No such command"),
+    "no such option": (("run", "small.toml", "--fast"), 2, "No such option"),
+    "path is a file": (("run", "small.toml", "--out", "small.toml/x"), 6, "small.toml.*--out"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_end_with_a_sentence_and_a_code(place, case):
+    (place / "bad.toml").write_text(SPEC.replace("lam =", "lambda ="))
+    (place / "other.toml").write_text(SPEC + "[solver]\nrtol = 1e-6\n")
+    words, code, message = BAD[case]
+    done = call(*words, cwd=place)
+    assert done.returncode == code
+    assert re.search(message, done.stderr.replace("\n", " "))
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stdout == ""
+
+
+def test_a_file_size_limit_is_explained_and_leaves_the_store_resumable(tmp_path):
+    (tmp_path / "small.toml").write_text(SPEC)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    line = [sys.executable, "-m", "jepa_sweep.cli", "run", "small.toml"]
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert done.returncode == 6
+    assert "ulimit -f" in done.stderr
+    assert list((tmp_path / "runs/small/.staging").iterdir()) == []
+    assert as_json(tmp_path, "run", "small.toml")["computed"] == 16
+
+
+def test_makefile_names_the_two_commands():
+    assert (ROOT / "Makefile").read_text().count("\ndemo:") == 1
+    assert "make test" in (ROOT / ".ci/run").read_text()

@@ -6,6 +6,7 @@ Exit codes: 0 complete, 1 internal error, 2 usage or spec, 3 finished with faile
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 
 def main() -> None:
     """Entry point of the console script."""
+    # Run-time checks in equinox call back into Python, and XLA does not keep programs that do. As NaN they end in a
+    # status like any other. Read when equinox is imported, so it must be set before.
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
     app()
 
 

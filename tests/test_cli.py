@@ -85,7 +85,9 @@ def test_plan_counts_the_points_an_edit_adds(place):
     assert (more["points"], more["new"]) == (24, 8)
     (place / "union.toml").write_text(
         'name = "small"\nmeasure = {trajectories = {samples = 3}}\n'
-        + "".join(f"[[block]]\naxes = {{lam = [0.5, 2.0], rho = [0.5, 1.0], L = {L}, eps = 1e-3}}\n" for L in ([1, 2], [2, 3]))
+        + "".join(
+            f"[[block]]\naxes = {{lam = [0.5, 2.0], rho = [0.5, 1.0], L = {L}, eps = 1e-3}}\n" for L in ([1, 2], [2, 3])
+        )
     )
     union = as_json(place, "plan", "union.toml")
     assert (union["points"], union["new"]) == (24, 8)
@@ -116,7 +118,9 @@ def test_query_filters_sorts_and_cuts(place):
     assert [row["rho"] for row in rows] == [1.0, 0.5]
     assert list(rows[0]) == ["rho", "t_exact"]
     stored = pd.read_parquet(place / "runs/small/points").query("lam == 2 and L == 3 and objective == 'jepa'")
-    assert [row["t_exact"] for row in rows] == pytest.approx(stored.sort_values("rho", ascending=False).t_exact.tolist())
+    assert [row["t_exact"] for row in rows] == pytest.approx(
+        stored.sort_values("rho", ascending=False).t_exact.tolist()
+    )
     csv = call("query", "runs/small", "--table", "trajectories", "--limit", "2", "--csv", cwd=place)
     assert len(csv.stdout.splitlines()) == 3
     text = call("query", "runs/small", "--limit", "5", cwd=place)

@@ -26,7 +26,18 @@ KEYS = ["objective", "L", "lam", "rho", "eps"]
 
 
 def command(spec, out, cache):
-    words = [sys.executable, "-m", "jepa_sweep.cli", "run", str(spec), "--out", str(out), "--chunk-points", "3", "--json"]
+    words = [
+        sys.executable,
+        "-m",
+        "jepa_sweep.cli",
+        "run",
+        str(spec),
+        "--out",
+        str(out),
+        "--chunk-points",
+        "3",
+        "--json",
+    ]
     return words, {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
 
 

@@ -50,7 +50,9 @@ def test_every_point_stands_once_with_its_prediction(stored):
     assert not frame.duplicated(KEYS).any()
     assert (frame.status == "learned").all()
     assert frame.relative_difference.max() <= 1e-7
-    exact = [js.critical_time(o, **frame[frame.objective == o][["lam", "rho", "L", "eps", "p"]]) for o in ("jepa", "mae")]
+    exact = [
+        js.critical_time(o, **frame[frame.objective == o][["lam", "rho", "L", "eps", "p"]]) for o in ("jepa", "mae")
+    ]
     np.testing.assert_allclose(np.concatenate(exact), frame.sort_values("objective", kind="stable").t_exact, rtol=1e-14)
 
 
@@ -261,7 +263,7 @@ def test_writers_at_the_same_time_store_every_point_once(tmp_path, stored):
     def write(spec, size):
         try:
             run(js.Sweep(**spec), tmp_path / "many", chunk_points=size)
-        except BaseException as error:  # noqa: BLE001 - whatever it is must fail the test, not the thread
+        except BaseException as error:  # whatever it is must fail the test, not the thread
             errors.append(error)
 
     writers = [threading.Thread(target=write, args=job) for job in zip(specs, (3, 4, 5), strict=True)]

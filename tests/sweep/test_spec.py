@@ -70,7 +70,7 @@ WRONG = {
     "half a layer": (("[1, 2]", "[1.5]"), r"`L` must be a whole number.*L = 1.5.*\[axes.L\]"),
     "no start": (("{ geom = [1e-4, 1e-2], num = 3 }", "0.0"), r"`eps` must be finite and positive.*\[axes.eps\]"),
     "nothing reachable": (("{ geom = [1e-4, 1e-2], num = 3 }", "5.0"), r"let some point cross.*\[axes.eps\]"),
-    "p of one": (("[solver]", "[measure]\np = [1.0]\n[solver]"), r"`p` must be finite, positive and diff.*\[measure.p\]"),
+    "p of one": (("[solver]", "[measure]\np = [1.0]\n[solver]"), r"`p` must be finite, positive.*\[measure.p\]"),
     "p of zero": (("[solver]", "[measure]\np = [0.0]\n[solver]"), r"`p` must be.*\[measure.p\]"),
     "no p": (("[solver]", "[measure]\np = []\n[solver]"), r"`p` must have at least one.*\[measure.p\]"),
     "unknown objective": (('["jepa"]', '["japa"]'), r"Did you mean `jepa`.*\[objective\]"),

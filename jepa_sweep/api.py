@@ -115,7 +115,7 @@ def critical_time(
         >>> round(float(js.critical_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3, p=0.5)), 9)
         1004.906754779
     """
-    function = SYSTEMS["reduced"][_system(objective).objective].prediction.critical_time
+    function = _system(objective, time).prediction.critical_time
     return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
 
 

@@ -97,14 +97,12 @@ def _batched(
 
 def _rows(system: System, columns: Columns) -> list[np.ndarray]:
     """The point's leaves as float64 rows, after the system has added what its objective implies."""
-    with jax.enable_x64(True):
-        point = system.point(**{q.name: columns[q.name].astype(float) for q in system.parameters})
+    point = system.point(**{q.name: columns[q.name].astype(float) for q in system.parameters})
     return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
 
 
 def _treedef(system: System) -> Any:
-    with jax.enable_x64(True):
-        return jax.tree.structure(system.point(**{q.name: np.ones(1) for q in system.parameters}))
+    return jax.tree.structure(system.point(**{q.name: np.ones(1) for q in system.parameters}))
 
 
 def _predict_one(prediction: Prediction, status: Callable, rest: Callable, flow: Callable, treedef: Any) -> Callable:

@@ -33,7 +33,7 @@ def flow(p: Point) -> Scalar:
 
 def jepa_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:
     """A JEPA feature: (a, m) = (2L, 1)."""
-    return Point(lam, rho, L, eps, a=2 * L, m=jnp.ones_like(L))
+    return Point(lam, rho, L, eps, a=2 * L, m=L**0)
 
 
 def mae_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -120,14 +121,13 @@ def clear_leftovers(root: Path) -> None:
 
 
 def probe(folder: Path) -> None:
-    """Raise a `StorageError` unless files can be published in a folder."""
-    make_folders(folder, (STAGING,))
-    name = f".probe-{uuid.uuid4().hex}"
+    """Raise a `StorageError` unless files can be published below a folder; leaves nothing behind."""
+    scratch = folder / f".probe-{uuid.uuid4().hex}"
     try:
-        publish(folder, name, b"probe")
+        make_folders(scratch, (STAGING,))
+        publish(scratch, "probe", b"probe")
     finally:
-        with contextlib.suppress(OSError):
-            (folder / name).unlink()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _host() -> str:

@@ -37,10 +37,7 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, width: int, device: str
     settings = sweep.solver.settings()
     predicted = lanes.predict(system, columns, p, width=width, device=device)
     if sweep.solver.method == "exact":
-        limit = np.log(np.finfo(float).max)
-        late = (predicted.status == Status.LEARNED) & (predicted.log_time > limit)
-        nothing = np.full(len(p), np.nan)
-        solved = lanes.Solves(np.where(late, Status.OVERFLOW, predicted.status), nothing, np.zeros(len(p), int))
+        solved = lanes.Solves(predicted.status, np.full(len(p), np.nan, settings.precision), np.zeros(len(p), int))
     else:
         solved = lanes.solve(system, columns, p, predicted, settings, width=width, device=device)
     unit = predicted.flow if sweep.solver.time == "flow" else np.ones(len(p))
@@ -115,7 +112,7 @@ def _trajectories(
     else:
         exact, condition = lanes.exact_paths(system, columns, times, width=width, device=device)
         if sweep.solver.method == "exact":
-            paths = lanes.Paths(np.full_like(exact, np.nan), np.zeros(count, int))
+            paths = lanes.Paths(np.full_like(exact, np.nan, dtype=settings.precision), np.zeros(count, int))
         else:
             paths = lanes.paths(system, columns, times, settings, width=width, device=device)
     given_up = np.where(paths.steps >= settings.max_steps, Status.MAX_STEPS, Status.NON_FINITE)

@@ -33,7 +33,7 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
     files.probe(out)
     free = shutil.disk_usage(out).free
     if not existed:
-        shutil.rmtree(out)
+        out.rmdir()
     return {
         "ok": bool(exact <= 5e-14 and numeric <= 1e-8 and solved.time.dtype == np.float64),
         "python": platform.python_version(),

@@ -112,7 +112,7 @@ class Sweep(Block):
         any_system = next(iter(self.systems.values()))
         solver = self.solver.model_dump(exclude={"max_steps"})
         if self.solver.method == "exact":
-            solver = {key: solver[key] for key in ("method", "time")}
+            solver = {key: solver[key] for key in ("method", "precision", "time")}
         else:
             solver["coordinate"] = any_system.coordinate(self.solver.coordinate).name
         sampled = self.measure.trajectories

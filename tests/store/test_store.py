@@ -138,9 +138,11 @@ def test_failed_points_stand_apart_and_are_not_tried_again(tmp_path):
     assert execute(sweep, tmp_path).computed == 0
 
 
-def test_the_closed_form_alone_is_a_method(tmp_path):
-    store = run(js.Sweep(**TRACKED, solver={"method": "exact"}), tmp_path / "exact")
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_closed_form_alone_is_a_method(tmp_path, precision):
+    store = run(js.Sweep(**TRACKED, solver={"method": "exact", "precision": precision}), tmp_path / "exact")
     frame = store.points()
+    assert frame.t_exact.dtype == np.float64
     assert frame.t_numeric.isna().all()
     assert frame.t_exact.notna().all()
     assert store.trajectories().w_exact.notna().all()

@@ -271,18 +271,17 @@ def test_results_are_double_in_a_single_precision_program(name):
     assert not jax.config.jax_enable_x64
 
 
-@pytest.mark.parametrize("transform", [jax.jit, jax.vmap], ids=["jit", "vmap"])
+TRANSFORMS = {
+    "jit": jax.jit(js.critical_time, static_argnums=0),
+    "vmap": lambda objective, **at: jax.vmap(lambda at: js.critical_time(objective, **at))(at),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 def test_transformed_calls_agree_with_plain_ones(transform):
     """Also from a single-precision program, whose flag stays as it was: these numbers are exact in both."""
     at = filled(lam=np.tile([0.5, 1.0, 2.0], POINTS // 3), rho=0.5, L=2.0, eps=2.0**-10, p=0.5)
-    plain = js.critical_time("jepa", **at)
-    once = transform(lambda at: js.critical_time("jepa", **at))(at)
+    once = transform("jepa", **at)
     assert once.dtype == np.float64
-    assert_within(once, plain, 1e-14)
+    assert_within(once, js.critical_time("jepa", **at), 1e-14)
     assert not jax.config.jax_enable_x64
-
-
-def test_jit_takes_the_function_itself():
-    compiled = jax.jit(js.critical_time, static_argnums=0, static_argnames="time")
-    at = filled(lam=1.0, rho=0.5, L=2.0, eps=2.0**-10, p=0.5)
-    assert_within(compiled("jepa", **at, time="paper"), js.critical_time("jepa", **at), 1e-14)

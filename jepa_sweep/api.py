@@ -104,7 +104,7 @@ def critical_time(
 
     Returns:
         Times in the broadcast shape, float64. NaN where there is nothing to time (`status` says why), inf beyond
-        the largest float. Differentiable in lam, rho, eps and p, not in L.
+        the largest float. Differentiable in lam, rho, eps and p; L takes whole numbers, and its derivative reads 0.
 
     Raises:
         SpecError: a value is not finite, L is not a whole number, eps is not positive, lam and rho have different

@@ -83,8 +83,10 @@ def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, set
 def _forward(coordinate: Coordinate, point: Point, until: Scalar, settings: Settings, **options) -> dfx.Solution:
     """The flow itself, from the start up to time `until`."""
     start = coordinate.start(point)
-    # Below the starting response, accuracy relative to it; a coordinate that passes through 0 is of order 1.
-    size = 1.0 if coordinate.at else jnp.abs(coordinate.response(start, point))
+    if coordinate.at is None:
+        size = jnp.abs(coordinate.response(start, point))
+    else:  # a coordinate that only grows: of order 1 where it passes through 0, else no smaller than its start
+        size = jnp.where(start > 0, jnp.minimum(start, 1.0), 1.0)
     return dfx.diffeqsolve(
         dfx.ODETerm(coordinate.field),
         SOLVERS[settings.method](),

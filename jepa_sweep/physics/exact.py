@@ -66,7 +66,7 @@ def start_to_threshold(point: Point, p: Scalar) -> Scalar:
 def _roots(q: Scalar, r: Scalar, gap: Scalar, below_q: Scalar, below_r: Scalar, order: Scalar, m: Scalar) -> Scalar:
     """int_r^q z^(order-1) / (1 - z^m) dz by the m-th roots of unity; gap = q - r, below_x = 1 - x."""
 
-    def pair(j: Scalar, total: Scalar) -> Scalar:  # the roots exp(+-i theta), theta = 2 pi j / m
+    def pair(j: Code, total: Scalar) -> Scalar:  # the roots exp(+-i theta), theta = 2 pi j / m
         half = jnp.pi * j / m
         cos, sin, versed = jnp.cos(2 * half), jnp.sin(2 * half), 2 * jnp.sin(half) ** 2
         log = jnp.log1p(gap * (q + r - 2 * cos) / (below_r**2 + 2 * r * versed))
@@ -92,7 +92,7 @@ def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Sc
     below_q, below_r = -jnp.expm1(log_q), -jnp.expm1(log_q - d)  # 1 - q, 1 - r
     powers_count = jnp.ceil(a / m).astype(int)
 
-    def power(k: Scalar, total: Scalar) -> Scalar:
+    def power(k: Code, total: Scalar) -> Scalar:
         n = a - 1 - m * k  # the integral of z^(-n-1), or ln z at n = 0
         safe = jnp.where(n == 0, 1.0, n)
         term = jnp.exp(n * d - scale - n * log_q) * -jnp.expm1(-safe * d) / safe
@@ -157,7 +157,8 @@ def critical_time(point: Point, p: Scalar) -> Scalar:
     which takes integer values): the derivatives are closed forms, from dT = dw / (dw/dT) at both ends.
     """
     exponent, value = _scaled_time(point, p)
-    return point.L / point.lam * value * jnp.exp(exponent)
+    half = jnp.exp(exponent / 2)  # twice, so that a large lam can bring a large power back into range
+    return point.L / point.lam * half * value * half
 
 
 @critical_time.defjvp
@@ -190,7 +191,7 @@ def leading_critical_time(point: Point) -> Scalar:
     """
     log_eps, log_rho = jnp.log(point.eps), jnp.log(point.rho)
 
-    def term(k: Scalar, total: Scalar) -> Scalar:
+    def term(k: Code, total: Scalar) -> Scalar:
         n = point.a - 1 - point.m * k
         return total + jnp.exp(-n * log_eps / point.L - k * log_rho) / jnp.where(n == 0, 1.0, n)
 
@@ -210,7 +211,7 @@ def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
     count = jnp.ceil(a / m).astype(int)
     order = m * count - a + 1
 
-    def power(k: Scalar, total: Scalar) -> Scalar:
+    def power(k: Code, total: Scalar) -> Scalar:
         n = a - 1 - m * k
         return total + jnp.where(n == 0, log_q, -jnp.exp(-n * log_q) / jnp.where(n == 0, 1.0, n))
 
@@ -239,7 +240,8 @@ def inflection_time(point: Point) -> Scalar:
 def status(point: Point, p: Scalar) -> Code:
     """The `Status` of the search for T(p), decided before any integration."""
     w_star = fixed_point(point)
-    resting = jnp.abs(point.eps - w_star) <= 4 * jnp.finfo(w_star.dtype).eps * w_star
+    rounding = 4 * jnp.finfo(w_star.dtype).eps * w_star
+    resting = (jnp.abs(point.eps - w_star) <= rounding) & jnp.isfinite(w_star)
     started_above = (p < 1) & (point.eps < w_star)
     too_late = log_critical_time(point, p) > jnp.log(jnp.finfo(w_star.dtype).max)
     answer = jnp.where(too_late, Status.OVERFLOW, Status.LEARNED)
@@ -355,13 +357,19 @@ def trajectory(point: Point, time: Scalar) -> Scalar:
 def _trajectory_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar]) -> tuple[Scalar, Scalar]:
     (point, time), (d_point, d_time) = primals, tangents
     w = trajectory(point, time)
-    at_start = growth_rate(point, jnp.log(point.eps) - log_fixed_point(point))
+    log_start = jnp.log(point.eps) - log_fixed_point(point)
+    at_start = growth_rate(point, log_start)
     rate = growth_rate(point, jnp.log(w) - log_fixed_point(point))
+    # How much of a difference at the start is left; at the rest point, where both rates vanish, its linear decay.
+    resting = jnp.abs(log_start) < 1e-8
+    decay = -point.m * jnp.exp(log_rate(point)) * time / point.L
+    left = jnp.where(resting, jnp.exp(decay), rate / jnp.where(resting, 1.0, at_start))
+    lost = jnp.where(resting, -jnp.expm1(decay), 1 - left)
     # At fixed p = w/w*, time answers to rho as in `critical_time`; w* itself moves by (L/m) d ln rho.
-    per_log_rho = point.L / point.m * (1 - rate / at_start) + rate * (point.a - 1) / point.m * time
+    per_log_rho = point.L / point.m * lost + rate * (point.a - 1) / point.m * time
     d_log_w = (
         rate * (d_time + time * d_point.lam / point.lam)
-        + rate / at_start * d_point.eps / point.eps
+        + left * d_point.eps / point.eps
         + per_log_rho * d_point.rho / point.rho
     )
     return w, w * d_log_w

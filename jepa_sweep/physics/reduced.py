@@ -50,7 +50,9 @@ def _side(p: Point) -> Scalar:
 
 def _chi(log_fraction: Scalar, p: Point) -> Scalar:
     log_power = p.m / p.L * log_fraction
-    return log_power - jnp.log(jnp.abs(jnp.expm1(log_power)))
+    below = jnp.minimum(log_power, 0.0)
+    # Above the rest point, y = 1 / (1 - e^-chi) and chi = ln(y / (y - 1)) are the same function of each other.
+    return jnp.where(log_power < 0, below - jnp.log(-jnp.expm1(below)), exact.log_power(log_power, -1.0))
 
 
 def chi_start(p: Point) -> Scalar:
@@ -87,6 +89,11 @@ def _layers(x: np.ndarray) -> np.ndarray:
     return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
 
 
+def _normal(x: np.ndarray) -> np.ndarray:
+    return np.abs(x) >= np.finfo(float).tiny
+
+
+NORMAL = "be at least 2.3e-308 in size, because compiled programs take smaller numbers for 0"
 PARAMETERS = (
     Parameter("lam", "covariance of input and target along the feature, E[xy]"),
     Parameter("rho", "regression coefficient of the feature, E[xy] / E[x^2]"),
@@ -97,8 +104,11 @@ PARAMETERS = (
 RULES = (
     Rule(("lam",), lambda c: np.isfinite(c["lam"]), "be a finite number"),
     Rule(("rho",), lambda c: np.isfinite(c["rho"]), "be a finite number"),
+    Rule(("lam",), lambda c: _normal(c["lam"]) | (c["lam"] == 0), NORMAL),
+    Rule(("rho",), lambda c: _normal(c["rho"]) | (c["rho"] == 0), NORMAL),
     Rule(("L",), lambda c: _layers(c["L"]), "be a whole number of layers, 1 or more"),
     Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
+    Rule(("eps",), lambda c: _normal(c["eps"]), NORMAL),
     Rule(
         ("p",),
         lambda c: np.isfinite(c["p"]) & (c["p"] > 0) & (c["p"] != 1),
@@ -117,7 +127,8 @@ def _reachable(exponent: Callable[[np.ndarray], np.ndarray]) -> Rule:
 
     def holds(c: Columns) -> np.ndarray:
         w_star = np.abs(c["rho"]) ** exponent(c["L"])
-        can = np.where(c["p"] < 1, c["eps"] <= w_star, c["eps"] > c["p"] * w_star)
+        slack = 1 + 1e-12  # a start meant to be the rest point may be a rounding off
+        can = np.where(c["p"] < 1, c["eps"] <= w_star * slack, c["eps"] > c["p"] * w_star)
         return can | (c["lam"] <= 0)
 
     must = "let some point cross its threshold: p < 1 needs eps <= w*, p > 1 needs eps > p w*"

@@ -91,6 +91,16 @@ def test_decay_from_above(objective, coordinate):
     assert (difference(objective, point, sol) <= 1e-9 * sol.steps.max() * np.maximum(1, 1 / slope)).all()
 
 
+@pytest.mark.parametrize("eps", [0.6, 2.0, 1e3, 1e10])
+@pytest.mark.parametrize("L", [1, 2])
+def test_trajectories_from_far_above_the_rest_point(L, eps):
+    point = {"lam": 1.0, "rho": 0.5, "L": L, "eps": eps}
+    t = np.linspace(0.0, 2.0, 9)
+    sol = js.solve("jepa", **point, p=1.05, t=t, rtol=1e-9)
+    # Differences at the start die out on the way down, so nothing adds up but the steps' own errors.
+    np.testing.assert_allclose(sol.w, js.trajectory("jepa", **point, t=t), rtol=1e-9 * int(sol.steps))
+
+
 def test_flow_time_is_paper_time_over_depth():
     paper, flow = (js.solve("jepa", **POINT, time=time) for time in ("paper", "flow"))
     np.testing.assert_allclose(flow.time * np.array(POINT["L"]), paper.time, rtol=1e-15)

@@ -152,8 +152,7 @@ def test_depth_sets_the_exponent_of_the_waiting_time(objective):
     """T ~ eps^-(2 - 1/L) for JEPA, from eps^-1 to eps^-2; T ~ eps^-(1 - 1/L) for MAE, from |ln eps| to eps^-1."""
     early, late = times(objective, lam=1.0, rho=1.0, L=DEPTHS, eps=np.array([[1e-40], [1e-41]]))
     slope = np.log10(late / early)
-    # The next order is r relative to JEPA's, (L-1) c_L r^(L-1) to MAE's with c_L of order 1, and 1 / |ln eps| there
-    # at one layer.
+    # The next order: r relative to JEPA's, (L-1) c_L r^(L-1) to MAE's with c_L of order 1, 1 / |ln eps| at one layer.
     jepa, mae = 2 * 1e-40 ** (1 / DEPTHS), 10 * 1e-40 ** ((DEPTHS - 1) / DEPTHS)
     off = jepa if objective == "jepa" else np.where(DEPTHS == 1, 1 / np.log(1e40), mae)
     assert np.all(np.abs(slope - ((2 if objective == "jepa" else 1) - 1 / DEPTHS)) <= off + 1e-12)
@@ -234,8 +233,7 @@ def test_mae_rho_dependence_changes_sign(L, p0):
 
     p, s, eps = float(p0) + np.array([-0.05, 0.0, 0.05]), (L - 1) / (L + 1), 1e-5
     low, high = pair("mae", L, eps, p)
-    r = (eps / LOW ** (L / (L + 1))) ** (1 / L)
-    off = L * LOW**-s * r**2 / 2 + 1e-13 * low  # the next order of T, and its rounding
+    off = L * LOW**-s * (eps ** (1 / L) / LOW ** (1 / (L + 1))) ** 2 + 1e-13 * low  # next order, and rounding of T
     assert np.all(np.abs(low - high - L * mae_constant(L, p) * (LOW**-s - HIGH**-s)) <= off)
     assert low[0] < high[0]  # low-rho features cross low thresholds first
     assert low[2] > high[2]

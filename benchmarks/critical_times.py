@@ -127,7 +127,15 @@ def main(small: bool = False) -> list[Row]:
             with jax.enable_x64(True):
                 name = f"plain vmap, event in w ({type(solver).__name__.lower()})"
                 rows.append(measure(name, rtol, lambda o, w=ways: w[o](), exact, repeats))
-    rows.append(measure("closed form, all predictions", 0.0, lambda o: lanes.predict(systems[o], points[o], p).time, exact, repeats))
+    rows.append(
+        measure(
+            "closed form, all predictions",
+            0.0,
+            lambda o: lanes.predict(systems[o], points[o], p).time,
+            exact,
+            repeats,
+        )
+    )
     return rows
 
 

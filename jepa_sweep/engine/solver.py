@@ -82,28 +82,28 @@ def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, set
 
 def _forward(coordinate: Coordinate, point: Point, until: Scalar, settings: Settings, **options) -> dfx.Solution:
     """The flow itself, from the start up to time `until`."""
-    start = coordinate.start(point)
+    start, zero = coordinate.start(point), jnp.zeros_like(until)
     if coordinate.at is None:
-        size = jnp.abs(coordinate.response(start, point))
-    else:  # a coordinate that only grows: of order 1 where it passes through 0, else no smaller than its start
+        size, first, shortest = jnp.abs(coordinate.response(start, point)), None, zero
+    else:
+        # A coordinate that only grows is of order 1 where it passes through 0, else no smaller than its start.
         size = jnp.where(start > 0, jnp.minimum(start, 1.0), 1.0)
+        first = jnp.minimum(0.01 * size / coordinate.field(zero, start, point), until)
+        # Growth may be faster than the clock can resolve once t is large; step over it, see `Status.UNRESOLVED`.
+        shortest = jnp.where(start > 0, 0.0, 8 * jnp.finfo(until.dtype).eps * until)
     return dfx.diffeqsolve(
         dfx.ODETerm(coordinate.field),
         SOLVERS[settings.method](),
-        jnp.zeros_like(until),
+        zero,
         until,
-        None,
+        first,
         start,
         point,
         max_steps=settings.max_steps,
         adjoint=dfx.ForwardMode(),
         throw=False,
         stepsize_controller=dfx.PIDController(
-            rtol=settings.rtol,
-            atol=settings.rtol * size,
-            # Where the flow is faster than the clock can resolve, step over it: see `Status.UNRESOLVED`.
-            dtmin=8 * jnp.finfo(until.dtype).eps * jnp.where(jnp.isfinite(until), until, 0.0),
-            force_dtmin=True,
+            rtol=settings.rtol, atol=settings.rtol * size, dtmin=shortest, force_dtmin=True
         ),
         **options,
     )

@@ -107,6 +107,7 @@ RULES = (
     Rule(("lam",), lambda c: _normal(c["lam"]) | (c["lam"] == 0), NORMAL),
     Rule(("rho",), lambda c: _normal(c["rho"]) | (c["rho"] == 0), NORMAL),
     Rule(("L",), lambda c: _layers(c["L"]), "be a whole number of layers, 1 or more"),
+    Rule(("L",), lambda c: c["L"] <= 100_000, "be at most 100,000 layers; deep MAE is JEPA at L = 1"),
     Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
     Rule(("eps",), lambda c: _normal(c["eps"]), NORMAL),
     Rule(

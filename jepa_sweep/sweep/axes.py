@@ -8,6 +8,7 @@ import pydantic
 
 from jepa_sweep.physics.systems import Columns
 
+MOST_VALUES = 10_000_000  # of one axis, or one sobol block: these are held in memory, unlike products
 _MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
 
 
@@ -33,8 +34,8 @@ class Range(Model):
             raise ValueError(f"must have finite endpoints, but they are {low:g} and {high:g}")
         if self.geom and low * high <= 0:
             raise ValueError(f"must have endpoints of one sign for `geom`, but they are {low:g} and {high:g}")
-        if self.num is not None and self.num < 1:
-            raise ValueError(f"must have `num` of 1 or more, but it is {self.num}")
+        if self.num is not None and not 1 <= self.num <= MOST_VALUES:
+            raise ValueError(f"must have `num` of 1 or more and at most {MOST_VALUES:,}, but it is {self.num}")
         return self
 
     @property
@@ -57,8 +58,11 @@ class Range(Model):
 
 def _read_axis(given: Any) -> Any:
     """A number, a list of numbers or a table become a tuple of floats or a `Range`."""
-    if isinstance(given, dict | Range):
-        return given
+    return given if isinstance(given, dict | Range) else read_numbers(given)
+
+
+def read_numbers(given: Any) -> tuple[float, ...]:
+    """A number or a list of numbers as a tuple of floats."""
     values = given if isinstance(given, list | tuple | np.ndarray) else [given]
     numbers = []
     for value in values:
@@ -87,7 +91,7 @@ class Block(Model):
 
     axes: dict[str, Axis] = {}
     combine: Literal["product", "zip", "sobol", "points"] = "product"
-    num: int | None = pydantic.Field(default=None, ge=1)  # sobol: how many points
+    num: int | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
     seed: int | None = pydantic.Field(default=None, ge=0)  # sobol: scrambled with this seed, or unscrambled
     points: tuple[dict[str, float], ...] | None = None  # points: one table each
 

@@ -24,8 +24,6 @@ def sweep(sweep: "Sweep") -> None:
         _in("[objective]", validate.one_of, "objective", objective, tuple(SYSTEMS[sweep.system]))
     _distinct("objective", sweep.objective, "[objective]")
     _distinct("p", sweep.measure.p, "[measure.p]")
-    if not sweep.measure.p:
-        raise SpecError("`p` must have at least one threshold, but it is empty ([measure.p]).")
     _in("[solver.time]", validate.one_of, "time", sweep.solver.time, ("paper", "flow"))
     for system in sweep.systems.values():
         _in("[solver]", validate.settings, sweep.solver.settings(), system)

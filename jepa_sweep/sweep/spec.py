@@ -17,7 +17,7 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import System
 from jepa_sweep.sweep import check, validate
-from jepa_sweep.sweep.axes import Block, Model, Range
+from jepa_sweep.sweep.axes import Block, Model, Range, read_numbers
 
 Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
@@ -25,14 +25,14 @@ Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: (v,) if is
 class Trajectories(Model):
     """`samples` evenly spaced times of w(t) a point, from 0 to `until` times its own critical time at p[0]."""
 
-    samples: int = pydantic.Field(default=64, ge=2)
+    samples: int = pydantic.Field(default=64, ge=2, le=100_000)
     until: float = pydantic.Field(default=2.0, gt=0, allow_inf_nan=False)
 
 
 class Measure(Model):
     """What to measure: thresholds `p` as fractions of the rest point, and trajectories if wanted."""
 
-    p: tuple[float, ...] = (0.5,)
+    p: Annotated[tuple[float, ...], pydantic.BeforeValidator(read_numbers)] = (0.5,)
     trajectories: Trajectories | None = None
 
 
@@ -64,7 +64,7 @@ class Sweep(Block):
         ('jepa', 'mae')
     """
 
-    name: Annotated[str, pydantic.Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$")]
     system: str = "reduced"
     objective: Names = ("jepa", "mae")
     block: tuple[Block, ...] = ()
@@ -139,6 +139,21 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# What must hold, for pydantic's types of errors whose own words speak of Python.
+_MUST = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "string_type": "must be text in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, and not begin with a dot",
+}
+
+
 def _keypath(location: tuple[int | str, ...]) -> str:
     parts = [part for part in location if part not in ("range", "values")]
     return "[" + ".".join(str(part) for part in parts) + "]"
@@ -170,6 +185,7 @@ def _explain(error: pydantic.ValidationError, data: Any) -> str:
             given = problem["input"]
             shown = f", but it is {given!r}" if isinstance(given, int | float | str | bool) else ""
             message = problem["msg"].removeprefix("Value error, ")
+            message = _MUST.get(problem["type"], message)
             message = message if message.startswith("must") else f"must be right: {message[0].lower()}{message[1:]}"
             owner = next((str(p) for p in reversed(location) if p not in ("range", "values")), "spec")
             lines.append(f"`{owner}` {message}{'' if 'but' in message else shown}. {where}")

@@ -23,7 +23,9 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
 def one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise unless `value` is one of the `known` words."""
     if value not in known:
-        raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{did_you_mean(value, known)}")
+        close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{hint}")
 
 
 def settings(given: Settings, system: System) -> None:
@@ -81,7 +83,8 @@ def _check(rule: Rule, columns: Columns, where: Callable[[tuple[str, ...]], str]
     if holds.size == 0 or (holds.any() if rule.somewhere else holds.all()):
         return
     first = np.unravel_index(int(np.argmin(holds)), holds.shape)
-    names = " and ".join(f"`{n}`" for n in rule.parameters)
+    *most, last = (f"`{n}`" for n in rule.parameters)
+    names = f"{', '.join(most)} and {last}" if most else last
     given = [f"{n} = {np.broadcast_to(v, holds.shape)[first]:g}" for n, v in columns.items()]
     example = "no point does; the first has" if rule.somewhere else "there is"
     raise SpecError(f"{names} must {rule.must}, but {example} {', '.join(given)} ({where(rule.parameters)}).")

@@ -1,7 +1,8 @@
 """The functions a researcher calls from Python: exact predictions and solves, broadcasting over their arguments.
 
 Each takes the objective (`"jepa"` or `"mae"`) and parameters as numbers or arrays that broadcast together, and
-computes in float64 whatever the host program's own setting. `jax.jit`, `jax.vmap` and `jax.grad` work on the exact
+computes in float64 whatever the host program's own setting (under that program's own `jax.jit` its arguments arrive as
+float32, unless it has enabled 64 bits). `jax.jit`, `jax.vmap` and `jax.grad` work on the exact
 functions. Called with numbers they check them before anything compiles and return NumPy; inside a transformation they
 return what JAX traces, and there are no values to check.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import Status, System
 from jepa_sweep.sweep import validate
@@ -69,7 +70,7 @@ def _call(function: Callable, objective: str, time: str, power: int, **values: A
     system = _system(objective, time)
     traced = any(isinstance(v, jax.core.Tracer) for v in values.values())
     if not traced:
-        validate.arguments(system, {k: np.asarray(v) for k, v in values.items()})
+        validate.arguments(system, {k: validate.numbers(k, v) for k, v in values.items()})
     with jax.enable_x64(True):
         arrays = [jnp.asarray(v).astype(float) for v in values.values()]
         result = _broadcast(function, objective, tuple(values), time, power)(*arrays)
@@ -368,14 +369,14 @@ def solve(
     """
     system = _system(objective, time)
     settings = Settings(method, rtol, max_steps, precision, coordinate)
-    validate.settings(settings, system)
+    validate.settings(settings, system, tuple(SOLVERS))
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
-    arrays = {name: np.asarray(value) for name, value in given.items()}
-    validate.arguments(system, arrays)
+    arrays = {name: validate.numbers(name, value) for name, value in given.items()}
+    validate.arguments(system, arrays, reachable=t is None)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     size = math.prod(shape)
     columns = {name: np.broadcast_to(a, shape).ravel().astype(float) for name, a in arrays.items()}
-    times = np.zeros(0) if t is None else np.asarray(t, dtype=float)
+    times = np.zeros(0) if t is None else validate.numbers("t", t).astype(float)
     validate.times(times)
     if size == 0:
         empty = np.zeros(shape, settings.precision)

@@ -77,7 +77,10 @@ def run(
         with _progress() as progress:
             report = execute(spec, out, device=device, chunk_points=chunk_points, progress=progress, stop=stop)
         failed = len(report.store.failures(columns=["status"]))
-        facts = {**report._asdict(), "store": str(report.store.path), "failed_points": failed}
+        gave_up = [("status", "in", ["max_steps", "non_finite"])]
+        samples = len(report.store.trajectories(columns=["status"], filters=gave_up))
+        facts = {**report._asdict(), "store": str(report.store.path)}
+        facts |= {"failed_points": failed, "failed_samples": samples}
         text = (
             f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now, "
             f"{report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all "
@@ -86,10 +89,12 @@ def run(
         )
         if failed:
             text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
+        if samples:
+            text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
         if not report.complete:
             text += "\nStopped before the end; run the same command again to go on."
         _print(facts, text, as_json)
-        raise typer.Exit(STOPPED if not report.complete else FAILED_POINTS if failed else 0)
+        raise typer.Exit(STOPPED if not report.complete else FAILED_POINTS if failed or samples else 0)
 
 
 @app.command()
@@ -139,13 +144,13 @@ def query(
 ) -> None:
     """Show rows of a table."""
     with _explained():
-        from jepa_sweep.sweep.query import rows
+        from jepa_sweep.sweep.query import records, rows
 
         frame, count = rows(run, table, where or [], columns.split(",") if columns else None, sort, limit)
         if csv:
             typer.echo(frame.to_csv(index=False), nl=False)
         elif as_json:
-            typer.echo(frame.to_json(orient="records", double_precision=15))
+            typer.echo(json.dumps(records(frame), default=float))
         else:
             typer.echo(frame.to_string(index=False))
             typer.echo(f"{len(frame):,} of {count:,} rows", err=True)
@@ -156,6 +161,7 @@ def compare(run: Run, as_json: Json = False) -> None:
     """Numeric against analytic critical times, by objective and depth."""
     with _explained():
         from jepa_sweep.store.store import Store
+        from jepa_sweep.sweep.query import records
         from jepa_sweep.sweep.summary import compare as compare_store
 
         frame = compare_store(Store(run))
@@ -164,8 +170,7 @@ def compare(run: Run, as_json: Json = False) -> None:
         text += "\nworst relative difference from the closed form: " + (
             f"{worst:.2e}" if worst is not None else "none measured"
         )
-        groups = json.loads(frame.to_json(orient="records", double_precision=15) or "[]")
-        _print({"worst_difference": worst, "groups": groups}, text, as_json)
+        _print({"worst_difference": worst, "groups": records(frame)}, text, as_json)
 
 
 @app.command()
@@ -176,10 +181,13 @@ def verify(run: Run, as_json: Json = False) -> None:
 
         store = Store(run)
         damage = store.damage()
-        problems = [problem for listed in damage.values() for problem in listed]
-        _print({"damaged": damage}, "\n".join(problems) or f"{store!r}: every file is as it was committed.", as_json)
-        if problems:
+        lost = [] if damage else store.lost_notes()
+        problems = [problem for listed in damage.values() for problem in listed] + lost
+        text = "\n".join(problems) or f"{store!r}: every file is as it was committed."
+        _print({"damaged": damage, "lost": lost}, text, as_json)
+        if damage:
             typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
+        if problems:
             raise typer.Exit(DAMAGED)
 
 
@@ -203,7 +211,7 @@ def doctor(
 ) -> None:
     """Check this machine: versions, devices, precision, a known answer, and whether files can be kept safely."""
     with _explained():
-        from jepa_sweep.sweep.doctor import examine
+        from jepa_sweep.doctor import examine
 
         facts = examine(out, device)
         _print(facts, "\n".join(f"{key:14} {value}" for key, value in facts.items()), as_json)
@@ -212,10 +220,10 @@ def doctor(
 
 
 def _stop_on_signal() -> Any:
-    """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand; returns who to ask."""
+    """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand, a second one at once."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda n, _: received.append(n))
+        signal.signal(number, lambda n, _: received.append(n) if not received else sys.exit(STOPPED))
     return lambda: bool(received)
 
 

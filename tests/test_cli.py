@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -188,16 +187,34 @@ def test_mistakes_end_with_a_sentence_and_a_code(place, case):
 def test_a_file_size_limit_is_explained_and_leaves_the_store_resumable(tmp_path):
     (tmp_path / "small.toml").write_text(SPEC)
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-
+    start = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+runpy.run_module("jepa_sweep.cli", run_name="__main__")
+"""
     env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    line = [sys.executable, "-m", "jepa_sweep.cli", "run", "small.toml"]
-    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, preexec_fn=limit, check=False)
+    line = [sys.executable, "-c", start, "run", "small.toml"]
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 6
     assert "ulimit -f" in done.stderr
     assert list((tmp_path / "runs/small/.staging").iterdir()) == []
     assert as_json(tmp_path, "run", "small.toml")["computed"] == 16
+
+
+def test_json_keeps_all_digits(place):
+    rows = as_json(place, "query", "runs/small", "--limit", "0")
+    stored = pd.read_parquet(place / "runs/small/points")
+    assert sorted(row["relative_difference"] for row in rows) == sorted(stored.relative_difference)
+
+
+def test_samples_that_could_not_be_computed_are_counted(tmp_path):
+    spec = SPEC.replace("samples = 3", "samples = 3\nuntil = 1e4").replace("L = [1, 3]", "L = [1]")
+    (tmp_path / "x.toml").write_text(spec + '[solver]\ncoordinate = "w"\nmax_steps = 500\n')
+    done = call("run", "x.toml", "--json", cwd=tmp_path)
+    assert done.returncode == 3
+    facts = json.loads(done.stdout)
+    assert facts["failed_points"] == 0
+    assert facts["failed_samples"] > 0
 
 
 def test_makefile_names_the_two_commands():

@@ -25,19 +25,17 @@ POINTS = 2 * 4 * 5 * 3 * 3
 KEYS = ["objective", "L", "lam", "rho", "eps"]
 
 
+# A test run in the background of a shell passes on that SIGINT is ignored; a user's terminal does not.
+START = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("jepa_sweep.cli", run_name="__main__")
+"""
+
+
 def command(spec, out, cache):
-    words = [
-        sys.executable,
-        "-m",
-        "jepa_sweep.cli",
-        "run",
-        str(spec),
-        "--out",
-        str(out),
-        "--chunk-points",
-        "3",
-        "--json",
-    ]
+    options = ["--out", str(out), "--chunk-points", "3", "--json"]
+    words = [sys.executable, "-c", START, "run", str(spec), *options]
     return words, {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
 
 
@@ -56,7 +54,7 @@ def tables(out):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Where the spec is, where compiled programs are kept, the tables of a run left in peace, and its duration."""
+    """Where the spec is, where compiled programs are kept and the tables of a run left in peace."""
     here = tmp_path_factory.mktemp("crash")
     (here / "spec.toml").write_text(SPEC)
     report = finish(here / "spec.toml", here / "whole", here / "cache")

@@ -22,11 +22,9 @@ def pick(kind: str = "auto") -> Device:
     """
     if kind not in KINDS:
         raise SpecError(f"`device` must be one of {', '.join(KINDS)}, but it is {kind!r}.")
-    if kind == "auto":
-        return jax.devices()[0]
     try:
-        return jax.devices(kind)[0]
-    except RuntimeError as error:
+        return jax.devices(None if kind == "auto" else kind)[0]
+    except (RuntimeError, AssertionError) as error:
         raise SpecError(
             f"`device` {kind!r} was asked for, but JAX sees none here; try `auto`, or install the extra for it "
             "(jepa-sweep[cuda12], [cuda13] or [tpu])."

@@ -34,7 +34,6 @@ class Outcome(NamedTuple):
     time: Scalar  # the critical time; NaN unless `status` is LEARNED
     status: Code
     steps: Code  # accepted and rejected, of all integrations
-    w: Float[Array, " s"]  # the response at the requested times
 
 
 class _Run(NamedTuple):
@@ -137,7 +136,7 @@ def critical_time(
     ended = jnp.where(run.finished & jnp.isfinite(run.time), Status.LEARNED, failed)
     status = jnp.where(runs, ended, ready)
     time = jnp.where(status == Status.LEARNED, run.time, jnp.nan)
-    return Outcome(time, status, jnp.where(runs, run.steps, 0), jnp.zeros((0,), time.dtype))
+    return Outcome(time, status, jnp.where(runs, run.steps, 0))
 
 
 def response(

@@ -1,4 +1,4 @@
-r"""Theorems 4.3 to 4.6 for one feature: implicit solutions, critical times, w(t).
+r"""Theorems 4.3 to 4.6 for one feature: implicit solutions and critical times.
 
 With `z = (w/w*)^(1/L)`, both objectives obey one law, `dz/dtau = z^a (1 - z^m)` in units
 `tau = (k/L) T`, `k = lam rho^((a-1)/m)`, with rest point `w* = rho^(L/m)`:
@@ -13,6 +13,8 @@ times `T = L t`, from Littwin et al. 2024, arXiv 2407.03475. `L`, `a` and `m` ar
 values: one compile serves every depth.
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -53,6 +55,14 @@ def growth_rate(point: Point, log_fraction: Scalar) -> Scalar:
     """d ln w / dT = k z^(a-1) (1 - z^m) where w = exp(log_fraction) w*; keeps its accuracy at the rest point."""
     log_z = log_fraction / point.L
     return jnp.exp(log_rate(point) + (point.a - 1) * log_z) * -jnp.expm1(point.m * log_z)
+
+
+def log_power(chi: Scalar, side: Scalar | float) -> Scalar:
+    """ln z^m for chi = ln(z^m / |1 - z^m|); side is +1 below the rest point, -1 above it."""
+    below = -softplus(-chi)
+    high = jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)
+    above = jnp.where(high < 0.7, -jnp.log(-jnp.expm1(-high)), -jnp.log1p(-jnp.exp(-high)))
+    return jnp.where(side > 0, below, above)
 
 
 def start_to_threshold(point: Point, p: Scalar) -> Scalar:
@@ -104,8 +114,8 @@ def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Sc
     return scale, powers + jnp.exp(-scale) * _roots(q, r, gap, below_q, below_r, order, m)
 
 
-def integral_above(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """I(r, q) for a decay r > q > 1 (so d < 0): the closed form near 1, a convergent tail series beyond.
+def integral_above(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Scalar]:
+    """I(r, q) for a decay r > q > 1 (so d < 0), as (scale, value): the closed form near 1, a tail series beyond.
 
     With v = 1/z the integrand is v^(a+m-2) / (1 - v^m); far from 1 the closed form would cancel to nothing.
     """
@@ -116,10 +126,11 @@ def integral_above(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> Scalar:
     near = jnp.where(log_q < log_split, near, 0.0)
     log_v = -jnp.maximum(log_q, log_split)
     width = jnp.maximum(log_r + log_v, 0.0)  # ln of the ratio of the two ends of the tail
+    scale = jnp.where(log_q < log_split, 0.0, (top + 1) * log_v)
 
     def term(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
         n, total, _ = carry
-        new = jnp.exp(n * log_v) * -jnp.expm1(-n * width) / n
+        new = jnp.exp(n * log_v - scale) * -jnp.expm1(-n * width) / n
         return n + m, total + new, new
 
     def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
@@ -128,7 +139,7 @@ def integral_above(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> Scalar:
 
     zero = jnp.zeros_like(d)
     _, tail, _ = lax.while_loop(unconverged, term, term((top + 1 + zero, zero, zero)))
-    return near + jnp.where(width > 0, tail, 0.0)
+    return scale, near + jnp.where(width > 0, tail, 0.0)
 
 
 def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
@@ -138,8 +149,8 @@ def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
     scale, grows = integral(jnp.maximum(d, 0.0), jnp.minimum(log_q, 0.0), point.a, point.m)
     above = (p > 1) & (d < 0)
     # Elsewhere an empty interval, so that the tail series, which ends by itself, ends at once.
-    decays = integral_above(jnp.where(above, d, 0.0), jnp.where(above, log_q, 1.0), point.a, point.m)
-    exponent = jnp.where(above, 0.0, scale) - (point.a - 1) / point.m * jnp.log(point.rho)
+    scale_above, decays = integral_above(jnp.where(above, d, 0.0), jnp.where(above, log_q, 1.0), point.a, point.m)
+    exponent = jnp.where(above, scale_above, scale) - (point.a - 1) / point.m * jnp.log(point.rho)
     return exponent, jnp.where(has_crossing(point, p), jnp.where(above, decays, grows), jnp.nan)
 
 
@@ -183,6 +194,32 @@ def log_critical_time(point: Point, p: Scalar) -> Scalar:
     return jnp.log(point.L / point.lam) + exponent + jnp.log(value)
 
 
+def _differentiable(function: Callable[..., Scalar]) -> Callable[..., Scalar]:
+    """Reverse mode for a function of (point, p...) with loops: its few partial derivatives, each by forward mode."""
+    wrapped = jax.custom_jvp(function)
+
+    @wrapped.defjvp
+    def rule(primals: tuple, tangents: tuple) -> tuple[Scalar, Scalar]:
+        (point, *rest), (d_point, *d_rest) = primals, tangents
+
+        def partial(part: Callable[..., Scalar], value: Scalar) -> Scalar:
+            return jax.jvp(part, (value,), (jnp.ones_like(value),))[1]
+
+        total = jnp.zeros_like(point.eps)
+        for name in ("lam", "rho", "eps"):  # L, a and m take whole numbers
+
+            def moved(value: Scalar, name: str = name) -> Scalar:
+                return function(point._replace(**{name: value}), *rest)
+
+            total = total + partial(moved, getattr(point, name)) * getattr(d_point, name)
+        for p, d_p in zip(rest, d_rest, strict=True):
+            total = total + partial(lambda value: function(point, value), p) * d_p
+        return function(point, *rest), total
+
+    return functools.wraps(function)(wrapped)
+
+
+@_differentiable
 def leading_critical_time(point: Point) -> Scalar:
     """The paper's leading order for eps -> 0; Theorems 4.4 and 4.6.
 
@@ -201,6 +238,7 @@ def leading_critical_time(point: Point) -> Scalar:
     return jnp.where(point.a == 1, -log_eps / point.lam, powers)
 
 
+@_differentiable
 def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
     """The leading order plus its logarithm and constant: relative error O(eps^(a/L)) or smaller.
 
@@ -251,131 +289,3 @@ def status(point: Point, p: Scalar) -> Code:
     answer = jnp.where(resting, Status.AT_FIXED_POINT, answer)
     answer = jnp.where(point.lam < 0, Status.COLLAPSES, answer)
     return jnp.where(point.lam == 0, Status.NO_SIGNAL, answer)
-
-
-# --- w(T): Newton's method in the logistic coordinate -----------------------------------------------------------
-
-
-def log_power(chi: Scalar, side: Scalar | float) -> Scalar:
-    """ln z^m for chi = ln(z^m / |1 - z^m|); side is +1 below the rest point, -1 above it."""
-    below = -softplus(-chi)
-    high = jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)
-    above = jnp.where(high < 0.7, -jnp.log(-jnp.expm1(-high)), -jnp.log1p(-jnp.exp(-high)))
-    return jnp.where(side > 0, below, above)
-
-
-def _bend(a: Scalar, m: Scalar) -> Scalar:
-    """chi where growth turns from a power law in time (before) to an exponential approach (after)."""
-    return jnp.log(jnp.maximum((a - 1) / m, 1.0))
-
-
-def _time_from_bend(chi: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """tau(chi) - tau(bend) = (1/m) int (1 + e^-chi)^((a-1)/m) dchi, below the rest point."""
-    near = jnp.minimum(chi, 40.0)  # beyond, the integrand is 1/m to the last digit
-    log_z, log_bend = log_power(near, 1.0) / m, log_power(_bend(a, m), 1.0) / m
-    scale, value = integral(jnp.abs(log_z - log_bend), jnp.maximum(log_z, log_bend), a, m)
-    return jnp.sign(log_z - log_bend) * value * jnp.exp(scale) + (chi - near) / m
-
-
-def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """chi at time tau after the bend: Newton on ln(-tau) well before it, on tau itself afterwards.
-
-    Time is concave in chi, so both starting values lie to the left of the root.
-    """
-    s, bend = (a - 1) / m, _bend(a, m)
-    early = (tau < -1) & (s > 0)
-
-    def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
-        count, chi, _ = carry
-        now = _time_from_bend(chi, a, m)
-        slope = jnp.exp(s * softplus(-chi)) / m
-        step = jnp.where(early, now * jnp.log(tau / now), tau - now) / slope
-        return count + 1, jnp.where(early, jnp.minimum(chi + step, (chi + bend) / 2), chi + step), step
-
-    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
-        count, chi, step = carry
-        tiny = 4 * jnp.finfo(chi.dtype).eps * jnp.maximum(1.0, jnp.abs(chi))
-        return (count < 60) & (jnp.abs(step) > tiny)
-
-    tangent = bend + m * tau * jnp.exp(-s * softplus(-bend))
-    safe_s, safe_tau = jnp.where(s > 0, s, 1.0), jnp.where(early, tau, -1.0)
-    power_law = -jnp.log(jnp.exp(-s * bend) - s * m * safe_tau) / safe_s
-    zero = jnp.zeros_like(tau)
-    first = jnp.where(early, jnp.maximum(power_law, tangent), tangent)
-    return lax.while_loop(moving, newton, (zero, first, zero + jnp.inf))[1]
-
-
-def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """chi at time tau after a start at ln z = log_r > 0. Time is convex in chi: Newton from the right is monotone."""
-    s = (a - 1) / m
-    log_y = -m * log_r
-    start = -jnp.log(-jnp.expm1(log_y))
-
-    def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
-        count, chi, _ = carry
-        near = jnp.minimum(chi, jnp.maximum(start, 40.0))  # beyond, the integrand is 1/m to the last digit
-        log_q = log_power(near, -1.0) / m
-        time = integral_above(log_q - log_r, log_q, a, m) + (chi - near) / m
-        step = (tau - time) * m * jnp.exp(s * m * log_q)
-        return count + 1, jnp.maximum(chi + step, start), step
-
-    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
-        count, chi, step = carry
-        return (count < 60) & (jnp.abs(step) > 4 * jnp.finfo(chi.dtype).eps * chi)
-
-    # Two upper bounds: from 1/(1-y) >= 1 in the integrand, and from its value at chi = ln 2.
-    y = (jnp.exp((s + 1) * log_y) + (s + 1) * m * tau) ** (1 / (s + 1))
-    slow = -jnp.log1p(-jnp.minimum(y, 1.0))
-    fast = jnp.maximum(start, jnp.log(2.0)) + m * tau * jnp.exp2(s)
-    zero = jnp.zeros_like(tau)
-    return lax.while_loop(moving, newton, (zero, jnp.minimum(slow, fast), zero + jnp.inf))[1]
-
-
-@jax.custom_jvp
-def trajectory(point: Point, time: Scalar) -> Scalar:
-    """w(T) from w(0) = eps, for paper times T >= 0; the inverse of `critical_time`.
-
-    NaN for T < 0 and for lam <= 0. Differentiable in lam, rho, eps and T.
-    """
-    a, m = point.a, point.m
-    log_start = jnp.log(point.eps) - log_fixed_point(point)
-    log_r, grows = log_start / point.L, log_start < 0
-    tau = jnp.exp(log_rate(point)) / point.L * time
-    log_power_start = jnp.where(grows, m * log_r, -1.0)
-    chi_start = log_power_start - jnp.log(-jnp.expm1(log_power_start))
-    growth = _solve_growth(tau + _time_from_bend(chi_start, a, m), a, m)
-    decays = (log_start > 0) & (time > 0)
-    decay = _solve_decay(jnp.where(decays, tau, 0.0), jnp.where(decays, log_r, 1.0), a, m)
-    side = jnp.where(grows, 1.0, -1.0)
-    log_z = log_power(jnp.where(grows, growth, decay), side) / m
-    w = jnp.exp(log_fixed_point(point) + point.L * log_z)
-    w = jnp.where((time == 0) | (log_start == 0), point.eps, w)
-    return jnp.where((time >= 0) & (point.lam > 0) & (point.rho > 0), w, jnp.nan)
-
-
-@trajectory.defjvp
-def _trajectory_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar]) -> tuple[Scalar, Scalar]:
-    (point, time), (d_point, d_time) = primals, tangents
-    w = trajectory(point, time)
-    log_start = jnp.log(point.eps) - log_fixed_point(point)
-    at_start = growth_rate(point, log_start)
-    rate = growth_rate(point, jnp.log(w) - log_fixed_point(point))
-    # How much of a difference at the start is left; at the rest point, where both rates vanish, its linear decay.
-    resting = jnp.abs(log_start) < 1e-8
-    decay = -point.m * jnp.exp(log_rate(point)) * time / point.L
-    left = jnp.where(resting, jnp.exp(decay), rate / jnp.where(resting, 1.0, at_start))
-    lost = jnp.where(resting, -jnp.expm1(decay), 1 - left)
-    # At fixed p = w/w*, time answers to rho as in `critical_time`; w* itself moves by (L/m) d ln rho.
-    per_log_rho = point.L / point.m * lost + rate * (point.a - 1) / point.m * time
-    d_log_w = (
-        rate * (d_time + time * d_point.lam / point.lam)
-        + left * d_point.eps / point.eps
-        + per_log_rho * d_point.rho / point.rho
-    )
-    return w, w * d_log_w
-
-
-def condition(point: Point, time: Scalar) -> Scalar:
-    """|d ln w / d ln T|: how many relative errors in w one relative error in T makes."""
-    log_fraction = jnp.log(trajectory(point, time)) - log_fixed_point(point)
-    return jnp.abs(time * growth_rate(point, log_fraction))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from jepa_sweep.physics import exact
+from jepa_sweep.physics import exact, response
 from jepa_sweep.physics.exact import Point
 from jepa_sweep.physics.systems import Columns, Coordinate, Parameter, Prediction, Rule, Scalar, System
 
@@ -155,8 +155,8 @@ def _system(objective: str, point: Callable[..., Point], field: Callable, expone
             leading_critical_time=exact.leading_critical_time,
             asymptotic_critical_time=exact.asymptotic_critical_time,
             inflection_time=exact.inflection_time,
-            trajectory=exact.trajectory,
-            condition=exact.condition,
+            trajectory=response.trajectory,
+            condition=response.condition,
         ),
     )
 

@@ -17,49 +17,22 @@ before its commit record is finished by the next run.
 
 import json
 import platform
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError, SpecError
-from jepa_sweep.store import files, schema, table
+from jepa_sweep.store import files, records, schema, table
+from jepa_sweep.store.records import Claim, Commit
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.table import Filters
 
 _FOLDERS = ("specs", *schema.TABLES, "commits", "environment", files.STAGING)
-
-
-class Claim(NamedTuple):
-    """Which points of which spec a chunk holds: indices [start, stop) but for those `absent`, stored elsewhere."""
-
-    spec: str  # digest of its text
-    start: int
-    stop: int
-    absent: tuple[tuple[int, int], ...] = ()
-
-
-class Commit(NamedTuple):
-    """A commit record."""
-
-    number: str
-    claim: Claim
-    files: tuple[dict[str, Any], ...]  # path, bytes, rows, sha256
-    environment: str
-    seconds: float  # computing time, without compiling
-    created: str
-
-    def rows(self, name: str) -> int:
-        """Rows of one table in this chunk."""
-        return sum(f["rows"] for f in self.files if f["path"].startswith(f"{name}/"))
-
-    @property
-    def bytes(self) -> int:
-        """Size of all its files."""
-        return sum(f["bytes"] for f in self.files)
 
 
 class Store:
@@ -70,7 +43,9 @@ class Store:
         self.path = Path(path)
         if not files.exists(self.path / "store.json"):
             raise SpecError(f"{self.path} must be a run directory, but it has no store.json; check the path.")
-        self._config = self._read_json("store.json", "store.json")
+        self._config = records.unsealed(
+            self.path / "store.json", "store.json", "run the spec into another directory with --out"
+        )
         if self._config["format"] > schema.FORMAT:
             raise SpecError(
                 f"{self.path} was written in format {self._config['format']}, but this version reads up to "
@@ -98,7 +73,7 @@ class Store:
             "time": time,
             "parameters": [c._asdict() for c in parameters],
         }
-        files.publish(root, "store.json", _sealed(config))
+        files.publish(root, "store.json", records.sealed(config))
         store = cls(root)
         store.refuse_a_mix(frozen)
         return store
@@ -113,6 +88,10 @@ class Store:
                     f"{json.dumps(theirs.get(key))}, but the spec asks for {json.dumps(frozen[key])}; write to "
                     "another directory with --out, or change the spec back."
                 )
+
+    def make_folders(self) -> None:
+        """Create the folders of a store that are missing."""
+        files.make_folders(self.path, _FOLDERS)
 
     # --- what is here ---------------------------------------------------------------------------------------------
 
@@ -137,10 +116,12 @@ class Store:
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
-        for name in files.names(self.path / "commits", ".json"):
+        for name in records.numbered(files.names(self.path / "commits", ".json")):
             if name not in self._commits:
-                record = self._read_json(f"commits/{name}", "the commit record")
-                claim = _claim(record["claim"])
+                record = records.unsealed(self.path / f"commits/{name}", "the commit record")
+                if f"{record['number']}.json" != name:
+                    raise IntegrityError(f"{self.path / 'commits' / name} is a copy of another record; move it away.")
+                claim = records.claim_of(record["claim"])
                 fields = {key: record[key] for key in ("number", "environment", "seconds", "created")}
                 self._commits[name] = Commit(claim=claim, files=tuple(record["files"]), **fields)
         return [self._commits[name] for name in sorted(self._commits)]
@@ -148,25 +129,32 @@ class Store:
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
         self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        for name in files.names(self.path / "points", ".parquet"):
+        for name in records.numbered(files.names(self.path / "points", ".parquet")):
             number = name.removesuffix(".parquet")
-            if number not in self._claims and number.isdigit():
-                notes = table.metadata(self.path / "points" / name)
-                if b"claim" not in notes:
-                    raise IntegrityError(f"{self.path / 'points' / name} is not a file of this store; move it away.")
-                self._claims[number] = _claim(json.loads(notes[b"claim"]))
+            if number not in self._claims:
+                self._claims[number] = self._claim_in_points(number)
         return dict(self._claims)
 
     def claim_of(self, number: str) -> Claim | None:
         """The claim of one chunk, from its commit record or its points; None if neither can be read."""
         try:
-            return _claim(self._read_json(f"commits/{number}.json", "the commit record")["claim"])
+            return records.claim_of(
+                records.unsealed(self.path / f"commits/{number}.json", "the commit record")["claim"]
+            )
         except JepaSweepError:
             pass
         try:
-            return _claim(json.loads(table.metadata(self.path / "points" / f"{number}.parquet")[b"claim"]))
-        except (JepaSweepError, KeyError):
+            return self._claim_in_points(number)
+        except JepaSweepError:
             return None
+
+    def _claim_in_points(self, number: str) -> Claim:
+        """The claim in the footer of a points file."""
+        path = self.path / "points" / f"{number}.parquet"
+        notes = table.metadata(path)
+        if notes.get(b"number") != number.encode():
+            raise IntegrityError(f"{path} is a copy, or no file of this store; move it away.")
+        return records.claim_of(json.loads(notes[b"claim"]))
 
     def pending(self) -> dict[str, Claim]:
         """Claims without a commit record: their writer is still at it, or has died."""
@@ -177,10 +165,14 @@ class Store:
         """Digest -> text of every spec that was applied here."""
         out = {}
         for name in files.names(self.path / "specs", ".toml"):
-            data = files.read(self.path / "specs" / name)
-            if not name.endswith(f"-{files.sha256(data)[:8]}.toml"):
-                raise IntegrityError(f"{self.path / 'specs' / name} is damaged: its text does not match its name.")
-            out[files.sha256(data)] = data.decode()
+            if re.fullmatch(r"\d+-[0-9a-f]{8}\.toml", name):
+                data = files.read(self.path / "specs" / name)
+                if not name.endswith(f"-{files.sha256(data)[:8]}.toml"):
+                    raise IntegrityError(
+                        f"{self.path / 'specs' / name} is damaged: its text does not match its name; put the text "
+                        "of that spec back from wherever you keep it."
+                    )
+                out[files.sha256(data)] = data.decode()
         return out
 
     # --- adding ---------------------------------------------------------------------------------------------------
@@ -209,9 +201,8 @@ class Store:
         """
         number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
         points = self._fitting("points", points)
-        points = points.replace_schema_metadata(
-            {**(points.schema.metadata or {}), "claim": json.dumps(claim._asdict())}
-        )
+        notes = {"claim": json.dumps(claim._asdict()), "number": number}
+        points = points.replace_schema_metadata({**(points.schema.metadata or {}), **notes})
         if not files.publish(self.path, f"points/{number}.parquet", table.encode(points)):
             return None
         self._claims[number] = claim
@@ -244,7 +235,7 @@ class Store:
             "host": platform.node(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        files.publish(self.path, f"commits/{number}.json", _sealed(record))
+        files.publish(self.path, f"commits/{number}.json", records.sealed(record))
 
     def _fitting(self, name: str, rows: pa.Table) -> pa.Table:
         wanted = self.schema(name)
@@ -305,10 +296,11 @@ class Store:
     def damage(self) -> dict[str, list[str]]:
         """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
         found: dict[str, list[str]] = {}
-        for name in files.names(self.path / "commits", ".json"):
+        committed = records.numbered(files.names(self.path / "commits", ".json"))
+        for name in committed:
             number = name.removesuffix(".json")
             try:
-                record = self._read_json(f"commits/{name}", "the commit record")
+                record = records.unsealed(self.path / f"commits/{name}", "the commit record")
             except JepaSweepError as error:
                 found.setdefault(number, []).append(str(error))
                 continue
@@ -316,14 +308,30 @@ class Store:
                 problem = self._problem(entry)
                 if problem:
                     found.setdefault(number, []).append(problem)
-        committed = set(files.names(self.path / "commits", ".json"))
-        for name in files.names(self.path / "points", ".parquet"):
+        for name in records.numbered(files.names(self.path / "points", ".parquet")):
             number = name.removesuffix(".parquet")
             if f"{number}.json" not in committed:
                 try:
-                    table.check(self.path / "points" / name)
+                    self._claim_in_points(number)
+                    for kind in schema.TABLES:
+                        path = self.path / kind / name
+                        if files.exists(path):
+                            table.check(path)
                 except IntegrityError as error:
                     found.setdefault(number, []).append(str(error))
+        return found
+
+    def lost_notes(self) -> list[str]:
+        """What is wrong with specs and environments, which cannot be computed again."""
+        found = []
+        try:
+            missing = {claim.spec for claim in self.claims().values()} - self.specs().keys()
+            found += [f"{self.path / 'specs'} lacks the spec {name[:8]}, which was run here" for name in missing]
+        except IntegrityError as error:
+            found.append(str(error))
+        for name in files.names(self.path / "environment", ".json"):
+            if files.sha256(files.read(self.path / "environment" / name))[:8] != name.removesuffix(".json"):
+                found.append(f"{self.path / 'environment' / name} is damaged: its text does not match its name")
         return found
 
     def _problem(self, entry: dict[str, Any]) -> str | None:
@@ -348,28 +356,3 @@ class Store:
             files.set_aside(self.path, name)
         self._commits.pop(f"{number}.json", None)
         self._claims.pop(number, None)
-
-    def _read_json(self, name: str, what: str) -> dict[str, Any]:
-        path = self.path / name
-        data = files.read(path)
-        try:
-            record = json.loads(data)
-            seal = record.pop("sha256")
-        except (ValueError, KeyError, AttributeError, UnicodeDecodeError):
-            raise IntegrityError(f"{path} is damaged: {what} is not readable JSON; run `jepa-sweep repair`.") from None
-        if files.sha256(_canonical(record)) != seal:
-            raise IntegrityError(f"{path} is damaged: {what} does not match its own hash; run `jepa-sweep repair`.")
-        return record
-
-
-def _claim(record: dict[str, Any]) -> Claim:
-    return Claim(**{**record, "absent": tuple((a, b) for a, b in record["absent"])})
-
-
-def _canonical(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _sealed(record: dict[str, Any]) -> bytes:
-    """JSON that carries the hash of the rest of itself."""
-    return json.dumps({**record, "sha256": files.sha256(_canonical(record))}, indent=1).encode()

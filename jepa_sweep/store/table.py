@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jepa_sweep.errors import IntegrityError, SpecError
+from jepa_sweep.errors import IntegrityError, SpecError, StorageError
 
 Filters = pc.Expression | Sequence[Any] | None  # as `pandas.read_parquet` takes them
 
@@ -43,6 +43,8 @@ def check(path: Path) -> int:
     """Read a file whole with its checksums; the number of rows."""
     try:
         return pq.read_table(path, page_checksum_verification=True).num_rows
+    except PermissionError as error:
+        raise StorageError(f"Could not read {path}: there is no permission; change it and try again.") from error
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{path} is damaged: {error}") from error
 
@@ -60,7 +62,9 @@ def read(paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None
     try:
         expression = None if filters is None else _expression(filters)
         dataset = ds.dataset([str(p) for p in paths], schema=schema, format=_FORMAT)
-        scanner = dataset.scanner(columns=list(columns) if columns else None, filter=expression)
+        scanner = dataset.scanner(columns=None if columns is None else list(columns), filter=expression)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"A committed file is missing: {error}; run `jepa-sweep repair`.") from error
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {error}') from error
     try:

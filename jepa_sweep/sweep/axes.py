@@ -53,6 +53,7 @@ class Range(Model):
         """All `num` values, the endpoints exactly as given."""
         num = self.num or 1
         inside = self.at(np.arange(num) / max(num - 1, 1))
+        inside[0] = self.ends[0]
         return np.concatenate([inside[:-1], [self.ends[1]]]) if num > 1 else inside
 
 
@@ -69,7 +70,10 @@ def read_numbers(given: Any) -> tuple[float, ...]:
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
             raise ValueError(f"must be a number, a list of numbers or a range, but it has {value!r}{hint}")
-        numbers.append(float(value))
+        try:
+            numbers.append(float(value))
+        except OverflowError:
+            raise ValueError("must be a finite number, but it has one beyond the largest float") from None
     if not numbers:
         raise ValueError("must have at least one value, but the list is empty")
     return tuple(numbers)
@@ -93,7 +97,7 @@ class Block(Model):
     combine: Literal["product", "zip", "sobol", "points"] = "product"
     num: int | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
     seed: int | None = pydantic.Field(default=None, ge=0)  # sobol: scrambled with this seed, or unscrambled
-    points: tuple[dict[str, float], ...] | None = None  # points: one table each
+    points: tuple[dict[str, Annotated[float, pydantic.Strict()]], ...] | None = None  # points: one table each
 
     @pydantic.model_validator(mode="before")
     @classmethod

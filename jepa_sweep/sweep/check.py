@@ -74,6 +74,9 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> None:
         raise SpecError(f'`num` and `seed` of a block must come with combine = "sobol" ({where}).')
     for name, axis in block.axes.items():
         _check_axis(block, name, axis, f"[{prefix}axes.{name}]")
+        whole = name in {q.name for q in next(iter(sweep.systems.values())).parameters if q.integer}
+        if whole and block.combine == "sobol" and isinstance(axis, Range):
+            raise SpecError(f"`{name}` takes whole numbers: list them in a sobol block ([{prefix}axes.{name}]).")
 
     def places(parameters: tuple[str, ...]) -> str:
         return ", ".join(_place(prefix, block, name) for name in parameters)
@@ -112,8 +115,8 @@ def _check_axis(block: Block, name: str, axis: Range | tuple[float, ...], where:
 def _representatives(block: Block, p: np.ndarray) -> Iterator[Columns]:
     """Columns on which the rules decide for the whole block.
 
-    Rules that bind every point see every value of one or two axes; the others, monotone in each parameter, see the
-    corners. Both only ever name a few parameters, so nothing here is as large as the grid.
+    Every value of each axis, for rules of one parameter; the corners of the grid, for rules that are monotone in each
+    parameter; and for rules of two, which ask for signs, the smallest and largest value of each and the one nearest 0.
     """
     if block.combine in ("zip", "points"):
         columns = zipped(block)
@@ -128,5 +131,9 @@ def _representatives(block: Block, p: np.ndarray) -> Iterator[Columns]:
     ordered = list(axes)
     for i, first in enumerate(ordered):
         for second in ordered[i + 1 :]:
-            a, b = np.unique(axes[first]), np.unique(axes[second])
-            yield {first: a[:, None], second: b[None, :]}
+            yield {first: _signs(axes[first])[:, None], second: _signs(axes[second])[None, :]}
+
+
+def _signs(values: np.ndarray) -> np.ndarray:
+    """A few values among which every sign of the axis occurs."""
+    return np.array([values.min(), values[np.argmin(np.abs(values))], values.max()])

@@ -70,7 +70,7 @@ class Chunk(NamedTuple):
 def points_per_chunk(grid: Grid, samples: int) -> int:
     """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
     wanted = grid.size // 128
-    fitting = ROWS_PER_FILE // max(1, samples)
+    fitting = max(1, ROWS_PER_FILE // max(1, samples))
     return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
 
 

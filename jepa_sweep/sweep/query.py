@@ -3,6 +3,7 @@
 import operator
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -38,12 +39,18 @@ def rows(
         raise SpecError(
             f"`--sort` must name a column, but there is no `{wanted}`.{validate.did_you_mean(wanted, known.names)}"
         )
+    columns = list(dict.fromkeys(name.strip() for name in columns)) if columns else None
     read = columns if not columns or not wanted or wanted in columns else [*columns, wanted]
     frame = table.read(store.paths(name), known, read, expression)
     if wanted:
         frame = frame.sort_values(wanted, ascending=not (sort or "").startswith("-"), kind="stable")
     frame = frame.loc[:, columns] if columns else frame
     return (frame.head(limit) if limit else frame), len(frame)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON takes them: all digits, and None for what does not exist."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def condition(text: str, known: pa.Schema) -> pc.Expression:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.engine import devices, lanes
-from jepa_sweep.errors import IntegrityError
+from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store import schema
-from jepa_sweep.store.store import Claim, Store
+from jepa_sweep.store.records import Claim
+from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import plan, provenance
 from jepa_sweep.sweep.compute import Rows, compute, parameter_columns, tables
 from jepa_sweep.sweep.grid import Grid
@@ -87,6 +88,9 @@ def execute(
     """`run` with a report; `stop` is asked before each chunk."""
     sweep, text = load(spec)
     began, compiling = time.perf_counter(), lanes.Compiled.seconds
+    devices.pick(device)  # a device that is not there is refused before a directory is made
+    if chunk_points is not None and (not isinstance(chunk_points, int) or chunk_points < 1):
+        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {chunk_points!r}.")
     store = open_for(sweep, out)
     finish_pending(store, device)
     job = _Job(sweep, text, store, device, chunk_points)
@@ -144,6 +148,7 @@ def repair(store: Store, *, device: str = "auto") -> dict[str, list[str]]:
     Raises:
         IntegrityError: a spec kept in the store is damaged.
     """
+    store.make_folders()
     found = store.damage()
     claims = {number: store.claim_of(number) for number in found}
     for number in found:
@@ -175,8 +180,9 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
 
 
 def done(store: Store, name: str) -> Intervals:
-    """The indices of one spec that are accounted for."""
-    return Intervals((c.start, c.stop) for c in store.claims().values() if c.spec == name)
+    """The indices of one spec that are stored because of it; what others stored for it is found by `plan.fresh`."""
+    claims = [c for c in store.claims().values() if c.spec == name]
+    return Intervals(piece for c in claims for piece in Intervals(c.absent).gaps(c.start, c.stop))
 
 
 class _Job:

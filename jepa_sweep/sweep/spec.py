@@ -40,11 +40,11 @@ class Solver(Model):
     """How to integrate; see `jepa_sweep.solve`. `method = "exact"` integrates nothing and tabulates the closed form."""
 
     method: str = "dopri8"
-    rtol: float = 1e-8
+    rtol: Annotated[float, pydantic.Strict()] = 1e-8
     precision: str = "float64"
     time: str = "paper"
     coordinate: str | None = None
-    max_steps: int = 10_000
+    max_steps: Annotated[int, pydantic.Strict()] = 10_000
 
     def settings(self) -> Settings:
         """The same for the engine."""
@@ -71,7 +71,7 @@ class Sweep(Block):
     measure: Measure = Measure()
     solver: Solver = Solver()
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except pydantic.ValidationError as error:
@@ -88,10 +88,10 @@ class Sweep(Block):
         """Read the text of a spec file; errors name `origin`."""
         try:
             return cls(**tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"The spec must be valid TOML, but: {error} ({origin}).") from None
         except SpecError as error:
             raise SpecError(f"{error} In {origin}.") from None
+        except (ValueError, RecursionError) as error:  # of tomllib: bad syntax, numbers or nesting beyond measure
+            raise SpecError(f"The spec must be valid TOML, but: {error} ({origin}).") from None
 
     def to_toml(self) -> str:
         """The same spec as TOML."""

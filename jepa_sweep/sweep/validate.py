@@ -28,20 +28,33 @@ def one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{hint}")
 
 
-def settings(given: Settings, system: System) -> None:
-    """Raise unless a solver can be made of these settings for this system."""
-    one_of("method", given.method, METHODS)
+def settings(given: Settings, system: System, methods: Sequence[str] = METHODS) -> None:
+    """Raise unless these settings can be used for this system."""
+    one_of("method", given.method, methods)
     one_of("precision", given.precision, PRECISIONS)
     if given.coordinate is not None:
         one_of("coordinate", given.coordinate, [c.name for c in system.coordinates])
+    if isinstance(given.rtol, bool) or not isinstance(given.rtol, int | float):
+        raise SpecError(f"`rtol` must be a number, but it is {given.rtol!r}.")
     floor = 10 * float(np.finfo(given.precision).eps)
     if given.method != "exact" and not floor <= given.rtol <= 0.1:
         raise SpecError(
             f"`rtol` must lie between {floor:.0e} (ten roundings of {given.precision}) and 0.1, but it is "
             f"{given.rtol:g}; try 1e-8 in float64, 1e-5 in float32."
         )
-    if given.max_steps < 1:
-        raise SpecError(f"`max_steps` must be 1 or more, but it is {given.max_steps}.")
+    if isinstance(given.max_steps, bool) or not isinstance(given.max_steps, int) or not 1 <= given.max_steps < 2**31:
+        raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {given.max_steps!r}.")
+
+
+def numbers(name: str, value: object) -> np.ndarray:
+    """The value as an array of real numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise SpecError(f"`{name}` must be numbers in rows of one length, but they are ragged.") from None
+    if array.dtype.kind not in "fiu" and array.size:
+        raise SpecError(f"`{name}` must be real numbers, but its type is {array.dtype}.")
+    return array
 
 
 def times(values: np.ndarray) -> None:
@@ -50,18 +63,19 @@ def times(values: np.ndarray) -> None:
         raise SpecError("`t` must be one list of finite, strictly increasing times from 0 on.")
 
 
-def arguments(system: System, columns: Columns) -> None:
-    """Raise unless every value can be a parameter of the system; the arrays may broadcast against each other."""
+def arguments(system: System, columns: Columns, *, reachable: bool = True) -> None:
+    """Raise unless every value can be a parameter of the system; the arrays may broadcast against each other.
+
+    `reachable` also asks what must hold `somewhere`: that there is a threshold to reach.
+    """
     try:
         np.broadcast_shapes(*(np.shape(v) for v in columns.values()))
     except ValueError:
         shapes = ", ".join(f"`{name}` {np.shape(v)}" for name, v in columns.items())
         raise SpecError(f"The shapes of the arguments must broadcast together, but they are {shapes}.") from None
-    for name, value in columns.items():
-        if value.dtype.kind not in "fiu":
-            raise SpecError(f"`{name}` must be real numbers, but its type is {value.dtype}.")
     floats = {name: value.astype(float) for name, value in columns.items()}
-    rules(system, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
+    asked = system if reachable else system._replace(rules=tuple(r for r in system.rules if not r.somewhere))
+    rules(asked, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
 
 
 def rules(system: System, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:

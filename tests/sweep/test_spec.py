@@ -75,10 +75,14 @@ WRONG = {
     "no p": (("[solver]", "[measure]\np = []\n[solver]"), r"`p` must have at least one.*\[measure.p\]"),
     "p of text": (("[solver]", "[measure]\np = 'x'\n[solver]"), r"`p` must be a number.*\[measure.p\]"),
     "name of dots": (('"x"', '".."'), r"`name` must be letters.*not begin with a dot.*\[name\]"),
+    "beyond floats": (("[1.0, 2.0]", "1" + 400 * "0"), r"`lam` must be a finite number.*\[axes.lam\]"),
+    "a key of Python": (('name = "x"', 'name = "x"\nself = 1'), r"`self` is not a key here.*\[self\]"),
+    "deep nesting": (("[1.0, 2.0]", 5000 * "[" + 5000 * "]"), r"must be valid TOML"),
+    "quoted tolerance": (("1e-8", '"1e-8"'), r"`rtol` must be a number.*\[solver.rtol\]"),
     "too many layers": (("[1, 2]", "[1e9]"), r"`L` must be at most 100,000.*\[axes.L\]"),
     "too many values": (("num = 3 }\nL", "num = 100000000000 }\nL"), r"`num` of 1 or more and at most.*\[axes.rho\]"),
     "table for a number": (("rtol = 1e-8", "rtol = {}"), r"`rtol` must be a number.*\[solver.rtol\]"),
-    "number for a table": (("[solver]\n", "[measure]\ntrajectories = 3\n[solver]\n"), r"`trajectories` must be a table"),
+    "number for a table": (("[solver]\n", "[measure]\ntrajectories = 3\n[solver]\n"), r"`trajectories` must be a tab"),
     "list for text": (("[solver]\n", "[solver]\nmethod = []\n"), r"`method` must be text in quotes.*\[solver.method\]"),
     "unknown objective": (('["jepa"]', '["japa"]'), r"Did you mean `jepa`.*\[objective\]"),
     "unknown system": (('name = "x"', 'name = "x"\nsystem = "reduce"'), r"Did you mean `reduced`.*\[system\]"),
@@ -107,6 +111,12 @@ def test_what_is_wrong_is_said_with_file_and_key_path(case):
 def test_the_same_check_speaks_in_python():
     with pytest.raises(js.SpecError, match=r"Did you mean `axes`"):
         js.Sweep(name="x", axis={})
+
+
+def test_sobol_takes_whole_numbers_from_a_list():
+    axes = {"lam": 1.0, "rho": 1.0, "L": {"linear": [1, 5]}, "eps": 1e-3}
+    with pytest.raises(js.SpecError, match=r"`L` takes whole numbers: list them.*\[axes.L\]"):
+        js.Sweep(name="x", combine="sobol", num=4, axes=axes)
 
 
 def test_an_unreadable_file_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """Is this machine fit to run sweeps? Versions, devices, precision, a known answer, durable files."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -33,7 +34,8 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
     files.probe(out)
     free = shutil.disk_usage(out).free
     if not existed:
-        out.rmdir()
+        with contextlib.suppress(OSError):  # another run has begun there meanwhile
+            out.rmdir()
     return {
         "ok": bool(exact <= 5e-14 and numeric <= 1e-8 and solved.time.dtype == np.float64),
         "python": platform.python_version(),

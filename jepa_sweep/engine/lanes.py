@@ -60,7 +60,7 @@ def width_for(count: int) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _program(build: Callable[..., Callable], key: tuple, shapes: tuple, precision: str, device: devices.Device) -> Any:
-    """The compiled batch of a one-point function; `shapes` are the shapes of one row of each argument."""
+    """The compiled batch of a one-point function; `shapes` are those of the whole batch, argument by argument."""
     began = time.perf_counter()
     args = [jax.ShapeDtypeStruct(shape, np.dtype(precision)) for shape in shapes]
     program = jax.jit(jax.vmap(build(*key))).lower(*args).compile()

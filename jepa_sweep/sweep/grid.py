@@ -120,10 +120,17 @@ class Grid:
         """Number of indices; points that stand in two blocks have two."""
         return int(self._offsets[-1])
 
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return len(self._blocks)
+    @functools.cached_property
+    def unique(self) -> int:
+        """Number of points, those of several blocks counted once."""
+        if len(self._blocks) == 1:
+            return self.size
+        repeats = 0
+        for start, stop in self.segments():
+            for low in range(start, stop, 1 << 20):
+                index = np.arange(low, min(stop, low + (1 << 20)))
+                repeats += int(self.repeated(index, self.take(index)).sum())
+        return self.size - repeats
 
     def segments(self) -> list[tuple[int, int]]:
         """Stretches of indices that share a block, an objective and a group, so that they may share a file."""

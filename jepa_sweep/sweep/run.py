@@ -22,7 +22,7 @@ from jepa_sweep.sweep.spec import Sweep, read_spec
 class Progress(NamedTuple):
     """Where a run stands, after each chunk."""
 
-    done: int  # points of this spec that are in the store now
+    done: int  # points of this spec looked at so far; points of several blocks count in each
     total: int
     computed: int  # of them, by this run
     failed: int  # of those, without a result
@@ -108,7 +108,7 @@ def execute(
             progress(Progress(done, job.grid.size, job.computed, job.failed, spent))
     seconds, compiled = time.perf_counter() - began, lanes.Compiled.seconds - compiling
     rate = job.computed / max(seconds - compiled, 1e-9)
-    return Report(store, job.grid.size, job.computed, job.failed, complete, seconds, compiled, rate)
+    return Report(store, job.grid.unique, job.computed, job.failed, complete, seconds, compiled, rate)
 
 
 def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:

@@ -25,14 +25,11 @@ class _Left(NamedTuple):
 
 
 def _left(grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
-    new = chunks = repeats = 0
+    new = chunks = 0
     for chunk in plan.chunks(grid, finished, size):
         count = int(plan.fresh(grid, chunk.indices, others).sum())
         new, chunks = new + count, chunks + bool(count)
-    if grid.blocks > 1:
-        for chunk in plan.chunks(grid, Intervals(), size):
-            repeats += int(grid.repeated(chunk.indices, grid.take(chunk.indices)).sum())
-    return _Left(grid.size - repeats, new, chunks)
+    return _Left(grid.unique, new, chunks)
 
 
 def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str, Any]:

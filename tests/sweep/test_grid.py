@@ -104,7 +104,7 @@ def test_a_union_counts_shared_points_once():
     for start, stop in grid.segments():
         kept += plan.fresh(grid, np.arange(start, stop), []).tolist()
     assert len(points) == 144
-    assert sum(kept) == len(set(points)) == 108
+    assert sum(kept) == len(set(points)) == grid.unique == 108
 
 
 # --- plans ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.physics.systems import Status, System
+from jepa_sweep.physics.systems import System, labels
 from jepa_sweep.sweep import validate
 
 TIMES = ("paper", "flow")
@@ -309,11 +309,7 @@ def status(
         ['not_reached', 'above_threshold', 'learned']
     """
     codes = _call(_system(objective).status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
-    return _labels(np.asarray(codes))
-
-
-def _labels(codes: np.ndarray) -> np.ndarray:
-    return np.array([s.label for s in Status])[codes]
+    return labels(np.asarray(codes))
 
 
 def solve(
@@ -391,7 +387,7 @@ def solve(
         steps, w = steps + paths.steps, paths.w
     return Solution(
         (solved.time * factor.astype(settings.precision)).reshape(shape),
-        _labels(solved.status).reshape(shape),
+        labels(solved.status).reshape(shape),
         steps.reshape(shape),
         w.reshape(*shape, times.size),
     )

@@ -63,6 +63,11 @@ SENTENCES = {
 }
 
 
+def labels(codes: np.ndarray) -> np.ndarray:
+    """Status codes as the words of the tables."""
+    return np.array([status.label for status in Status])[codes]
+
+
 class Parameter(NamedTuple):
     """One axis that may be swept. `groups` marks those whose every value gets files of its own."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.physics.systems import SENTENCES, Columns, Status, System
+from jepa_sweep.physics.systems import SENTENCES, Columns, Status, System, labels
 from jepa_sweep.store.schema import Column
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.spec import Sweep
@@ -46,7 +46,7 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, width: int, device: str
     out = {
         "points": _pick(Rows({**keys, **_measures(p, predicted, solved, unit)}, order), ~failed),
         "failures": _pick(
-            Rows({**keys, "p": p, "status": _labels(solved.status), "message": _messages(solved.status),
+            Rows({**keys, "p": p, "status": labels(solved.status), "message": _messages(solved.status),
                   "steps": solved.steps}, order),
             failed,
         ),
@@ -77,7 +77,7 @@ def _measures(p: np.ndarray, predicted: lanes.Predictions, solved: lanes.Solves,
         difference = np.abs(solved.time.astype(float) - predicted.time) / predicted.time
         return {
             "p": p,
-            "status": _labels(solved.status),
+            "status": labels(solved.status),
             "w_star": predicted.w_star,
             "t_numeric": solved.time * unit.astype(solved.time.dtype),
             "t_exact": np.where(timed, predicted.time * unit, np.nan),
@@ -129,17 +129,13 @@ def _trajectories(
         "w": paths.w.ravel(),
         "w_exact": exact.ravel(),
         "condition": condition.ravel(),
-        "status": _labels(status.ravel()),
+        "status": labels(status.ravel()),
     }
     return Rows({**{name: spread(values) for name, values in keys.items()}, **samples}, spread(order))
 
 
 def _typed(system: System, columns: Columns) -> Columns:
     return {q.name: columns[q.name].astype(np.int64) if q.integer else columns[q.name] for q in system.parameters}
-
-
-def _labels(codes: np.ndarray) -> np.ndarray:
-    return np.array([s.label for s in Status])[codes]
 
 
 def _messages(codes: np.ndarray) -> np.ndarray:

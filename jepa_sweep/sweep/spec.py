@@ -75,7 +75,7 @@ class Sweep(Block):
         try:
             super().__init__(**data)
         except pydantic.ValidationError as error:
-            raise SpecError(_explain(error, data)) from None
+            raise SpecError(_explain(error)) from None
         check.sweep(self)
 
     @classmethod
@@ -169,7 +169,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _explain(error: pydantic.ValidationError, data: Any) -> str:
+def _explain(error: pydantic.ValidationError) -> str:
     """All complaints of a validation as sentences in our grammar."""
     lines = []
     for problem in error.errors():

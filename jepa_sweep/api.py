@@ -345,11 +345,11 @@ def solve(
         t: increasing times, shape (s,), at which to return the response of every point.
         method: "tsit5", "dopri5", "dopri8" or "kvaerno5".
         rtol: relative tolerance of one step.
-        coordinate: "chi" (the default) or "w".
+        coordinate: "chi" (the default), "w", or "log_w" on a clock of its own.
         precision: "float64" or "float32".
         max_steps: steps after which a point is given up as "max_steps".
         time: unit of the times given and returned, "paper" or "flow".
-        device: "auto", "cpu", "gpu" or "tpu".
+        device: "auto", "cpu", "gpu" or "tpu"; "gpu:0,1" names some of a kind.
 
     Returns:
         A `Solution`; its arrays have the broadcast shape of the parameters.
@@ -379,15 +379,13 @@ def solve(
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), np.zeros((*shape, times.size)))
     fractions = columns.pop("p")
     predicted = lanes.predict(system, columns, fractions, device=device)
-    solved = lanes.solve(system, columns, fractions, predicted, settings, device=device)
     factor = predicted.flow if time == "flow" else np.ones(size)
-    steps, w = solved.steps, np.zeros((size, 0), settings.precision)
-    if times.size:
-        paths = lanes.paths(system, columns, times / factor[:, None], settings, device=device)
-        steps, w = steps + paths.steps, paths.w
+    alone = lanes.Predictions(*(field[:, None] for field in predicted))  # one threshold a point
+    paper = times / factor[:, None]
+    solved = lanes.solve(system, columns, fractions[:, None], alone, settings, times=paper, device=device)
     return Solution(
-        (solved.time * factor.astype(settings.precision)).reshape(shape),
-        labels(solved.status).reshape(shape),
-        steps.reshape(shape),
-        w.reshape(*shape, times.size),
+        (solved.time[:, 0] * factor.astype(settings.precision)).reshape(shape),
+        labels(solved.status[:, 0]).reshape(shape),
+        solved.steps.reshape(shape),
+        solved.samples[..., 0].reshape(*shape, times.size),
     )

@@ -30,7 +30,7 @@ app = typer.Typer(
 Spec = Annotated[Path, typer.Argument(help="A spec file (TOML).", show_default=False)]
 Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory; runs/<name> by default.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, gpu or tpu.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, gpu or tpu; gpu:0,1 names some of a kind.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -73,20 +73,27 @@ def run(
         from jepa_sweep.engine import devices
         from jepa_sweep.sweep.run import execute
 
+        devices.use_all_cores()
         devices.keep_compiled_programs()
         with _progress() as progress:
             report = execute(spec, out, device=device, chunk_points=chunk_points, progress=progress, stop=stop)
         failed = len(report.store.failures(columns=["status"]))
-        gave_up = [("status", "in", ["max_steps", "non_finite"])]
+        gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
         samples = len(report.store.trajectories(columns=["status"], filters=gave_up))
-        facts = {**report._asdict(), "store": str(report.store.path)}
-        facts |= {"failed_points": failed, "failed_samples": samples}
+        facts = report.facts() | {"failed_points": failed, "failed_samples": samples}
         text = (
             f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now, "
             f"{report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all "
-            f"of which {report.compile_seconds:.1f} s compiling.\n{report.store!r}\n"
-            f'In pandas: pd.read_parquet("{report.store.path}/points")'
+            f"of which {report.work.compile_seconds:.1f} s compiling.\n"
+            f"{report.steps_per_point:.1f} solver steps a point, {report.wasted:.0%} of lane steps wasted, "
+            f"{report.work.peak_memory_bytes / 1e9:.1f} GB of memory at the peak.\n"
+            f'{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
         )
+        if report.work.rechecked:
+            text += (
+                f"\n{report.work.rechecked:,} points were solved again in float64: single precision was off by at most "
+                f"{report.work.recheck_error:.1e}."
+            )
         if failed:
             text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
         if samples:

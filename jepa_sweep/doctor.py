@@ -25,7 +25,7 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
         SpecError: there is no such device.
         StorageError: files cannot be published under `out`.
     """
-    chosen = devices.pick(device)
+    chosen, *others = devices.pick(device)
     point = {"lam": 0.7, "rho": 0.4, "L": 3, "eps": 1e-6, "p": 0.9}
     exact = abs(float(api.critical_time("jepa", **point)) / _KNOWN - 1)
     solved = api.solve("jepa", **point, rtol=1e-10, device=device)
@@ -43,7 +43,7 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "devices": ", ".join(f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()),
-        "device": f"{chosen.platform} ({chosen.device_kind})",
+        "device": f"{1 + len(others)} x {chosen.platform} ({chosen.device_kind})",
         "closed form": f"relative error {exact:.1e} (must be <= 5e-14)",
         "integration": f"relative error {numeric:.1e} at rtol 1e-10 (must be <= 1e-8)",
         "files": f"can be published durably in {out}",

@@ -1,7 +1,8 @@
-"""Which device computes, in which precision, and where compiled programs are kept between runs."""
+"""Which devices compute, in which precision, how much fits, and where compiled programs are kept between runs."""
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,34 @@ Device = Any  # a `jax.Device`, which type checkers do not see as a class
 KINDS = ("auto", "cpu", "gpu", "tpu")
 
 
-def pick(kind: str = "auto") -> Device:
-    """The first device of a kind; `auto` takes JAX's own choice, an accelerator where there is one.
+def pick(wanted: str = "auto") -> tuple[Device, ...]:
+    """All devices of a kind, or some of them: "cpu", "gpu", "gpu:0,2"; `auto` is JAX's own choice of a kind.
 
     Raises:
         SpecError: the kind is unknown, or this machine (or this JAX) has no such device.
     """
-    if kind not in KINDS:
-        raise SpecError(f"`device` must be one of {', '.join(KINDS)}, but it is {kind!r}.")
+    match = re.fullmatch(rf"({'|'.join(KINDS)})(?::(\d+(?:,\d+)*))?", wanted)
+    if not match:
+        raise SpecError(
+            f"`device` must be one of {', '.join(KINDS)}, or name some of a kind like gpu:0,1, but it is {wanted!r}."
+        )
+    kind, numbers = match[1], match[2]
     try:
-        return jax.devices(None if kind == "auto" else kind)[0]
+        present = jax.local_devices(backend=None if kind == "auto" else kind)
     except (RuntimeError, AssertionError) as error:
         raise SpecError(
-            f"`device` {kind!r} was asked for, but JAX sees none here; try `auto`, or install the extra for it "
+            f"`device` {wanted!r} was asked for, but JAX sees none here; try `auto`, or install the extra for it "
             "(jepa-sweep[cuda12], [cuda13] or [tpu])."
         ) from error
+    if numbers is None:
+        return tuple(present)
+    chosen = sorted({int(n) for n in numbers.split(",")})
+    if chosen[-1] >= len(present):
+        raise SpecError(
+            f"`device` {wanted!r} must name devices that are here, but JAX sees {len(present)} of this kind, "
+            f"numbered from 0; try {kind!r}."
+        )
+    return tuple(present[n] for n in chosen)
 
 
 @contextlib.contextmanager
@@ -40,6 +54,34 @@ def scope(precision: str, device: Device | None = None) -> Iterator[None]:
     on_device = jax.default_device(device) if device else contextlib.nullcontext()
     with jax.enable_x64(precision == "float64"), on_device:
         yield
+
+
+def lanes_that_fit(device: Device, lane_bytes: int) -> int:
+    """How many lanes of this size a device should advance together: a power of two, at least 8.
+
+    On a processor a step should stay in the cache of a core. An accelerator should be full, and its memory is the
+    limit: a fifth of it for the lanes, because a step needs its stages beside them.
+    """
+    if device.platform == "cpu":
+        most, room = 1024, 4 << 20
+    else:
+        most, room = 1 << 17, _memory(device) // 5
+    return max(8, min(most, 1 << (room // max(1, lane_bytes)).bit_length() - 1)) if room > lane_bytes else 8
+
+
+def _memory(device: Device) -> int:
+    stats = device.memory_stats() or {}
+    return int(stats.get("bytes_limit", 8 << 30))
+
+
+def use_all_cores() -> None:
+    """Let JAX see every processor core as a device, unless the user has said otherwise; before JAX starts.
+
+    For the command line only: a library must not change the settings of the program that imports it.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if jax.config.values["jax_num_cpu_devices"] < 0 and "xla_force_host_platform_device_count" not in flags:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 def keep_compiled_programs() -> None:

@@ -1,21 +1,26 @@
-"""Many solves at once: points in, arrays out, in batches of one shape so that one compile serves a whole sweep.
+"""Many points at once: arrays in, arrays out, in blocks of one shape so that one compile serves a whole sweep.
 
-A batch runs until its slowest row ends, so callers hand points over sorted by predicted cost.
+Solves run in a pool of lanes on every device, each device at its own pace over its own share. No result depends on
+the width of a pool, on the number of devices, or on the order of the points.
 """
 
+import collections
 import functools
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jepa_sweep.engine import devices, solver
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine import clock, devices, forward, pool, solver
+from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.systems import Columns, Coordinate, Prediction, Status, System
 
-LANES = 4096  # rows of one batch: enough to fill vector units, few enough to stay in cache
+FEWEST_LANES = 8
+ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
 
 
 class Predictions(NamedTuple):
@@ -32,18 +37,14 @@ class Predictions(NamedTuple):
 
 
 class Solves(NamedTuple):
-    """Numeric results for a batch of points, in the precision asked for, in paper time."""
+    """Numeric results for n points, in the precision asked for, in paper time."""
 
-    status: np.ndarray
-    time: np.ndarray
-    steps: np.ndarray
-
-
-class Paths(NamedTuple):
-    """The response at requested times, shape (points, samples)."""
-
-    w: np.ndarray
-    steps: np.ndarray
+    status: np.ndarray  # (n, thresholds)
+    time: np.ndarray  # (n, thresholds); NaN unless `status` is LEARNED
+    steps: np.ndarray  # (n,), accepted and rejected
+    samples: np.ndarray  # (n, times, observables), the response first; NaN from where the solver gave up
+    ended: np.ndarray  # (n,), LEARNED, or why the solver gave up
+    lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
 class Compiled:
@@ -53,49 +54,111 @@ class Compiled:
     count = 0
 
 
-def width_for(count: int) -> int:
-    """The batch width for `count` points: a power of two, at most `LANES`."""
-    return min(LANES, 1 << max(3, (count - 1).bit_length()))
+class Shape(NamedTuple):
+    """What one call of a compiled program takes, on each device."""
+
+    rows: int
+    width: int  # lanes, at most `rows`
+
+    @property
+    def group(self) -> int:
+        """Lanes settled together; see `pool.run`."""
+        return max(1, self.width // 4)
+
+    def halved(self) -> "Shape":
+        """The same in half the memory."""
+        return Shape(max(FEWEST_LANES, self.rows // 2), max(FEWEST_LANES, self.width // 2))
+
+
+def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = None) -> Shape:
+    """The shape of the blocks for `count` rows on these devices."""
+    device, number = where[0], len(where)
+    share = -(-count // number)
+    if width is None:
+        width = min(devices.lanes_that_fit(device, lane_bytes), 1 << max(3, (share - 1).bit_length()))
+    rows = width * min(ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
+    return Shape(rows, width)
 
 
 @functools.lru_cache(maxsize=64)
-def _program(build: Callable[..., Callable], key: tuple, shapes: tuple, precision: str, device: devices.Device) -> Any:
-    """The compiled batch of a one-point function; `shapes` are those of the whole batch, argument by argument."""
+def _program(
+    build: Callable[..., Callable], key: tuple, shape: Shape, inner: tuple, precision: str, where: tuple
+) -> Any:
+    """The compiled program for one block on each of the devices; `inner` are the shapes of one row's arguments."""
     began = time.perf_counter()
-    args = [jax.ShapeDtypeStruct(shape, np.dtype(precision)) for shape in shapes]
-    program = jax.jit(jax.vmap(build(*key))).lower(*args).compile()
+    function, blocks = build(*key, shape), len(where) * shape.rows
+    mesh = jax.sharding.Mesh(np.array(where), ("devices",))
+    split = jax.sharding.PartitionSpec("devices")
+    if len(where) > 1:
+        function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    placed = jax.sharding.NamedSharding(mesh, split)
+    counts = jax.ShapeDtypeStruct((len(where),), np.dtype("int32"), sharding=placed)
+    args = [jax.ShapeDtypeStruct((blocks, *s), np.dtype(precision), sharding=placed) for s in inner]
+    program = jax.jit(function).lower(counts, *args).compile()
     Compiled.seconds += time.perf_counter() - began
     Compiled.count += 1
     return program
 
 
-def _batched(
-    build: Callable[..., Callable],
-    key: tuple,
-    args: list[np.ndarray],
-    precision: str,
-    width: int,
-    device: devices.Device,
-) -> list[np.ndarray]:
-    """Run a one-point function over rows, in batches of exactly `width`, and check the precision that comes back."""
-    count = len(args[0])
-    outputs: list[list[np.ndarray]] = []
-    with devices.scope(precision, device):
-        shapes = tuple((width, *a.shape[1:]) for a in args)
-        program = _program(build, key, shapes, precision, device)
-        for start in range(0, count, width):
-            rows = [a[start : start + width].astype(precision) for a in args]
-            rows = [np.concatenate([r, np.repeat(r[-1:], width - len(r), axis=0)]) for r in rows]
-            outputs.append([np.asarray(out)[: count - start] for out in program(*rows)])
-    joined = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
-    for array in joined:
-        assert array.dtype.kind != "f" or array.dtype == precision, (
-            f"the engine was asked for {precision} and computed {array.dtype}; refusing to pass it on"
-        )
-    return joined
+def _blocks(
+    build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, shape: Shape, where: tuple
+) -> Iterator[tuple[slice, list[np.ndarray] | None]]:
+    """Results block by block, with the rows they belong to; None for rows that fit into no memory.
+
+    Blocks are dispatched ahead, so that devices need not wait for the host.
+    """
+    count, number = len(args[0]), len(where)
+    inner = tuple(a.shape[1:] for a in args)
+    start, under_way = 0, collections.deque()
+    while start < count or under_way:
+        try:
+            if start < count and len(under_way) < 2:
+                stop = min(count, start + number * shape.rows)
+                program = _program(build, key, shape, inner, precision, where)
+                shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
+                dealt = [_dealt(a[start:stop].astype(precision), shape.rows, number) for a in args]
+                under_way.append((slice(start, stop), program(shares, *dealt)))
+                start = stop
+                continue
+            rows, found = under_way[0]
+            collected = [_collected(np.asarray(out), rows.stop - rows.start, number) for out in found]
+            under_way.popleft()
+            yield rows, collected
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            # What is under way is lost: go back to the first row without a result, in smaller blocks.
+            start = under_way[0][0].start if under_way else start
+            under_way.clear()
+            if shape.halved() == shape:
+                stop = min(count, start + number * shape.rows)
+                yield slice(start, stop), None
+                start = stop
+            shape = shape.halved()
 
 
-def _rows(system: System, columns: Columns) -> list[np.ndarray]:
+def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
+    """Rows dealt out like cards to `number` devices, `each` to one, the last repeated until all have as many."""
+    missing = each * number - len(rows)
+    if missing:
+        rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+    return np.ascontiguousarray(rows.reshape(each, number, *rows.shape[1:]).swapaxes(0, 1)).reshape(rows.shape)
+
+
+def _collected(dealt: np.ndarray, count: int, number: int) -> np.ndarray:
+    """The first `count` rows in the order they had before `_dealt`."""
+    hands = dealt.reshape(number, len(dealt) // number, *dealt.shape[1:])
+    return hands.swapaxes(0, 1).reshape(dealt.shape)[:count]
+
+
+def _checked(array: np.ndarray, precision: str) -> np.ndarray:
+    assert array.dtype.kind != "f" or array.dtype == precision, (
+        f"the engine was asked for {precision} and computed {array.dtype}; refusing to pass it on"
+    )
+    return array
+
+
+def _leaves(system: System, columns: Columns) -> list[np.ndarray]:
     """The point's leaves as float64 rows, after the system has added what its objective implies."""
     point = system.point(**{q.name: columns[q.name].astype(float) for q in system.parameters})
     return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
@@ -103,6 +166,28 @@ def _rows(system: System, columns: Columns) -> list[np.ndarray]:
 
 def _treedef(system: System) -> Any:
     return jax.tree.structure(system.point(**{q.name: np.ones(1) for q in system.parameters}))
+
+
+def _batched(
+    one: Callable, key: tuple, args: list[np.ndarray], batch: int | None, row_bytes: int, device: str
+) -> list[np.ndarray]:
+    """Evaluate a function of one point, without lanes: rows in, rows out, always in float64."""
+    where, parts = devices.pick(device), []
+    with devices.scope("float64", where[0]):
+        shape = shape_for(batch or len(args[0]), where, row_bytes)
+        for rows, found in _blocks(_map, (one, key), args, "float64", shape, where):
+            if found is None:
+                raise MemoryError(f"rows {rows.start} to {rows.stop} do not fit into the memory of {where[0]}")
+            parts.append([_checked(a, "float64") for a in found])
+    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
+def _map(build: Callable[..., Callable], key: tuple, shape: Shape) -> Callable:
+    def block(count: Any, *args: Any) -> Any:
+        del count
+        return jax.lax.map(lambda row: build(*key)(*row), args, batch_size=shape.width)
+
+    return block
 
 
 def _predict_one(prediction: Prediction, status: Callable, rest: Callable, flow: Callable, treedef: Any) -> Callable:
@@ -122,22 +207,6 @@ def _predict_one(prediction: Prediction, status: Callable, rest: Callable, flow:
     return one
 
 
-def _solve_one(coordinate: Coordinate, settings: Settings, treedef: Any) -> Callable:
-    def one(p, target, ready, *leaves):
-        point = jax.tree.unflatten(treedef, leaves)
-        out = solver.critical_time(coordinate, point, p, target, ready.astype(int), settings)
-        return out.status, out.time, out.steps
-
-    return one
-
-
-def _path_one(coordinate: Coordinate, settings: Settings, treedef: Any) -> Callable:
-    def one(times, *leaves):
-        return solver.response(coordinate, jax.tree.unflatten(treedef, leaves), times, settings)
-
-    return one
-
-
 def _exact_path_one(prediction: Prediction, treedef: Any) -> Callable:
     def one(times, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
@@ -148,7 +217,7 @@ def _exact_path_one(prediction: Prediction, treedef: Any) -> Callable:
 
 
 def predict(
-    system: System, columns: Columns, p: np.ndarray, *, width: int | None = None, device: str = "auto"
+    system: System, columns: Columns, p: np.ndarray, *, batch: int | None = None, device: str = "auto"
 ) -> Predictions:
     """The closed form of every point, always in float64.
 
@@ -156,12 +225,57 @@ def predict(
         system: the dynamics.
         columns: parameter name -> values, shape (n,).
         p: thresholds as fractions of the rest point, shape (n,).
-        width: rows of a batch; from `n` by default.
+        batch: rows of a typical call; calls that name the same number share one program. n by default.
         device: where to compute, see `devices.pick`.
     """
     key = (system.prediction, system.status, system.rest, system.flow, _treedef(system))
-    args = [p, *_rows(system, columns)]
-    return Predictions(*_batched(_predict_one, key, args, "float64", width or width_for(len(p)), devices.pick(device)))
+    return Predictions(*_batched(_predict_one, key, [p, *_leaves(system, columns)], batch, 1 << 10, device))
+
+
+def exact_paths(
+    system: System, columns: Columns, times: np.ndarray, *, batch: int | None = None, device: str = "auto"
+) -> tuple[np.ndarray, np.ndarray]:
+    """w at `times`, shape (n, samples), in closed form, and its condition number |d ln w / d ln T|; float64."""
+    key = (system.prediction, _treedef(system))
+    args = [times, *_leaves(system, columns)]
+    w, condition = _batched(_exact_path_one, key, args, batch, times.shape[1] << 8, device)
+    return w, condition
+
+
+def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
+    """How one solve goes: by the clock where the coordinate only grows, else forward in time.
+
+    An implicit method has nothing to gain from an integral, which is never stiff, and goes forward.
+    """
+    by_clock = coordinate.span is not None and solver.is_explicit(settings)
+    return (clock if by_clock else forward).course(coordinate, settings)
+
+
+def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: Shape) -> Callable:
+    course = course_of(coordinate, settings)
+
+    def block(count, p, target, wanted, times, *leaves):
+        goals = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
+        found = pool.run(course, goals, count[0], shape.width, shape.group)
+        return (*found.results, jnp.full(shape.rows, found.trips * shape.width))
+
+    return block
+
+
+def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, args: list[np.ndarray]) -> int:
+    def start(p: Any, target: Any, wanted: Any, times: Any, *leaves: Any) -> pool.Lane:
+        goal = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
+        return course_of(coordinate, settings).start(goal)
+
+    lane = jax.eval_shape(start, *(jax.ShapeDtypeStruct(a.shape[1:], settings.precision) for a in args))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(lane))
+
+
+def _cheap_first(system: System, columns: Columns) -> np.ndarray:
+    """An order in which lanes that start together end about together; in coarse steps, which sort fast."""
+    cost = np.nan_to_num(system.cost(columns))
+    low, high = cost.min(), cost.max()
+    return np.argsort(((cost - low) * (1000 / max(high - low, 1e-300))).astype(np.int16), kind="stable")
 
 
 def solve(
@@ -171,48 +285,52 @@ def solve(
     predicted: Predictions,
     settings: Settings,
     *,
+    times: np.ndarray | None = None,
+    batch: int | None = None,
     width: int | None = None,
     device: str = "auto",
 ) -> Solves:
-    """Critical times by integration, for the points whose status says there is one to find."""
+    """Integrate every point once: its critical times at all its thresholds, and samples at given times.
+
+    Args:
+        system: the dynamics.
+        columns: parameter name -> values, shape (n,).
+        p: thresholds as fractions of the rest point, shape (n, thresholds).
+        predicted: `predict` of each point and threshold, each field of shape (n, thresholds); only thresholds whose
+            status there is LEARNED are looked for.
+        settings: how to integrate.
+        times: increasing paper times, shape (n, samples); NaN for points without samples.
+        batch: points of a typical call; calls that name the same number share one program. n by default.
+        width: lanes of one device; chosen from its memory by default.
+        device: where to compute, see `devices.pick`.
+
+    Returns:
+        Results in the order of the points. Points that fit into no memory end as OOM.
+    """
     limit = np.log(np.finfo(settings.precision).max)
     too_late = (predicted.status == Status.LEARNED) & (predicted.log_time > limit)
     ready = np.where(too_late, Status.OVERFLOW, predicted.status)
-    key = (system.coordinate(settings.coordinate), settings, _treedef(system))
-    args = [p, p * predicted.w_star, ready, *_rows(system, columns)]
-    status, times, steps = _batched(
-        _solve_one, key, args, settings.precision, width or width_for(len(p)), devices.pick(device)
-    )
-    return Solves(status, times, steps)
-
-
-def paths(
-    system: System,
-    columns: Columns,
-    times: np.ndarray,
-    settings: Settings,
-    *,
-    width: int | None = None,
-    device: str = "auto",
-) -> Paths:
-    """The response at `times`, shape (points, samples), increasing paper times, by integration."""
-    key = (system.coordinate(settings.coordinate), settings, _treedef(system))
-    args = [times, *_rows(system, columns)]
-    width = width or width_for(len(times))
-    return Paths(*_batched(_path_one, key, args, settings.precision, width, devices.pick(device)))
-
-
-def exact_paths(
-    system: System, columns: Columns, times: np.ndarray, *, width: int | None = None, device: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
-    """The closed form of `paths` and its condition number |d ln w / d ln T|, always in float64."""
-    args = [times, *_rows(system, columns)]
-    w, condition = _batched(
-        _exact_path_one,
-        (system.prediction, _treedef(system)),
-        args,
-        "float64",
-        width or width_for(len(times)),
-        devices.pick(device),
-    )
-    return w, condition
+    wanted = ready == Status.LEARNED
+    # Thresholds in the order in which the flow meets them, points in the order of their cost.
+    met = np.argsort(np.where(wanted, np.where(p < 1, p, -p), np.inf), axis=1, kind="stable")
+    cheap = _cheap_first(system, columns)
+    times = np.zeros((len(p), 0)) if times is None else times
+    goals = [np.take_along_axis(a, met, axis=1) for a in (p, p * predicted.w_star, wanted.astype(float))]
+    args = [a[cheap] for a in (*goals, times, *_leaves(system, columns))]
+    coordinate, where = system.coordinate(settings.coordinate), devices.pick(device)
+    key = (coordinate, settings, _treedef(system))
+    hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
+    steps = np.zeros(len(p), np.int64)
+    samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)
+    lane_steps = 0
+    with devices.scope(settings.precision, where[0]):
+        shape = shape_for(batch or len(p), where, _lane_bytes(*key, args), width)
+        for rows, found in _blocks(_pool_of, key, args, settings.precision, shape, where):
+            if found is not None:
+                here = cheap[rows]
+                hit, samples[here], ended[here], steps[here], paid = (_checked(a, settings.precision) for a in found)
+                hits[here[:, None], met[here]] = hit
+                lane_steps += int(paid[: len(where)].sum())
+    gave_up = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)[:, None]
+    status = np.where(wanted, np.where(np.isfinite(hits), Status.LEARNED, gave_up), ready)
+    return Solves(status, np.where(status == Status.LEARNED, hits, np.nan), steps, samples, ended, lane_steps)

@@ -1,20 +1,32 @@
-"""One point through diffrax: critical time, number of steps, how it ended, and the response at requested times.
+"""What one solve is asked and what it comes to; one step of a diffrax solver, and what its controller makes of it.
 
-Nothing here raises for a point that does not finish, and nothing here sees a batch: `lanes` does that.
+Explicit Runge-Kutta methods are written out stage by stage from diffrax's own tableau: the compiler then sees plain
+arithmetic, drops what a field does not use, and needs no loop and no buffer of stages. Other methods step through
+diffrax itself. Nothing here sees a batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
-from jepa_sweep.physics.systems import Code, Coordinate, Point, Scalar, State, Status
+from jepa_sweep.engine.quadrature import ClenshawCurtis
+from jepa_sweep.physics.systems import Code, Point, Scalar, State, Status
 
-SOLVERS = {"tsit5": dfx.Tsit5, "dopri5": dfx.Dopri5, "dopri8": dfx.Dopri8, "kvaerno5": dfx.Kvaerno5}
+SOLVERS = {
+    "clenshaw_curtis": ClenshawCurtis,
+    "tsit5": dfx.Tsit5,
+    "dopri5": dfx.Dopri5,
+    "dopri8": dfx.Dopri8,
+    "kvaerno5": dfx.Kvaerno5,
+}
+
+Field = Callable[[Any, State, Any], State]  # (x, y, args) -> dy/dx
 
 
 @dataclass(frozen=True)
@@ -28,130 +40,140 @@ class Settings:
     coordinate: str | None = None
 
 
+def is_explicit(settings: Settings) -> bool:
+    """True for explicit Runge-Kutta methods."""
+    return issubclass(SOLVERS[settings.method], dfx.AbstractERK)
+
+
+class Goal(NamedTuple):
+    """What one solve is asked for, in paper time: times at which thresholds are met, observables at given times."""
+
+    point: Point
+    p: Float[Array, " p"]  # thresholds as fractions of the rest point, in the order in which the flow meets them
+    target: Float[Array, " p"]  # the same as responses
+    wanted: Bool[Array, " p"]
+    times: Float[Array, " s"]  # increasing; NaN where nothing is asked for
+
+
 class Outcome(NamedTuple):
     """What one solve came to, in paper time."""
 
-    time: Scalar  # the critical time; NaN unless `status` is LEARNED
-    status: Code
-    steps: Code  # accepted and rejected, of all integrations
+    times: Float[Array, " p"]  # NaN where the threshold was not met
+    samples: Float[Array, "s o"]  # observables, the response first; NaN where the solver did not come
+    ended: Code  # LEARNED if nothing went wrong
+    steps: Code  # accepted and rejected
 
 
-class _Run(NamedTuple):
-    time: Scalar
-    finished: Scalar
-    out_of_steps: Scalar
+class Control(NamedTuple):
+    """The step to try next, and what the controller and the count of steps remember."""
+
+    h: Scalar
+    memory: tuple[Scalar, Scalar]
     steps: Code
+    ended: Code
 
 
-def _run(sol: dfx.Solution, time: Scalar, finished: Scalar) -> _Run:
-    return _Run(time, finished, sol.result == dfx.RESULTS.max_steps_reached, sol.stats["num_steps"])
+class Tried(NamedTuple):
+    """A step tried: whether it is kept, its end, what the next step needs, and its stages for dense output."""
+
+    keep: Bool[Array, ""]
+    y: State
+    carry: Any
+    stages: State
+    control: Control
 
 
-def _by_clock(coordinate: Coordinate, point: Point, p: Scalar, runs: Scalar, settings: Settings) -> _Run:
-    """T as the integral of dT/dchi over a fixed interval: no event to locate, and no stiffness at rest."""
-    assert coordinate.at is not None, "only a coordinate with `at` can be the independent variable"
-    here = jnp.where(runs, coordinate.start(point), 0.0)
-    there = jnp.where(runs, coordinate.at(p, point), 0.0)
-    zero = jnp.zeros_like(here)
+class Stepper:
+    """Steps of one diffrax method on one field, with diffrax's PID controller."""
 
-    # Times in units of the field at the start, so that they stay near 1 whatever their size; a first step of one
-    # e-fold of the field, because a relative tolerance cannot choose one for a time that starts at 0.
-    slowest, slope = jax.jvp(lambda chi: coordinate.field(zero, chi, point), (here,), (jnp.ones_like(here),))
-    e_fold = jnp.abs(slowest / jnp.where(slope == 0, slowest, slope))
+    def __init__(self, settings: Settings, field: Field) -> None:
+        self._settings, self._field, self._term = settings, field, dfx.ODETerm(field)
+        self.solver = SOLVERS[settings.method]()
+        self._explicit = is_explicit(settings)
 
-    def clock(chi: Any, time: Any, point: Point) -> Scalar:
-        return slowest / coordinate.field(time, chi, point)
+    def _solver_for(self, atol: Scalar) -> Any:
+        if self._explicit:
+            return self.solver
+        roots = dfx.VeryChord(rtol=self._settings.rtol, atol=atol)  # type: ignore[arg-type]
+        return type(self.solver)(root_finder=roots)
 
-    sol = dfx.diffeqsolve(
-        dfx.ODETerm(clock),
-        SOLVERS[settings.method](),
-        here,
-        there,
-        jnp.minimum((there - here) / 2, e_fold),
-        zero,
-        point,
-        stepsize_controller=dfx.PIDController(rtol=settings.rtol, atol=float(jnp.finfo(zero.dtype).tiny)),
-        max_steps=settings.max_steps,
-        adjoint=dfx.ForwardMode(),
-        throw=False,
-    )
-    assert sol.ys is not None, "diffrax saves the end by default"
-    return _run(sol, sol.ys[-1] / slowest, sol.result == dfx.RESULTS.successful)
+    def controller(self, atol: Scalar | float) -> dfx.PIDController:
+        """The step-size controller."""
+        return dfx.PIDController(rtol=self._settings.rtol, atol=atol)
 
+    @property
+    def order(self) -> Any:
+        """The order of the error estimate, as the controller wants it."""
+        return self.solver.error_order(self._term)
 
-def _forward(coordinate: Coordinate, point: Point, until: Scalar, settings: Settings, **options) -> dfx.Solution:
-    """The flow itself, from the start up to time `until`."""
-    start, zero = coordinate.start(point), jnp.zeros_like(until)
-    if coordinate.at is None:
-        size, first, shortest = jnp.abs(coordinate.response(start, point)), None, zero
-    else:
-        # A coordinate that only grows is of order 1 where it passes through 0, else no smaller than its start.
-        size = jnp.where(start > 0, jnp.minimum(start, 1.0), 1.0)
-        first = jnp.minimum(0.01 * size / coordinate.field(zero, start, point), until)
-        # Growth may be faster than the clock can resolve once t is large; step over it, see `Status.UNRESOLVED`.
-        shortest = jnp.where(start > 0, 0.0, 8 * jnp.finfo(until.dtype).eps * until)
-    return dfx.diffeqsolve(
-        dfx.ODETerm(coordinate.field),
-        SOLVERS[settings.method](),
-        zero,
-        until,
-        first,
-        start,
-        point,
-        max_steps=settings.max_steps,
-        adjoint=dfx.ForwardMode(),
-        throw=False,
-        stepsize_controller=dfx.PIDController(
-            rtol=settings.rtol, atol=settings.rtol * size, dtmin=shortest, force_dtmin=True
-        ),
-        **options,
-    )
+    def carry(self, x: Scalar, y: State, args: Any, atol: Scalar) -> Any:
+        """What the first step needs to know beside x and y."""
+        if self._explicit:
+            return self._field(x, y, args)
+        return self._solver_for(atol).init(self._term, x, x, y, args)
 
+    def control(self, h: Scalar) -> Control:
+        """The state of the controller before the first step, which tries `h`."""
+        one = jnp.ones_like(h)
+        return Control(h, (one, one), jnp.zeros((), int), jnp.full((), Status.LEARNED))
 
-def _by_event(coordinate: Coordinate, point: Point, target: Scalar, runs: Scalar, settings: Settings) -> _Run:
-    """T as the time at which the response meets its target, located on the solver's dense output."""
-    rising = jnp.sign(target - coordinate.response(coordinate.start(point), point))
+    def first(self, y: State, args: Any, atol: Scalar) -> Scalar:
+        """diffrax's own choice of a first step from x = 0."""
+        zero = jnp.zeros_like(atol)
+        end, _ = self.controller(atol).init(
+            self._term, zero, jnp.inf + zero, y, None, args, self.solver.func, self.order
+        )
+        return jnp.asarray(end)
 
-    def crossing(t: Scalar, y: State, args: Point, **_) -> Scalar:
-        return rising * (coordinate.response(y, args) / target - 1)
+    def attempt(
+        self, x0: Scalar, y0: State, carry: Any, args: Any, control: Control, atol: Scalar | float, stop: Scalar
+    ) -> tuple[Scalar, Tried]:
+        """Try the next step, at most up to `stop`; the x at its end, kept or not, and what came of it."""
+        x1 = jnp.minimum(x0 + control.h, stop)
+        y1, error, after, stages = self._step(x0, x1, y0, carry, args, jnp.asarray(atol))
+        # A step out of the field's domain is an infinite error, or the controller would compute inf / inf.
+        error = jax.tree.map(lambda e: jnp.where(jnp.isfinite(e), e, jnp.inf), error)
+        scale = jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), y1, y0)
+        keep, start, end, _, memory, _ = self.controller(atol).adapt_step_size(
+            x0, x1, y0, scale, args, error, self.order, (*control.memory, False)
+        )
+        h = end - start
+        # A step cut short at a stop says nothing against the length it was cut from.
+        h = jnp.where(keep & (x1 < x0 + control.h), jnp.maximum(h, control.h), h)
+        steps = control.steps + 1
+        ended = jnp.where(start + h > start, control.ended, Status.NON_FINITE)
+        ended = jnp.where(steps >= self._settings.max_steps, Status.MAX_STEPS, ended)
+        former, latter = (jnp.asarray(m) for m in memory[:2])
+        return x1, Tried(jnp.asarray(keep), y1, after, stages, Control(h, (former, latter), steps, ended))
 
-    # With `flip` known, bisection needs no run-time check: one bad point cannot stop its batch.
-    locate = optx.Bisection(rtol=1e-2 * settings.rtol, atol=1e-2 * settings.rtol, flip=False)
-    until = jnp.where(runs, jnp.inf, jnp.zeros_like(target))
-    sol = _forward(coordinate, point, until, settings, event=dfx.Event(crossing, root_finder=locate))
-    assert sol.ts is not None, "diffrax saves the end by default"
-    return _run(sol, sol.ts[-1], jnp.asarray(sol.event_mask))
+    def _step(
+        self, x0: Scalar, x1: Scalar, y0: State, carry: Any, args: Any, atol: Scalar
+    ) -> tuple[State, State, Any, State]:
+        """End, error estimate, carry and stages (times h) of a step from x0 to x1."""
+        if not self._explicit:
+            y1, error, dense, carry, _ = self._solver_for(atol).step(self._term, x0, x1, y0, args, carry, False)
+            return y1, error, carry, dense["k"]  # a stage that did not converge has made the error infinite
+        tableau, h, ks = self.solver.tableau, x1 - x0, [carry]
+        for weights, c in zip(tableau.a_lower, tableau.c, strict=True):
+            x = x1 if c == 1 else x0 + float(c) * h
+            ks.append(self._field(x, _combine(weights, ks, h, y0), args))
+        assert tableau.fsal, "the last stage must be the next step's first"
+        stages = jax.tree.map(lambda *k: h * jnp.stack(k), *ks)
+        return _combine(tableau.b_sol, ks, h, y0), _combine(tableau.b_error, ks, h, None), ks[-1], stages
 
-
-def critical_time(
-    coordinate: Coordinate, point: Point, p: Scalar, target: Scalar, ready: Code, settings: Settings
-) -> Outcome:
-    """Integrate until the response is `target`, which is `p` of the rest point; only where `ready` is LEARNED."""
-    runs = ready == Status.LEARNED
-    if coordinate.at is None:
-        run = _by_event(coordinate, point, target, runs, settings)
-    else:
-        run = _by_clock(coordinate, point, p, runs, settings)
-    failed = jnp.where(run.out_of_steps, Status.MAX_STEPS, Status.NON_FINITE)
-    ended = jnp.where(run.finished & jnp.isfinite(run.time), Status.LEARNED, failed)
-    status = jnp.where(runs, ended, ready)
-    time = jnp.where(status == Status.LEARNED, run.time, jnp.nan)
-    return Outcome(time, status, jnp.where(runs, run.steps, 0))
+    def again(self, x0: Scalar, x1: Scalar, y0: State, carry: Any, args: Any, atol: Scalar) -> State:
+        """Where a step from x0 to x1 ends, no questions asked."""
+        return self._step(x0, x1, y0, carry, args, atol)[0]
 
 
-def response(
-    coordinate: Coordinate, point: Point, times: Float[Array, " s"], settings: Settings
-) -> tuple[Float[Array, " s"], Code]:
-    """The response at `times` (increasing, from 0 on) and the steps taken; NaN from where the solver gave up."""
+def _combine(weights: np.ndarray, ks: list[State], h: Scalar, y: State | None) -> State:
+    """y + h sum_i weights_i k_i, leaf by leaf, without the terms that are zero."""
+    used = [(float(b), k) for b, k in zip(weights, ks, strict=False) if b != 0]
 
-    def save(t: Scalar, y: State, args: Point) -> Scalar:
-        return coordinate.response(y, args)
+    def leaf(*leaves: Array) -> Array:
+        total = used[0][0] * leaves[0]
+        for (b, _), k in zip(used[1:], leaves[1:], strict=False):
+            total = total + b * k
+        return h * total if y is None else leaves[-1] + h * total
 
-    starts = jax.tree.leaves(coordinate.start(point))
-    runs = jnp.isfinite(times[-1]) & jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in starts]))
-    until = jnp.where(runs, times[-1], 0.0)
-    asked = jnp.where(runs, times, 0.0)
-    sol = _forward(coordinate, point, until, settings, saveat=dfx.SaveAt(ts=asked, fn=save))
-    assert sol.ys is not None, "saved at the times asked for"
-    reached = runs & jnp.isfinite(sol.ys)
-    return jnp.where(reached, sol.ys, jnp.nan), sol.stats["num_steps"]
+    return jax.tree.map(leaf, *[k for _, k in used], *([] if y is None else [y]))

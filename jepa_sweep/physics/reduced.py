@@ -26,6 +26,25 @@ def mae_field(t: Scalar, w: Scalar, p: Point) -> Scalar:
     return p.lam * (w ** (2 - 1 / p.L) - w**3 / p.rho)
 
 
+def log_w_field(t: Scalar, y: Scalar, p: Point) -> Scalar:
+    """dy/dT for y = ln w: lam w^((a-1)/L) (1 - (w/w*)^(m/L)), the same flow for both objectives."""
+    return log_w_pace(y, p) * -jnp.expm1(p.m / p.L * (y - exact.log_fixed_point(p)))
+
+
+def log_w_pace(y: Scalar, p: Point) -> Scalar:
+    """ds/dT = lam w^((a-1)/L): on this clock ln w grows at rate 1 until it saturates."""
+    return p.lam * jnp.exp((p.a - 1) / p.L * y)
+
+
+LOG_W = Coordinate(
+    "log_w",
+    start=lambda p: jnp.log(p.eps),
+    field=log_w_field,
+    response=lambda y, p: jnp.exp(y),
+    pace=log_w_pace,
+)
+
+
 def flow(p: Point) -> Scalar:
     """t = T / L: plain gradient flow on the layers carries a factor L."""
     return 1 / p.L
@@ -48,36 +67,44 @@ def _side(p: Point) -> Scalar:
     return jnp.where(jnp.log(p.eps) < exact.log_fixed_point(p), 1.0, -1.0)
 
 
-def _chi(log_fraction: Scalar, p: Point) -> Scalar:
-    log_power = p.m / p.L * log_fraction
+def chi_start(p: Point) -> Scalar:
+    """chi of w = eps."""
+    log_power = p.m / p.L * (jnp.log(p.eps) - exact.log_fixed_point(p))
     below = jnp.minimum(log_power, 0.0)
     # Above the rest point, y = 1 / (1 - e^-chi) and chi = ln(y / (y - 1)) are the same function of each other.
     return jnp.where(log_power < 0, below - jnp.log(-jnp.expm1(below)), exact.log_power(log_power, -1.0))
 
 
-def chi_start(p: Point) -> Scalar:
-    """chi of w = eps."""
-    return _chi(jnp.log(p.eps) - exact.log_fixed_point(p), p)
+def _log_power(chi: Scalar, p: Point) -> Scalar:
+    """ln z^m: -ln(1 + e^-chi) below the rest point, -ln(1 - e^-chi) above it, in three elementary functions."""
+    rest = -jnp.expm1(-jnp.abs(chi))
+    return jnp.minimum(chi, 0.0) - jnp.log(jnp.where(_side(p) > 0, 2 - rest, rest))
 
 
 def chi_field(t: Scalar, chi: Scalar, p: Point) -> Scalar:
     """dchi/dT = (m k / L) z^(a-1); one law for both objectives, below the rest point and above it."""
     del t
-    log_z = exact.log_power(chi, _side(p)) / p.m
-    return p.m / p.L * jnp.exp(exact.log_rate(p) + (p.a - 1) * log_z)
+    return p.m / p.L * jnp.exp(exact.log_rate(p) + (p.a - 1) / p.m * _log_power(chi, p))
 
 
 def chi_response(chi: Scalar, p: Point) -> Scalar:
     """w = w* z^L."""
-    return jnp.exp(exact.log_fixed_point(p) + p.L / p.m * exact.log_power(chi, _side(p)))
+    return jnp.exp(exact.log_fixed_point(p) + p.L / p.m * _log_power(chi, p))
 
 
-def chi_at(fraction: Scalar, p: Point) -> Scalar:
-    """chi of w = fraction w*."""
-    return _chi(jnp.log(fraction), p)
+def chi_span(fraction: Scalar, p: Point) -> Scalar:
+    """Distance in chi from w = eps to w = fraction w*, without cancellation where the two are close."""
+    d = p.m * exact.start_to_threshold(p, fraction)  # ln of the ratio of z^m
+    log_power = p.m / p.L * jnp.log(fraction)
+    return d + jnp.log1p(jnp.exp(log_power) * jnp.expm1(-d) / jnp.expm1(log_power))
 
 
-CHI = Coordinate("chi", start=chi_start, field=chi_field, response=chi_response, at=chi_at)
+def chi_pace(chi: Scalar, p: Point) -> Scalar:
+    """ds/dT = dchi/dT, for those who must go forward: chi is its own clock."""
+    return chi_field(jnp.zeros_like(chi), chi, p)
+
+
+CHI = Coordinate("chi", start=chi_start, field=chi_field, response=chi_response, span=chi_span, pace=chi_pace)
 
 
 def _cost(columns: Columns) -> np.ndarray:
@@ -148,7 +175,7 @@ def _system(objective: str, point: Callable[..., Point], field: Callable, expone
         rest=exact.fixed_point,
         flow=flow,
         cost=_cost,
-        coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), CHI),
+        coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
         prediction=Prediction(
             critical_time=exact.critical_time,
             log_critical_time=exact.log_critical_time,

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -34,6 +35,7 @@ class Status(enum.IntEnum):
     NON_FINITE = 8
     RESOLVED = 9
     UNRESOLVED = 10
+    OOM = 11
 
     @property
     def label(self) -> str:
@@ -43,7 +45,7 @@ class Status(enum.IntEnum):
     @property
     def failed(self) -> bool:
         """True where the numerics gave up; every other status is an answer about the point."""
-        return self in (Status.MAX_STEPS, Status.NON_FINITE)
+        return self in (Status.MAX_STEPS, Status.NON_FINITE, Status.OOM)
 
 
 SENTENCES = {
@@ -60,6 +62,7 @@ SENTENCES = {
     Status.RESOLVED: "The response at this time was computed.",
     Status.UNRESOLVED: "The response changes by more than itself within the rounding of t, so w(t) has no "
     "correct digits; read the time of a response instead.",
+    Status.OOM: "Not even the smallest batch with this point fits into the memory of the device; choose another one.",
 }
 
 
@@ -93,17 +96,29 @@ class Rule(NamedTuple):
 class Coordinate(NamedTuple):
     """A variable in which to integrate the flow.
 
-    `at(fraction, point)` is given for a scalar coordinate that moves in one direction only, growing with time:
-    its value when the response is `fraction` times the rest point. Time is then a function of the coordinate,
-    and a critical time is the integral of `1 / field` over a fixed interval. Without `at` the engine integrates
-    forward in time until the response meets the threshold.
+    `span(fraction, point)` is given for a scalar coordinate that moves in one direction only, growing with time: how
+    far it is from its start to where the response is `fraction` times the rest point. Time is then a function of the
+    coordinate, and a critical time is the integral of `1 / field` over a fixed interval. Without `span` the engine
+    integrates forward in time until the response meets the threshold, over the coordinate's own clock s if `pace`
+    says how fast that runs, `ds/dT`: best so that the state changes evenly in s, however unevenly in T.
     """
 
     name: str
     start: Callable[[Point], State]
     field: Callable[[Any, State, Point], State]  # (t, state, point) -> d state / dt
     response: Callable[[State, Point], Scalar]
-    at: Callable[[Scalar, Point], Scalar] | None = None
+    span: Callable[[Scalar, Point], Scalar] | None = None
+    pace: Callable[[State, Point], Scalar] | None = None
+    observables: tuple[Callable[[State, Point], Scalar], ...] = ()  # what else to sample along the flow
+
+    @property
+    def width(self) -> int:
+        """Number of quantities sampled: the response and the other observables."""
+        return 1 + len(self.observables)
+
+    def observe(self, state: State, point: Point) -> Float[Array, " o"]:
+        """The response, then the other observables."""
+        return jnp.stack([self.response(state, point), *(f(state, point) for f in self.observables)])
 
 
 class Prediction(NamedTuple):

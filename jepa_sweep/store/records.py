@@ -24,7 +24,7 @@ class Commit(NamedTuple):
     claim: Claim
     files: tuple[dict[str, Any], ...]  # path, bytes, rows, sha256
     environment: str
-    seconds: float  # computing time, without compiling
+    work: dict[str, Any]  # what the rows took: seconds, steps, ...
     created: str
 
     def rows(self, name: str) -> int:

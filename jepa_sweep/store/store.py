@@ -122,7 +122,7 @@ class Store:
                 if f"{record['number']}.json" != name:
                     raise IntegrityError(f"{self.path / 'commits' / name} is a copy of another record; move it away.")
                 claim = records.claim_of(record["claim"])
-                fields = {key: record[key] for key in ("number", "environment", "seconds", "created")}
+                fields = {key: record[key] for key in ("number", "environment", "work", "created")}
                 self._commits[name] = Commit(claim=claim, files=tuple(record["files"]), **fields)
         return [self._commits[name] for name in sorted(self._commits)]
 
@@ -208,7 +208,7 @@ class Store:
         self._claims[number] = claim
         return number
 
-    def commit(self, number: str, tables: dict[str, pa.Table], environment: str, seconds: float) -> None:
+    def commit(self, number: str, tables: dict[str, pa.Table], environment: str, work: dict[str, Any]) -> None:
         """Publish the other tables of a claimed chunk, then its commit record.
 
         Safe to repeat, by this process or another: what is there already stays.
@@ -231,7 +231,7 @@ class Store:
             "claim": claim._asdict(),
             "files": listed,
             "environment": environment,
-            "seconds": round(seconds, 3),
+            "work": work,
             "host": platform.node(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }

@@ -1,5 +1,7 @@
 """Points to rows: predictions, integration and trajectories of one chunk, as columns ready for the store."""
 
+import dataclasses
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +10,13 @@ import pyarrow as pa
 from jepa_sweep.engine import lanes
 from jepa_sweep.physics.systems import SENTENCES, Columns, Status, System, labels
 from jepa_sweep.store.schema import Column
-from jepa_sweep.sweep.grid import Grid
+from jepa_sweep.sweep.grid import Grid, Points
+from jepa_sweep.sweep.provenance import peak_memory
 from jepa_sweep.sweep.spec import Sweep
 
 # w(t) is called unresolved where rounding t to the solver's precision costs all but about three of its digits.
 _RESOLVED_DIGITS = 2e-3
+_RECHECKED, _RECHECK_RTOL = 64, 1e-10  # single-precision points of a chunk that are solved again, and how well
 
 
 class Rows(NamedTuple):
@@ -22,41 +26,145 @@ class Rows(NamedTuple):
     owner: np.ndarray
 
 
+class Work(NamedTuple):
+    """What the rows of a chunk took, as it stands in its commit record."""
+
+    seconds: float = 0.0  # of computing, without compiling
+    compile_seconds: float = 0.0
+    steps: int = 0  # of the solver, accepted and rejected
+    lane_steps: int = 0  # paid for on all lanes; what exceeds `steps` was wasted
+    rechecked: int = 0  # single-precision times that were solved again in double precision
+    recheck_error: float = 0.0  # the worst relative difference among them
+    peak_memory_bytes: int = 0  # of the process, until then
+
+    def plus(self, other: "Work") -> "Work":
+        """The work of two chunks together."""
+        return Work(
+            seconds=self.seconds + other.seconds,
+            compile_seconds=self.compile_seconds + other.compile_seconds,
+            steps=self.steps + other.steps,
+            lane_steps=self.lane_steps + other.lane_steps,
+            rechecked=self.rechecked + other.rechecked,
+            recheck_error=max(self.recheck_error, other.recheck_error),
+            peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes),
+        )
+
+
+class Place(NamedTuple):
+    """Where and how to compute: the same for all chunks of a run, so that they share their programs."""
+
+    device: str = "auto"
+    batch: int | None = None  # points of a full chunk
+
+
 def parameter_columns(system: System) -> tuple[Column, ...]:
     """The system's parameters as columns of the tables."""
     return tuple(Column(q.name, "integer" if q.integer else "exact", q.unit, q.meaning) for q in system.parameters)
 
 
-def compute(sweep: Sweep, grid: Grid, index: np.ndarray, width: int, device: str) -> dict[str, Rows]:
+def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[dict[str, Rows], Work]:
     """All tables for the points at `index`, which lie in one segment of the grid."""
+    began, compiling = time.perf_counter(), lanes.Compiled.seconds
     points = grid.take(index)
-    system = sweep.systems[points.objective]
-    order = np.argsort(system.cost(points.columns), kind="stable")  # rows of like cost share a batch
-    columns = {name: values[order] for name, values in points.columns.items()}
-    p = points.p[order]
-    settings = sweep.solver.settings()
-    predicted = lanes.predict(system, columns, p, width=width, device=device)
+    system, settings = sweep.systems[points.objective], sweep.solver.settings()
+    predicted = lanes.predict(system, points.columns, points.p, **place._asdict())
+    rows = _Thresholds(index, len(grid.p))
+    times = _sample_times(sweep, rows, predicted)
     if sweep.solver.method == "exact":
-        solved = lanes.Solves(predicted.status, np.full(len(p), np.nan, settings.precision), np.zeros(len(p), int))
+        solved = _not_solved(rows, predicted, times, settings.precision)
     else:
-        solved = lanes.solve(system, columns, p, predicted, settings, width=width, device=device)
-    unit = predicted.flow if sweep.solver.time == "flow" else np.ones(len(p))
-    keys = {"objective": np.full(len(p), points.objective), **_typed(system, columns)}
-    failed = np.isin(solved.status, [s for s in Status if s.failed])
+        solved = lanes.solve(
+            system,
+            {name: values[rows.first] for name, values in points.columns.items()},
+            rows.spread(points.p, np.nan),
+            lanes.Predictions(*(rows.spread(field, Status.NOT_REACHED) for field in predicted)),
+            settings,
+            times=times,
+            **place._asdict(),
+        )
+    status, steps = solved.status[rows.point, rows.slot], solved.steps[rows.point]
+    unit = predicted.flow if sweep.solver.time == "flow" else np.ones(len(index))
+    keys = {"objective": np.full(len(index), points.objective), **_typed(system, points.columns)}
+    failed = np.isin(status, [s for s in Status if s.failed])
+    numeric = solved.time[rows.point, rows.slot]
+    every = np.arange(len(index))
     out = {
-        "points": _pick(Rows({**keys, **_measures(p, predicted, solved, unit)}, order), ~failed),
+        "points": _pick(Rows({**keys, **_measures(points.p, predicted, numeric, status, steps, unit)}, every), ~failed),
         "failures": _pick(
-            Rows({**keys, "p": p, "status": labels(solved.status), "message": _messages(solved.status),
-                  "steps": solved.steps}, order),
+            Rows(
+                {**keys, "p": points.p, "status": labels(status), "message": _messages(status), "steps": steps}, every
+            ),
             failed,
         ),
-    }  # fmt: skip
-    if sweep.measure.trajectories:
-        sampled = (solved.status == Status.LEARNED) & (p == sweep.measure.p[0])
-        out["trajectories"] = _trajectories(
-            sweep, system, keys, columns, predicted, unit, order, sampled, width, device
-        )
-    return out
+    }
+    if times is not None:
+        out["trajectories"] = _trajectories(sweep, system, keys, points, rows, solved, times, status, unit, place)
+    checked = _recheck(sweep, system, points, predicted, numeric, status)
+    compiled = lanes.Compiled.seconds - compiling
+    seconds = time.perf_counter() - began - compiled
+    return out, Work(seconds, compiled, int(solved.steps.sum()), solved.lane_steps, *checked, peak_memory())
+
+
+class _Thresholds:
+    """Rows of one point that differ in p alone lie together: one integration serves them all."""
+
+    def __init__(self, index: np.ndarray, count: int) -> None:
+        self.slot = index % count
+        _, self.first, self.point = np.unique(index // count, return_index=True, return_inverse=True)
+        self._shape = (len(self.first), count)
+
+    def spread(self, values: np.ndarray, missing: float) -> np.ndarray:
+        """One row a point, one column a threshold."""
+        out = np.full(self._shape, missing, values.dtype)
+        out[self.point, self.slot] = values
+        return out
+
+
+def _sample_times(sweep: Sweep, rows: _Thresholds, predicted: lanes.Predictions) -> np.ndarray | None:
+    """Paper times of the samples of each point; NaN for points without a critical time at the first threshold."""
+    wanted = sweep.measure.trajectories
+    if not wanted:
+        return None
+    learned = np.where((predicted.status == Status.LEARNED) & (rows.slot == 0), predicted.time, np.nan)
+    return rows.spread(learned, np.nan)[:, :1] * np.linspace(0, wanted.until, wanted.samples)
+
+
+def _not_solved(
+    rows: _Thresholds, predicted: lanes.Predictions, times: np.ndarray | None, precision: str
+) -> lanes.Solves:
+    """In place of numeric results where none are asked for."""
+    status = rows.spread(predicted.status, Status.NOT_REACHED)
+    samples = 0 if times is None else times.shape[1]
+    return lanes.Solves(
+        status=status,
+        time=np.full(status.shape, np.nan, precision),
+        steps=np.zeros(len(status), np.int64),
+        samples=np.full((len(status), samples, 1), np.nan, precision),
+        ended=np.full(len(status), Status.LEARNED),
+        lane_steps=0,
+    )
+
+
+def _recheck(
+    sweep: Sweep, system: System, points: Points, predicted: lanes.Predictions, numeric: np.ndarray, status: np.ndarray
+) -> tuple[int, float]:
+    """Solve some single-precision points again in double precision on the host; how many, and their worst error."""
+    settings = sweep.solver.settings()
+    learned = np.flatnonzero(status == Status.LEARNED)
+    if settings.precision == "float64" or settings.method == "exact" or not len(learned):
+        return 0, 0.0
+    some = np.random.default_rng(len(status)).choice(learned, min(_RECHECKED, len(learned)), replace=False)
+    double = dataclasses.replace(settings, precision="float64", rtol=_RECHECK_RTOL)
+    again = lanes.solve(
+        system,
+        {name: values[some] for name, values in points.columns.items()},
+        points.p[some, None],
+        lanes.Predictions(*(field[some, None] for field in predicted)),
+        double,
+        batch=_RECHECKED,
+        device="cpu",
+    )
+    return len(some), float(np.nanmax(np.abs(numeric[some] / again.time[:, 0] - 1)))
 
 
 def tables(rows: dict[str, Rows], keep: np.ndarray, schemas: dict[str, pa.Schema]) -> dict[str, pa.Table]:
@@ -70,23 +178,29 @@ def tables(rows: dict[str, Rows], keep: np.ndarray, schemas: dict[str, pa.Schema
     return out
 
 
-def _measures(p: np.ndarray, predicted: lanes.Predictions, solved: lanes.Solves, unit: np.ndarray) -> Columns:
-    timed = np.isin(solved.status, [Status.LEARNED, Status.OVERFLOW, Status.MAX_STEPS, Status.NON_FINITE])
+def _measures(
+    p: np.ndarray,
+    predicted: lanes.Predictions,
+    numeric: np.ndarray,
+    status: np.ndarray,
+    steps: np.ndarray,
+    unit: np.ndarray,
+) -> Columns:
+    timed = np.isin(status, [Status.LEARNED, Status.OVERFLOW, *(s for s in Status if s.failed)])
     grows = timed & (p < 1)
     with np.errstate(all="ignore"):
-        difference = np.abs(solved.time.astype(float) - predicted.time) / predicted.time
         return {
             "p": p,
-            "status": labels(solved.status),
+            "status": labels(status),
             "w_star": predicted.w_star,
-            "t_numeric": solved.time * unit.astype(solved.time.dtype),
+            "t_numeric": numeric * unit.astype(numeric.dtype),
             "t_exact": np.where(timed, predicted.time * unit, np.nan),
-            "relative_difference": difference,
+            "relative_difference": np.abs(numeric.astype(float) - predicted.time) / predicted.time,
             "t_leading": np.where(grows, predicted.leading * unit, np.nan),
             "t_asymptotic": np.where(grows, predicted.asymptotic * unit, np.nan),
             "t_inflection": predicted.inflection * unit,
             "log_t_exact": np.where(timed, predicted.log_time + np.log(unit), np.nan),
-            "steps": solved.steps,
+            "steps": steps,
         }
 
 
@@ -94,44 +208,38 @@ def _trajectories(
     sweep: Sweep,
     system: System,
     keys: Columns,
-    columns: Columns,
-    predicted: lanes.Predictions,
+    points: Points,
+    rows: _Thresholds,
+    solved: lanes.Solves,
+    times: np.ndarray,
+    status: np.ndarray,
     unit: np.ndarray,
-    order: np.ndarray,
-    sampled: np.ndarray,
-    width: int,
-    device: str,
+    place: Place,
 ) -> Rows:
-    wanted, settings = sweep.measure.trajectories, sweep.solver.settings()
-    assert wanted is not None, "called only where the spec asks for trajectories"
-    columns = {name: values[sampled] for name, values in columns.items()}
-    times = predicted.time[sampled, None] * np.linspace(0, wanted.until, wanted.samples)
-    count = times.shape[0]
-    if count == 0:
-        paths, exact, condition = lanes.Paths(times.astype(settings.precision), np.zeros(0, int)), times, times
-    else:
-        exact, condition = lanes.exact_paths(system, columns, times, width=width, device=device)
-        if sweep.solver.method == "exact":
-            paths = lanes.Paths(np.full_like(exact, np.nan, dtype=settings.precision), np.zeros(count, int))
-        else:
-            paths = lanes.paths(system, columns, times, settings, width=width, device=device)
-    given_up = np.where(paths.steps >= settings.max_steps, Status.MAX_STEPS, Status.NON_FINITE)
-    computed = exact if sweep.solver.method == "exact" else paths.w
-    blurred = condition * np.finfo(settings.precision).eps > _RESOLVED_DIGITS
-    status = np.where(np.isfinite(computed), Status.RESOLVED, given_up[:, None])
-    status = np.where(blurred, Status.UNRESOLVED, status)
+    owner = np.flatnonzero((status == Status.LEARNED) & (rows.slot == 0))
+    here, precision = rows.point[owner], solved.samples.dtype
+    times, numeric = times[here], solved.samples[here, :, 0]
+    columns = {name: values[owner] for name, values in points.columns.items()}
+    exact, condition = times, times
+    if len(owner):
+        exact, condition = lanes.exact_paths(system, columns, times, **place._asdict())
+    given_up = np.where(solved.ended[here] == Status.LEARNED, Status.NON_FINITE, solved.ended[here])
+    computed = exact if sweep.solver.method == "exact" else numeric
+    blurred = condition * np.finfo(precision).eps > _RESOLVED_DIGITS
+    resolved = np.where(np.isfinite(computed), Status.RESOLVED, given_up[:, None])
+    resolved = np.where(blurred, Status.UNRESOLVED, resolved)
 
     def spread(values: np.ndarray) -> np.ndarray:
-        return np.repeat(values[sampled], wanted.samples)
+        return np.repeat(values[owner], times.shape[1])
 
     samples = {
-        "t": (times * unit[sampled, None]).ravel(),
-        "w": paths.w.ravel(),
+        "t": (times * unit[owner, None]).ravel(),
+        "w": numeric.ravel(),
         "w_exact": exact.ravel(),
         "condition": condition.ravel(),
-        "status": labels(status.ravel()),
+        "status": labels(resolved.ravel()),
     }
-    return Rows({**{name: spread(values) for name, values in keys.items()}, **samples}, spread(order))
+    return Rows({**{name: spread(values) for name, values in keys.items()}, **samples}, spread(np.arange(len(status))))
 
 
 def _typed(system: System, columns: Columns) -> Columns:

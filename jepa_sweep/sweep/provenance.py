@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,22 @@ from jepa_sweep.engine import devices
 PACKAGES = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optax", "numpy", "scipy", "pandas", "pyarrow")
 
 
-def facts(device: devices.Device, precision: str) -> dict[str, Any]:
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def facts(where: tuple[devices.Device, ...], precision: str) -> dict[str, Any]:
     """The environment of a run, as it is kept beside the rows it made."""
     return {
         "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "device": device.device_kind,
-        "backend": device.platform,
+        "device": where[0].device_kind,
+        "devices": len(where),
+        "backend": where[0].platform,
         "precision": precision,
         "git": _git(),
         "argv": sys.argv,

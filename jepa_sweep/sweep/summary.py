@@ -1,5 +1,6 @@
 """What a plan or a store amounts to, in numbers: for `plan`, `status` and `compare`."""
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.store import files, schema, table
+from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep import plan, run
+from jepa_sweep.sweep import job, plan, run
+from jepa_sweep.sweep.compute import Work
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Intervals, Visited
 from jepa_sweep.sweep.spec import Sweep, digest
@@ -48,8 +51,8 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     finished, others = Intervals(), []
     if store:
         store.refuse_a_mix(sweep.frozen())
-        finished = run.done(store, digest(text))
-        others = run.visited(store, {})
+        finished = job.done(store, digest(text))
+        others = job.visited(store, {})
     left = _left(grid, finished, others, size)
     samples /= len(sweep.measure.p)  # trajectories belong to the first threshold
     seconds = _SECONDS_PER_POINT + samples * _SECONDS_PER_SAMPLE
@@ -57,7 +60,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     commits = store.commits() if store else []
     rows = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
     if rows:
-        seconds = sum(commit.seconds for commit in commits) / rows
+        seconds = _work(commits).seconds / rows
         size_each = sum(commit.bytes for commit in commits) / rows
     return {
         "name": sweep.name,
@@ -77,13 +80,13 @@ def status_of(path: str | Path) -> dict[str, Any]:
     """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
     store = Store(path)
     commits, pending = store.commits(), store.pending()
-    others, specs = run.visited(store, {}), []
+    others, specs = job.visited(store, {}), []
     for name, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {path}")
         grid = Grid(sweep)
-        left = _left(grid, run.done(store, name), others, plan.points_per_chunk(grid, 0))
+        left = _left(grid, job.done(store, name), others, plan.points_per_chunk(grid, 0))
         specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
-    seconds = sum(commit.seconds for commit in commits)
+    work = _work(commits)
     computed = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
     return {
         "run": str(path),
@@ -92,12 +95,18 @@ def status_of(path: str | Path) -> dict[str, Any]:
         "commits": len(commits),
         "unfinished_commits": len(pending),
         "bytes": sum(commit.bytes for commit in commits),
-        "seconds": round(seconds, 3),
-        "points_per_second": round(computed / seconds, 1) if seconds else None,
+        "points_per_second": round(computed / work.seconds, 1) if work.seconds else None,
+        "steps_per_point": round(work.steps / computed, 2) if computed else None,
+        "wasted": round(1 - work.steps / work.lane_steps, 3) if work.lane_steps else None,
+        **work._asdict(),
         "last_commit": max((commit.created for commit in commits), default=None),
         "statuses": _statuses(store),
         "specs": specs,
     }
+
+
+def _work(commits: list[Commit]) -> Work:
+    return functools.reduce(Work.plus, (Work(**commit.work) for commit in commits), Work())
 
 
 def _statuses(store: Store) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""Benchmarks: plain scripts, and what they share."""

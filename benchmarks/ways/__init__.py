@@ -1,0 +1,1 @@
+"""The ways to compute critical times, a module for each family; each has `WAYS`."""

@@ -1,0 +1,132 @@
+"""Time as a function of a coordinate that only grows with it: dT/dx = 1 / field, over a fixed interval of x.
+
+Critical times are then integrals: no event is located, nothing is stiff at rest, and like points take like numbers of
+steps. Samples of w(T) are the roots of T(x) within a step.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jepa_sweep.engine import dense
+from jepa_sweep.engine.dense import KNOTS, Knots
+from jepa_sweep.engine.pool import Course
+from jepa_sweep.engine.quadrature import ClenshawCurtis
+from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper
+from jepa_sweep.physics.systems import Coordinate, Scalar, Status
+
+REACH = 30  # e-folds that one step of a rule for integrals may try at first
+OVERSHOOT = 1.25  # of the time that is left: a last step may not spoil what lies before its end
+
+
+class Lane(NamedTuple):
+    """Where one solve stands. x counts from the start of the coordinate, T in units of dT/dx there."""
+
+    goal: Goal
+    start: Scalar  # the coordinate at x = 0
+    unit: Scalar
+    stops: Float[Array, " p"]  # x of each threshold, inf where none is wanted
+    until: Scalar  # T of the last sample
+    x: Scalar
+    T: Scalar
+    slope: Scalar  # dT/dx at x
+    control: Control
+    hits: Float[Array, " p"]  # T of each threshold
+    knots: Knots
+    samples: Float[Array, "s o"]
+
+
+def course(coordinate: Coordinate, settings: Settings) -> Course:
+    """How one solve goes in a coordinate with `span`."""
+    span = coordinate.span
+    assert span is not None, "only a coordinate that knows its span can be the clock"
+
+    def field(x: Any, T: Any, args: tuple) -> Scalar:
+        point, start, unit = args
+        return 1 / (unit * coordinate.field(T * unit, start + x, point))
+
+    stepper = Stepper(settings, field)
+    matrix = dense.of_quadrature(stepper.solver)
+    whole = isinstance(stepper.solver, ClenshawCurtis)
+    tiny = float(jnp.finfo(settings.precision).tiny)
+
+    def start(goal: Goal) -> Lane:
+        begin = coordinate.start(goal.point)
+        zero = jnp.zeros_like(begin)
+        rate, slope = jax.jvp(lambda c: coordinate.field(zero, c, goal.point), (begin,), (jnp.ones_like(begin),))
+        stops = jnp.where(goal.wanted, jax.vmap(span, (0, None))(goal.p, goal.point), jnp.inf)
+        # The relative tolerance cannot choose a first step for a T that starts at 0: one e-fold of the field, or with
+        # a rule for integrals all the way.
+        e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
+        first = jnp.minimum(jnp.min(stops), REACH * e_fold if whole else e_fold)
+        unit, samples = 1 / rate, goal.times.shape[0]
+        return Lane(
+            goal=goal,
+            start=begin,
+            unit=unit,
+            stops=stops,
+            until=jnp.max(goal.times / unit, initial=0.0, where=~jnp.isnan(goal.times)),
+            x=zero,
+            T=zero,
+            slope=jnp.ones_like(zero),
+            control=stepper.control(first),
+            hits=jnp.full_like(stops, jnp.nan),
+            knots=dense.empty(jnp.full(len(matrix) if samples else 0, zero), jnp.full(2, zero)),
+            samples=jnp.full((samples, coordinate.width), jnp.nan, zero.dtype),
+        )
+
+    def next_stop(lane: Lane) -> Scalar:
+        return jnp.min(jnp.where(lane.stops > lane.x, lane.stops, jnp.inf))
+
+    def advance(lane: Lane) -> Lane:
+        args = (lane.goal.point, lane.start, lane.unit)
+        stop = next_stop(lane)
+        if lane.goal.times.shape[0]:
+            left = jnp.where(jnp.isinf(stop), lane.until - lane.T, jnp.inf)
+            stop = jnp.minimum(stop, lane.x + OVERSHOOT * left / lane.slope)
+        x, tried = stepper.attempt(lane.x, lane.T, lane.slope, args, lane.control, tiny, stop)
+        after = lane._replace(
+            x=jnp.where(tried.keep, x, lane.x),
+            T=jnp.where(tried.keep, tried.y, lane.T),
+            slope=jnp.where(tried.keep, tried.carry, lane.slope),
+            control=tried.control,
+            hits=jnp.where(tried.keep & (lane.stops == x), tried.y, lane.hits),
+        )
+        if lane.goal.times.shape[0] == 0:
+            return after
+        half = (x - lane.x) / 2
+        knots = dense.remember(
+            lane.knots,
+            tried.keep,
+            lane.T,
+            tried.y,
+            jnp.log(tried.carry / lane.slope),
+            dense.polynomial(matrix, lane.T, tried.stages),
+            jnp.stack([lane.x + half, half]),
+        )
+        return after._replace(knots=knots)
+
+    def over(lane: Lane) -> Bool[Array, ""]:
+        return (lane.control.ended != Status.LEARNED) | (jnp.isinf(next_stop(lane)) & (lane.until <= lane.T))
+
+    def rests(lane: Lane) -> Bool[Array, ""]:
+        return over(lane) | (lane.knots.used == KNOTS)
+
+    def read(lane: Lane) -> Float[Array, "s o"]:
+        """Samples that lie within the steps remembered, beside those read before."""
+
+        def observe(x: Scalar) -> Float[Array, " o"]:
+            return coordinate.observe(lane.start + x, lane.goal.point)
+
+        found, here = jax.vmap(lambda T: dense.read(lane.knots, T, observe))(lane.goal.times / lane.unit)
+        return jnp.where(here[:, None], found, lane.samples)
+
+    def settle(lane: Lane) -> tuple[Lane, Outcome, Bool[Array, ""]]:
+        if lane.goal.times.shape[0]:
+            lane = lane._replace(samples=read(lane), knots=lane.knots._replace(used=jnp.zeros((), int)))
+        outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)
+        return lane, outcome, over(lane)
+
+    return Course(start, advance, rests, settle)

@@ -1,0 +1,121 @@
+"""Between two steps: every step leaves a polynomial behind, and samples are read off these polynomials.
+
+For a flow it is diffrax's own dense output. Where the field is a function of x alone, the stages are exact values of
+the integrand, and the integral of the polynomial through all of them is better: it loses nothing against the step.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numpy.polynomial import chebyshev
+
+from jepa_sweep.physics.systems import Code, Scalar
+
+KNOTS = 32  # steps remembered before samples are read off
+
+
+class Knots(NamedTuple):
+    """The latest steps of one solve; Chebyshev series in u, from -1 at the start of a step to 1 at its end."""
+
+    used: Code  # of the places below
+    begin: Array  # T at the start of each step
+    took: Array  # T at its end, less that
+    bend: Array  # ln of the ratio of dT/du at its two ends
+    time: Array  # coefficients of T, (knot, term)
+    state: Any  # coefficients of the state, a pytree with leading axes (knot, term)
+
+
+def empty(time: Array, state: Any) -> Knots:
+    """Room for the steps of a solve with such polynomials."""
+    none = jnp.zeros(KNOTS, time.dtype)
+    room = jax.tree.map(lambda c: jnp.zeros((KNOTS, *c.shape), c.dtype), (time, state))
+    return Knots(jnp.zeros((), int), none, none, none, *room)
+
+
+def remember(knots: Knots, keep: Array, begin: Scalar, end: Scalar, bend: Scalar, time: Array, state: Any) -> Knots:
+    """Add a step, if it was kept."""
+    place = jnp.where(keep, knots.used, KNOTS)
+
+    def put(row: Array, value: Array) -> Array:
+        return row.at[place].set(value, mode="drop")
+
+    return Knots(knots.used + keep, *jax.tree.map(put, tuple(knots)[1:], (begin, end - begin, bend, time, state)))
+
+
+def read(knots: Knots, T: Scalar, observe: Callable[[Any], Array]) -> tuple[Array, Array]:
+    """What is observed at time T, and whether T lies within the steps remembered."""
+    begun = (knots.begin <= T) & (jnp.arange(KNOTS) < knots.used)
+    last = jnp.sum(begun) - 1
+    place = jnp.maximum(last, 0)
+    share = (T - knots.begin[place]) / knots.took[place]
+    u = root(_terms(knots.time, place), jnp.minimum(share, 1.0), T, knots.bend[place])
+    state = jax.tree.map(lambda c: value(_terms(c, place), u), knots.state)
+    return observe(state), (last >= 0) & (share <= 1)
+
+
+def polynomial(matrix: np.ndarray, y: Array, stages: Array) -> Array:
+    """Coefficients of y(u) within a step, from its start and its stages times h."""
+    rows = [sum(float(m) * k for m, k in zip(row, stages, strict=True) if m != 0) for row in matrix]
+    return jnp.stack([y + rows[0], *rows[1:]])
+
+
+def _terms(coefficients: Array, place: Code) -> list[Array]:
+    """The coefficients of one step, term by term."""
+    return [coefficients[:, n][place] for n in range(coefficients.shape[1])]
+
+
+def value(coefficients: list[Array], u: Scalar) -> Array:
+    """Clenshaw's rule for a series of Chebyshev polynomials."""
+    b1 = b2 = jnp.zeros_like(coefficients[0])
+    for c in coefficients[:0:-1]:
+        b1, b2 = c + 2 * u * b1 - b2, b1
+    return coefficients[0] + u * b1 - b2
+
+
+def root(coefficients: list[Array], share: Scalar, level: Scalar, bend: Scalar) -> Scalar:
+    """u in [-1, 1] at which an increasing series equals `level`.
+
+    `share` says how far `level` lies between the two ends, `bend` is the log ratio of the slopes there.
+    """
+    # Exact for an exponential, which T(x) resembles within a step; Newton's method then converges at once.
+    curved = jnp.abs(bend) > 1e-3
+    safe = jnp.where(curved, bend, 1.0)
+    u = 2 * jnp.where(curved, jnp.log(1 + share * (jnp.exp(safe) - 1)) / safe, share) - 1
+    for _ in range(3):
+        b1 = b2 = d1 = d2 = jnp.zeros_like(level)
+        for c in coefficients[:0:-1]:
+            d1, d2 = 2 * (b1 + u * d1) - d2, d1
+            b1, b2 = c + 2 * u * b1 - b2, b1
+        rise, slope = coefficients[0] + u * b1 - b2, b1 + u * d1 - d2
+        u = jnp.clip(u + (level - rise) / slope, -1.0, 1.0)
+    return jnp.where(share <= 0, -1.0, u)
+
+
+@functools.lru_cache
+def of_flow(solver: Any) -> np.ndarray:
+    """Matrix (terms, stages) such that y(u) = y0 + matrix @ (h k) is the solver's dense output."""
+    stages, terms = solver.tableau.num_stages, 8  # no diffrax method has a dense output of degree above 7
+    u = chebyshev.chebpts1(terms)
+    columns = []
+    for stage, weight in enumerate(solver.tableau.b_sol):
+        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+            dense = {"y0": jnp.zeros(()), "y1": jnp.asarray(weight), "k": jnp.zeros(stages).at[stage].set(1.0)}
+            curve = solver.interpolation_cls(t0=jnp.zeros(()), t1=jnp.ones(()), **dense)
+            columns.append(np.asarray([curve.evaluate(jnp.asarray((1 + x) / 2)) for x in u]))
+    return np.linalg.solve(chebyshev.chebvander(u, terms - 1), np.stack(columns, axis=1))
+
+
+@functools.lru_cache
+def of_quadrature(solver: Any) -> np.ndarray:
+    """Matrix (terms, stages) such that y(u) = y0 + matrix @ (h k) integrates the polynomial through all stages."""
+    c = np.concatenate([[0.0], solver.tableau.c])
+    nodes, stage = np.unique(c, return_index=True)
+    through_nodes = np.linalg.inv(chebyshev.chebvander(2 * nodes - 1, len(nodes) - 1))
+    matrix = np.zeros((len(nodes) + 1, len(c)))
+    matrix[:, stage] = chebyshev.chebint(through_nodes, lbnd=-1, scl=0.5, axis=0)  # dx = h/2 du
+    return matrix

@@ -1,0 +1,179 @@
+"""The flow forward in time, for states of any shape: thresholds are events, samples come from diffrax's dense output.
+
+Time is integrated beside the state, over the coordinate's own clock s: ds/dT = pace, or s = T without one.
+
+A step that would carry the response across its threshold is not taken at first: the lane rests, the crossing is found
+on the dense output, and one more step of the solver from the same start lands there, so that the time of a crossing
+has the order of the solver and not that of its interpolation.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jepa_sweep.engine import dense
+from jepa_sweep.engine.dense import KNOTS, Knots
+from jepa_sweep.engine.pool import Course
+from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
+from jepa_sweep.physics.systems import Code, Coordinate, Scalar, State, Status
+
+Both = tuple[Scalar, State]  # time, in units of dT/ds at the start, and the state
+
+
+class Lane(NamedTuple):
+    """Where one solve stands."""
+
+    goal: Goal
+    atol: Scalar
+    unit: Scalar  # of time
+    until: Scalar  # time of the last sample
+    s: Scalar
+    y: Both
+    carry: Any  # what the solver keeps between steps
+    control: Control
+    met: Code  # thresholds behind us
+    crossing: Bool[Array, ""]  # the next step meets the next threshold
+    hits: Float[Array, " p"]
+    knots: Knots
+    samples: Float[Array, "s o"]
+
+
+def course(coordinate: Coordinate, settings: Settings) -> Course:
+    """How one solve goes in any coordinate."""
+
+    def pace(y: State, point: Any) -> Scalar:
+        return jnp.ones((), settings.precision) if coordinate.pace is None else coordinate.pace(y, point)
+
+    def field(s: Any, y: Both, args: tuple) -> Both:
+        del s
+        (T, state), (point, unit) = y, args
+        per_s = 1 / pace(state, point)
+        return per_s / unit, jax.tree.map(lambda f: f * per_s, coordinate.field(T * unit, state, point))
+
+    stepper = Stepper(settings, field)
+    matrix = dense.of_flow(stepper.solver)
+    halvings = math.ceil(-math.log2(settings.rtol)) + 1  # down to the tolerance; Newton's method does the rest
+
+    def args_of(lane: Lane) -> tuple:
+        return lane.goal.point, lane.unit
+
+    def start(goal: Goal) -> Lane:
+        state = coordinate.start(goal.point)
+        size = jnp.abs(coordinate.response(state, goal.point))
+        atol, zero = settings.rtol * size, jnp.zeros_like(size)
+        unit = zero + 1 / pace(state, goal.point)
+        y, args = (zero, state), (goal.point, unit)
+        samples = goal.times.shape[0]
+        room = jax.tree.map(lambda v: jnp.zeros((len(matrix) if samples else 0, *v.shape), v.dtype), y)
+        return Lane(
+            goal=goal,
+            atol=atol,
+            unit=unit,
+            until=jnp.max(goal.times / unit, initial=0.0, where=~jnp.isnan(goal.times)),
+            s=zero,
+            y=y,
+            carry=stepper.carry(zero, y, args, atol),
+            control=stepper.control(stepper.first(y, args, atol)),
+            met=jnp.zeros((), int),
+            crossing=jnp.zeros((), bool),
+            hits=jnp.full_like(goal.p, jnp.nan),
+            knots=dense.empty(*room),
+            samples=jnp.full((samples, coordinate.width), jnp.nan, zero.dtype),
+        )
+
+    def attempt(lane: Lane) -> tuple[Scalar, Tried]:
+        return stepper.attempt(lane.s, lane.y, lane.carry, args_of(lane), lane.control, lane.atol, jnp.inf + lane.s)
+
+    def polynomials(lane: Lane, tried: Tried) -> Any:
+        return jax.tree.map(lambda y, k: dense.polynomial(matrix, y, k), lane.y, tried.stages)
+
+    def pending(lane: Lane) -> Bool[Array, ""]:
+        return lane.met < jnp.sum(lane.goal.wanted)
+
+    def target(lane: Lane) -> Scalar:
+        return lane.goal.target[jnp.minimum(lane.met, lane.goal.p.shape[0] - 1)]
+
+    def beyond(lane: Lane, state: State) -> Bool[Array, ""]:
+        """True where the response is on the far side of the next threshold, or on it."""
+        before = coordinate.response(lane.y[1], lane.goal.point)
+        after = coordinate.response(state, lane.goal.point)
+        return jnp.where(before < target(lane), after >= target(lane), after <= target(lane))
+
+    def advance(lane: Lane) -> Lane:
+        s, tried = attempt(lane)
+        crossing = jnp.zeros((), bool)
+        if lane.goal.p.shape[0]:
+            crossing = tried.keep & pending(lane) & beyond(lane, tried.y[1])
+        keep = tried.keep & ~crossing
+
+        def kept(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
+
+        control = jax.tree.map(lambda a, b: jnp.where(crossing, b, a), tried.control, lane.control)
+        after = lane._replace(
+            s=kept(s, lane.s),
+            y=kept(tried.y, lane.y),
+            carry=kept(tried.carry, lane.carry),
+            control=control,
+            crossing=crossing,
+        )
+        if lane.goal.times.shape[0] == 0:
+            return after
+        (T0, state0), (T1, state1), point = lane.y, tried.y, lane.goal.point
+        bend = jnp.log(pace(state0, point) / pace(state1, point))
+        return after._replace(knots=dense.remember(lane.knots, keep, T0, T1, bend, *polynomials(lane, tried)))
+
+    def over(lane: Lane) -> Bool[Array, ""]:
+        return (lane.control.ended != Status.LEARNED) | (~pending(lane) & (lane.y[0] >= lane.until))
+
+    def rests(lane: Lane) -> Bool[Array, ""]:
+        return over(lane) | lane.crossing | (lane.knots.used == KNOTS)
+
+    def locate(lane: Lane) -> Scalar:
+        """The time at which the next step meets the next threshold."""
+        s, tried = attempt(lane)
+        point, coefficients = lane.goal.point, polynomials(lane, tried)[1]
+
+        def halve(_: int, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+            low, high = ends
+            middle = (low + high) / 2
+            far = beyond(lane, jax.tree.map(lambda c: dense.value(list(c), middle), coefficients))
+            return jnp.where(far, low, middle), jnp.where(far, middle, high)
+
+        one = jnp.ones_like(s)
+        low, high = lax.fori_loop(0, halvings, halve, (-one, one))
+        near = lane.s + (s - lane.s) * ((low + high) / 2 + 1) / 2
+        T, state = stepper.again(lane.s, near, lane.y, lane.carry, args_of(lane), lane.atol)
+        rate = coordinate.field(T * lane.unit, state, point)
+        response, slope = jax.jvp(lambda y: coordinate.response(y, point), (state,), (rate,))
+        # Newton's method, but never out of the step: at a turning point the dense output is all there is.
+        better = T - (response - target(lane)) / jnp.where(slope == 0, jnp.inf, slope * lane.unit)
+        return jnp.clip(better, lane.y[0], tried.y[0])
+
+    def read(lane: Lane) -> Float[Array, "s o"]:
+        """Samples that lie within the steps remembered, beside those read before."""
+
+        def observe(state: State) -> Float[Array, " o"]:
+            return coordinate.observe(state, lane.goal.point)
+
+        found, here = jax.vmap(lambda T: dense.read(lane.knots, T, observe))(lane.goal.times / lane.unit)
+        return jnp.where(here[:, None], found, lane.samples)
+
+    def settle(lane: Lane) -> tuple[Lane, Outcome, Bool[Array, ""]]:
+        if lane.goal.p.shape[0]:
+            here = lane.crossing & (jnp.arange(lane.goal.p.shape[0]) == lane.met)
+            lane = lane._replace(
+                hits=jnp.where(here, locate(lane), lane.hits),
+                met=lane.met + lane.crossing,
+                crossing=jnp.zeros((), bool),
+            )
+        if lane.goal.times.shape[0]:
+            lane = lane._replace(samples=read(lane), knots=lane.knots._replace(used=jnp.zeros((), int)))
+        outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)
+        return lane, outcome, over(lane)
+
+    return Course(start, advance, rests, settle)

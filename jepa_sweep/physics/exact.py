@@ -24,6 +24,10 @@ from jax.nn import softplus
 
 from jepa_sweep.physics.systems import Code, Scalar, Status
 
+# Loops run in blocks: under `vmap` every turn of a loop reads and writes whole batches, and all rows wait for the last.
+BLOCK = 8  # powers of z
+PAIRS = 4  # roots of unity
+
 
 class Point(NamedTuple):
     """One feature under one objective: its parameters and the exponents (a, m) of its law."""
@@ -73,85 +77,109 @@ def start_to_threshold(point: Point, p: Scalar) -> Scalar:
     return jnp.where(jnp.abs(target - point.eps) < 0.5 * point.eps, near, far)
 
 
-def _roots(q: Scalar, r: Scalar, gap: Scalar, below_q: Scalar, below_r: Scalar, order: Scalar, m: Scalar) -> Scalar:
+def _lowest_power(a: Scalar, m: Scalar) -> Scalar:
+    """The smallest n >= 0 among a-1, a-1-m, a-1-2m, ...; where it is 0, the integral has a logarithm ln(q/r)."""
+    return a - 1 - m * jnp.floor((a - 1) / m)
+
+
+def _powers(log_top: Scalar, log_z: Scalar, d: Scalar, a: Scalar, m: Scalar) -> Scalar:
+    """sum_n exp(log_top) z^(a-1-n) (1 - e^(-n d)) / n over n = a-1, a-1-m, a-1-2m, ... > 0.
+
+    Horner's scheme in blocks: products grow a rounding at each term, so every block starts from exponentials anew.
+    """
+    top = a - 1
+    ratio, shrink, step = jnp.exp(m * log_z), jnp.exp(-m * d), -jnp.expm1(-m * d)
+
+    def block(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        n, total = carry
+        part, left = jnp.zeros_like(total), -jnp.expm1(-n * d)  # 1 - e^(-n d), from here on a sum of positive terms
+        for _ in range(BLOCK):
+            part = jnp.where(n < top, part * ratio + left / jnp.maximum(n, 1.0), part)
+            n, left = n + m, left * shrink + step
+        return n, total + jnp.exp(log_top + jnp.maximum(top - (n - m), m) * log_z) * part
+
+    first = jnp.exp(log_top) * -jnp.expm1(-top * d) / jnp.maximum(top, 1.0)  # the only one for MAE
+    return lax.while_loop(lambda carry: carry[0] < top, block, (_lowest_power(a, m), first))[1]
+
+
+def _roots(q: Scalar, r: Scalar, gap: Scalar, below_q: Scalar, below_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
     """int_r^q z^(order-1) / (1 - z^m) dz by the m-th roots of unity; gap = q - r, below_x = 1 - x."""
+    order = m - _lowest_power(a, m)
 
-    def pair(j: Code, total: Scalar) -> Scalar:  # the roots exp(+-i theta), theta = 2 pi j / m
-        half = jnp.pi * j / m
-        cos, sin, versed = jnp.cos(2 * half), jnp.sin(2 * half), 2 * jnp.sin(half) ** 2
-        log = jnp.log1p(gap * (q + r - 2 * cos) / (below_r**2 + 2 * r * versed))
-        angle = jnp.arctan2(gap * sin, below_q * below_r + (q + r) * versed)
-        turn = 2 * order * half
-        return total - jnp.cos(turn) * log + 2 * jnp.sin(turn) * angle
+    def turn(angle: Scalar) -> Callable[[tuple[Scalar, Scalar]], tuple[Scalar, Scalar]]:
+        """Rotation of (cos, sin) by a small increment, so that many of them keep their accuracy."""
+        sin_half = jnp.sin(angle / 2)
+        versed, sin = 2 * sin_half**2, 2 * sin_half * jnp.sqrt(1 - sin_half**2)  # versed = 1 - cos
+        return lambda z: (z[0] - (versed * z[0] + sin * z[1]), z[1] - (versed * z[1] - sin * z[0]))
 
-    pairs = lax.fori_loop(1, ((m - 1) // 2).astype(int) + 1, pair, jnp.zeros_like(q))
-    minus_one = jnp.where(order % 2 == 0, 1.0, -1.0) * jnp.log1p(gap / (1 + r))
-    return (jnp.log1p(gap / below_q) + pairs - jnp.where(m % 2 == 0, minus_one, 0.0)) / m
+    next_half, next_turn = turn(jnp.pi / m), turn(2 * jnp.pi * (order / m - jnp.round(order / m)))
+
+    def pairs(carry: tuple) -> tuple:  # of roots exp(+-i theta), theta = 2 pi j / m
+        j, total, half, turned = carry
+        for _ in range(PAIRS):
+            j, half, turned = j + 1, next_half(half), next_turn(turned)
+            sin, versed = 2 * half[0] * half[1], 2 * half[1] ** 2  # of theta
+            log = jnp.log1p(gap * (q + r - 2 + 2 * versed) / (below_r**2 + 2 * r * versed))
+            angle = jnp.arctan(gap * sin / (below_q * below_r + (q + r) * versed))
+            once = jnp.clip((m + 1) / 2 - j, 0.0, 1.0)  # the root -1 is half a pair
+            total = total + jnp.where(once > 0, once * (2 * turned[1] * angle - turned[0] * log), 0.0)
+        return j, total, half, turned
+
+    one, zero = jnp.ones_like(q), jnp.zeros_like(q)
+    start = (zero, zero, (one, zero), (one, zero))
+    return (jnp.log1p(gap / below_q) + lax.while_loop(lambda carry: 2 * carry[0] + 1 < m, pairs, start)[1]) / m
+
+
+def _tail(log_q: Scalar, width: Scalar, n: Scalar, m: Scalar) -> Scalar:
+    """sum of q^(n_0-n) (1 - e^(-n width)) / n over n = n_0, n_0 + m, ...: the integral beyond 1, in powers of 1/z."""
+
+    def term(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
+        k, total, _ = carry
+        new = jnp.exp(-k * log_q) * -jnp.expm1(-(n + k) * width) / (n + k)
+        return k + m, total + new, new
+
+    def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
+        _, total, last = carry
+        return last > jnp.finfo(total.dtype).eps * 1e-2 * total
+
+    zero = jnp.zeros_like(log_q)
+    return lax.while_loop(unconverged, term, (zero, zero, jnp.where(width > 0, jnp.inf, 0.0)))[1]
 
 
 def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Scalar]:
     """I(r, q) as a pair (scale, value) with I = exp(scale) value, for r = q exp(-d) on the same side of 1 as q.
 
     `z^-a / (1 - z^m)` splits into powers of z and partial fractions over the roots of unity. Every term is
-    written as a function of the difference `d`, so none cancels, and the scale `(a-1) d` keeps large depths
-    and small starts from overflowing.
+    written as a function of the difference `d`, so none cancels, and the scale keeps large depths and small
+    starts from overflowing. Far above 1 (d < 0) those terms would cancel to nothing: there a series in 1/z.
     """
-    scale = jnp.maximum((a - 1) * d, 0.0)
-    q, r = jnp.exp(log_q), jnp.exp(log_q - d)
-    gap = -q * jnp.expm1(-d)  # q - r
-    below_q, below_r = -jnp.expm1(log_q), -jnp.expm1(log_q - d)  # 1 - q, 1 - r
-    powers_count = jnp.ceil(a / m).astype(int)
+    top = a + m - 1
+    split = 1 / top  # of ln z; where z^-top has fallen to 1/e
+    below, far = log_q < 0, log_q > split
+    tail_q = jnp.maximum(log_q, split)
+    tail = _tail(tail_q, jnp.maximum(log_q - d - tail_q, 0.0), top, m)
+    scale = jnp.where(below, (1 - a) * (log_q - d), jnp.where(far, -top * log_q, 0.0))
 
-    def power(k: Code, total: Scalar) -> Scalar:
-        n = a - 1 - m * k  # the integral of z^(-n-1), or ln z at n = 0
-        safe = jnp.where(n == 0, 1.0, n)
-        term = jnp.exp(n * d - scale - n * log_q) * -jnp.expm1(-safe * d) / safe
-        return total + jnp.where(n == 0, jnp.exp(-scale) * d, term)
-
-    powers = lax.fori_loop(0, powers_count, power, jnp.zeros_like(d))
-    order = m * powers_count - a + 1  # c + 1, for the remaining z^c / (1 - z^m)
-
-    return scale, powers + jnp.exp(-scale) * _roots(q, r, gap, below_q, below_r, order, m)
-
-
-def integral_above(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Scalar]:
-    """I(r, q) for a decay r > q > 1 (so d < 0), as (scale, value): the closed form near 1, a tail series beyond.
-
-    With v = 1/z the integrand is v^(a+m-2) / (1 - v^m); far from 1 the closed form would cancel to nothing.
-    """
-    top = a + m - 2
-    log_split = -jnp.log1p(-1 / (top + 1))  # of z; where v^(top+1) has fallen to about 1/e
+    d, log_q = jnp.where(far, 0.0, jnp.maximum(d, log_q - split)), jnp.minimum(log_q, split)
     log_r = log_q - d
-    _, near = integral(log_q - jnp.minimum(log_r, log_split), jnp.minimum(log_q, log_split), a, m)
-    near = jnp.where(log_q < log_split, near, 0.0)
-    log_v = -jnp.maximum(log_q, log_split)
-    width = jnp.maximum(log_r + log_v, 0.0)  # ln of the ratio of the two ends of the tail
-    scale = jnp.where(log_q < log_split, 0.0, (top + 1) * log_v)
-
-    def term(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
-        n, total, _ = carry
-        new = jnp.exp(n * log_v - scale) * -jnp.expm1(-n * width) / n
-        return n + m, total + new, new
-
-    def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
-        _, total, last = carry
-        return last > jnp.finfo(total.dtype).eps * 1e-2 * total
-
-    zero = jnp.zeros_like(d)
-    _, tail, _ = lax.while_loop(unconverged, term, term((top + 1 + zero, zero, zero)))
-    return scale, near + jnp.where(width > 0, tail, 0.0)
+    q, r = jnp.exp(log_q), jnp.exp(log_r)
+    gap = -q * jnp.expm1(-d)  # q - r
+    below_q, below_r = -jnp.expm1(log_q), -jnp.expm1(log_r)  # 1 - q, 1 - r
+    powers = _powers(jnp.where(below, 0.0, (1 - a) * log_r), log_r, d, a, m)
+    logarithms = jnp.where(_lowest_power(a, m) == 0, d, 0.0) + _roots(q, r, gap, below_q, below_r, a, m)
+    near = powers + jnp.exp(jnp.where(below, -scale, 0.0)) * logarithms
+    return scale, near + jnp.where(far, 1.0, jnp.exp(-1.0)) * tail
 
 
 def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
     """T as (exponent, value), T = (L/lam) exp(exponent) value; NaN where there is no crossing."""
-    d = start_to_threshold(point, p)
-    log_q = jnp.log(p) / point.L
-    scale, grows = integral(jnp.maximum(d, 0.0), jnp.minimum(log_q, 0.0), point.a, point.m)
-    above = (p > 1) & (d < 0)
-    # Elsewhere an empty interval, so that the tail series, which ends by itself, ends at once.
-    scale_above, decays = integral_above(jnp.where(above, d, 0.0), jnp.where(above, log_q, 1.0), point.a, point.m)
-    exponent = jnp.where(above, scale_above, scale) - (point.a - 1) / point.m * jnp.log(point.rho)
-    return exponent, jnp.where(has_crossing(point, p), jnp.where(above, decays, grows), jnp.nan)
+    crosses = has_crossing(point, p)
+    d = jnp.where(crosses, start_to_threshold(point, p), 0.0)  # elsewhere an empty interval, without a tail
+    scale, value = integral(d, jnp.log(p) / point.L, point.a, point.m)
+    # Below the rest point exp(scale) = r^(1-a), in which rho cancels against that of k.
+    below = (1 - point.a) / point.L * jnp.log(point.eps)
+    exponent = jnp.where(p < 1, below, scale - (point.a - 1) / point.m * jnp.log(point.rho))
+    return exponent, jnp.where(crosses, value, jnp.nan)
 
 
 def has_crossing(point: Point, p: Scalar) -> Scalar:
@@ -219,6 +247,21 @@ def _differentiable(function: Callable[..., Scalar]) -> Callable[..., Scalar]:
     return functools.wraps(function)(wrapped)
 
 
+def _leading_powers(log_x: Scalar, log_y: Scalar, a: Scalar, m: Scalar) -> Scalar:
+    """sum_k x^n y^k / n over n = a-1-mk > 0."""
+
+    def block(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        k, total = carry
+        for _ in range(BLOCK):
+            n = a - 1 - m * k
+            total = total + jnp.where(n > 0, jnp.exp(n * log_x + k * log_y) / jnp.maximum(n, 1.0), 0.0)
+            k = k + 1
+        return k, total
+
+    zero = jnp.zeros_like(log_x)
+    return lax.while_loop(lambda carry: a - 1 > m * carry[0], block, (zero, zero))[1]
+
+
 @_differentiable
 def leading_critical_time(point: Point) -> Scalar:
     """The paper's leading order for eps -> 0; Theorems 4.4 and 4.6.
@@ -226,16 +269,10 @@ def leading_critical_time(point: Point) -> Scalar:
     JEPA: (L/lam) sum_{n=1}^{2L-1} eps^(-n/L) / (n rho^(2L-1-n)). MAE: L / ((L-1) lam eps^((L-1)/L)), and
     |ln eps| / lam at L = 1. It is finite and positive even for a start above the threshold, where it is wrong.
     """
-    log_eps, log_rho = jnp.log(point.eps), jnp.log(point.rho)
-
-    def term(k: Code, total: Scalar) -> Scalar:
-        n = point.a - 1 - point.m * k
-        return total + jnp.exp(-n * log_eps / point.L - k * log_rho) / jnp.where(n == 0, 1.0, n)
-
+    log_eps = jnp.log(point.eps)
     # One term for each positive power of 1/z in the integral: 2L-1 of them for JEPA, one for MAE.
-    count = jnp.ceil((point.a - 1) / point.m).astype(int)
-    powers = point.L / point.lam * lax.fori_loop(0, count, term, jnp.zeros_like(point.eps))
-    return jnp.where(point.a == 1, -log_eps / point.lam, powers)
+    powers = _leading_powers(-log_eps / point.L, -jnp.log(point.rho), point.a, point.m)
+    return jnp.where(point.a == 1, -log_eps / point.lam, point.L / point.lam * powers)
 
 
 @_differentiable
@@ -246,19 +283,11 @@ def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
     """
     a, m, log_q = point.a, point.m, jnp.log(p) / point.L
     q, below_q = jnp.exp(log_q), -jnp.expm1(log_q)
-    count = jnp.ceil(a / m).astype(int)
-    order = m * count - a + 1
-
-    def power(k: Code, total: Scalar) -> Scalar:
-        n = a - 1 - m * k
-        return total + jnp.where(n == 0, log_q, -jnp.exp(-n * log_q) / jnp.where(n == 0, 1.0, n))
-
     zero = jnp.zeros_like(q)
-    constant = lax.fori_loop(0, count, power, zero)
-    constant = constant + _roots(q, zero, q, below_q, zero + 1, order, m)
     # ln(q/r) is a term of the integral only when some power n is 0; it brings |ln eps| and ln rho.
-    has_log = (a - 1) % m == 0
-    logarithm = jnp.where(has_log, jnp.log(point.rho) / m - jnp.log(point.eps) / point.L, 0.0)
+    log_r = jnp.log(point.eps) / point.L - jnp.log(point.rho) / m
+    logarithm = jnp.where(_lowest_power(a, m) == 0, log_q - log_r, 0.0)
+    constant = _roots(q, zero, q, below_q, zero + 1, a, m) - _leading_powers(-log_q, zero, a, m)
     leading = jnp.where(a == 1, 0.0, leading_critical_time(point))
     time = leading + point.L * jnp.exp(-log_rate(point)) * (logarithm + constant)
     return jnp.where(has_crossing(point, p) & (p < 1), time, jnp.nan)
@@ -267,7 +296,7 @@ def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
 def inflection_fraction(point: Point) -> Scalar:
     """w/w* where dw/dT is largest: z^m = (a+L-1) / (a+L-1+m)."""
     top = point.a + point.L - 1
-    return (top / (top + point.m)) ** (point.L / point.m)
+    return jnp.exp(point.L / point.m * jnp.log(top / (top + point.m)))
 
 
 def inflection_time(point: Point) -> Scalar:

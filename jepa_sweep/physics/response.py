@@ -13,7 +13,6 @@ from jepa_sweep.physics.exact import (
     Point,
     growth_rate,
     integral,
-    integral_above,
     log_fixed_point,
     log_power,
     log_rate,
@@ -72,7 +71,7 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
         count, chi, _ = carry
         near = jnp.minimum(chi, jnp.maximum(start, 40.0))  # beyond, the integrand is 1/m to the last digit
         log_q = log_power(near, -1.0) / m
-        scale, value = integral_above(log_q - log_r, log_q, a, m)
+        scale, value = integral(log_q - log_r, log_q, a, m)
         step = (tau - value * jnp.exp(scale) - (chi - near) / m) * m * jnp.exp(s * m * log_q)
         return count + 1, jnp.maximum(chi + step, start), step
 

@@ -168,6 +168,19 @@ def test_critical_time_is_the_integral(objective, sample):
     assert_within(times, np.array(expected), 2e-12)
 
 
+def test_critical_time_of_many_layers_is_the_integral(objective):
+    """Sums of up to 200,000 powers or 50,000 roots of unity, over every remainder that blocks of them can leave."""
+    L = np.resize([64.0, 65, 66, 67, 68, 69, 70, 71, 1000, 30_000, 99_999, 100_000], POINTS)
+    p = np.resize([0.1, 0.5, 0.9, 1.1, 2.0], POINTS)
+    at = {"lam": np.full(POINTS, 1.3), "rho": np.exp(np.where(L % 2, 0.3, -0.3) / L), "L": L}
+    its = law(objective, lam=at["lam"], rho=at["rho"], L=L)
+    at["eps"] = p * its.w_star * np.where(p < 1, 0.3, 3.0)
+    expected = [quadrature(*point[:5], Law(*point[5:])) for point in zip(*at.values(), p, *its, strict=True)]
+    # What the quadrature promises; from above also the roundings of a series of some 80 L terms.
+    rtol = np.where(p < 1, 2e-12, 2e-12 + L * ULP)
+    assert_within(js.critical_time(objective, **at, p=p), np.array(expected), rtol)
+
+
 def test_mae_time_is_hypergeometric():
     """I = [r^(1-L) - q^(1-L)] / (L-1) + H(q) - H(r), H(z) = (z^2/2) 2F1(1, b; 1+b; z^m), b = 2/m."""
     at = filled(lam=0.7, rho=0.6, L=np.tile([2.0, 3.0, 5.0, 8.0], 24), eps=1e-3)

@@ -28,7 +28,8 @@ unit: .venv/ready
 	$(BIN)/pytest
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/critical_times.py
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/sweeps.py
 
 # Rebuilt whenever the dependencies change.
 .venv/ready: pyproject.toml

@@ -17,12 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for this process
 from benchmarks.common import Plan, Row, grid, measure, release
 from benchmarks.report import plot, report
 from benchmarks.ways import heyoka_, odeint, ours, plain, scipy_, torch_
+from jepa_sweep.engine import devices
 
 HERE = Path(__file__).resolve().parent
 WAYS = [*ours.WAYS, *plain.WAYS, *heyoka_.WAYS, *odeint.WAYS, *torch_.WAYS, *scipy_.WAYS]
 
 SMALL = Plan(128, (1e-8,), seconds=0.0, repeats=1, least=128)
-MEDIUM = Plan(262_144, (1e-4, 1e-6, 1e-8, 1e-10, 1e-12), seconds=0.5, repeats=3)
+MEDIUM = Plan(262_144, (1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12), seconds=0.4, repeats=3)
 FULL = Plan(262_144, tuple(10.0**-n for n in range(4, 13)), seconds=1.0, repeats=5)
 
 
@@ -48,6 +49,7 @@ def main(small: bool = False, full: bool = False) -> list[Row]:
 
 
 if __name__ == "__main__":
+    devices.use_all_cores()
     measured = main(small="--small" in sys.argv, full="--full" in sys.argv)
     text = report(measured, skipped())
     print(text)

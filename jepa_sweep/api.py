@@ -343,7 +343,8 @@ def solve(
         eps: initial response, broadcastable.
         p: fraction of the rest point, broadcastable.
         t: increasing times, shape (s,), at which to return the response of every point.
-        method: "tsit5", "dopri5", "dopri8" or "kvaerno5".
+        method: "dopri8", "tsit5", "dopri5" or "kvaerno5" of diffrax, or "clenshaw_curtis", a rule for integrals that
+            is the fastest for critical times in "chi".
         rtol: relative tolerance of one step.
         coordinate: "chi" (the default), "w", or "log_w" on a clock of its own.
         precision: "float64" or "float32".
@@ -365,7 +366,7 @@ def solve(
     """
     system = _system(objective, time)
     settings = Settings(method, rtol, max_steps, precision, coordinate)
-    validate.settings(settings, system, tuple(SOLVERS))
+    validate.settings(settings, system, tuple(SOLVERS), sampled=t is not None)
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
     arrays = {name: validate.numbers(name, value) for name, value in given.items()}
     validate.arguments(system, arrays, reachable=t is None)

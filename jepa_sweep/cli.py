@@ -111,7 +111,7 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
         from jepa_sweep.sweep.summary import plan_of
 
         facts = plan_of(spec, out)
-        basis = "as measured in this store" if facts["measured"] else "at nominal rates of one processor core"
+        basis = "as measured in this store" if facts["measured"] else "at nominal rates of two processor cores"
         text = (
             f"{facts['run']}: {facts['points']:,} points, {facts['committed']:,} there already, {facts['new']:,} new "
             f"in {facts['chunks']} chunks.\nAbout {facts['bytes'] / 1e6:,.1f} MB of files and "

@@ -15,11 +15,20 @@ TINY = {
     "axes": {"lam": [0.5, 2.0], "rho": [0.25, 0.5, 1.0], "L": [1, 2, 3], "eps": [1e-4, 1e-3]},
 }
 
+TRACKED = {**TINY, "measure": {"trajectories": {"samples": 4, "until": 1.5}}}
+KEYS = ["objective", "L", "lam", "rho", "eps", "p"]  # what no two rows of points share
+
 
 @pytest.fixture
 def tiny():
     """A sweep of 36 points that all can be learned."""
     return js.Sweep(**TINY)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A finished run of `TRACKED`, in several chunks."""
+    return js.run(js.Sweep(**TRACKED), tmp_path / "run", chunk_points=4)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_sigkill_at_random_moments_loses_and_repeats_nothing(uninterrupted, tmp_
     assert 0 <= pending <= 1
     assert report["computed"] < POINTS - 3 * (committed - pending) + 3
     for name, frame in tables(out).items():
-        pd.testing.assert_frame_equal(frame, whole[name])
+        pd.testing.assert_frame_equal(frame, whole[name], check_exact=True)
     assert finish(spec, out, cache)["computed"] == 0
 
 
@@ -99,7 +99,7 @@ def test_signals_leave_a_resumable_store_and_their_exit_code(uninterrupted, tmp_
     assert list((tmp_path / "out" / ".staging").iterdir()) == []
     assert 0 < finish(spec, tmp_path / "out", cache)["computed"] < POINTS
     for name, frame in tables(tmp_path / "out").items():
-        pd.testing.assert_frame_equal(frame, whole[name])
+        pd.testing.assert_frame_equal(frame, whole[name], check_exact=True)
 
 
 def test_two_processes_share_one_store(uninterrupted, tmp_path):
@@ -110,4 +110,4 @@ def test_two_processes_share_one_store(uninterrupted, tmp_path):
     assert [process.returncode for process in both] == [0, 0]
     assert sum(report["computed"] for report in reports) == POINTS
     for name, frame in tables(tmp_path / "out").items():
-        pd.testing.assert_frame_equal(frame, whole[name])
+        pd.testing.assert_frame_equal(frame, whole[name], check_exact=True)

@@ -1,5 +1,6 @@
-"""This package: its engine, and its closed form."""
+"""This package: its engine in the ways it offers, and its closed form."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,23 @@ from benchmarks.common import P, Points, Run, Times, Way
 ENGINE = "jepa_sweep engine"
 
 
-def ours(points: dict[str, Points], rtol: float) -> Run:
-    """The engine as it comes, with every default."""
+def engine(points: dict[str, Points], rtol: float, **settings: Any) -> Run:
+    """The lanes, on a device for each core."""
     from jepa_sweep.engine import lanes
     from jepa_sweep.engine.solver import Settings
     from jepa_sweep.physics.catalog import SYSTEMS
 
-    systems, settings = SYSTEMS["reduced"], Settings(rtol=rtol)
-    p = {o: np.full(len(points[o]["L"]), P) for o in points}
-    predicted = {o: lanes.predict(systems[o], points[o], p[o]) for o in points}
+    systems, p, predicted = SYSTEMS["reduced"], {}, {}
+    for o in points:
+        p[o] = np.full((len(points[o]["L"]), 1), P)
+        flat = lanes.predict(systems[o], points[o], p[o][:, 0])
+        predicted[o] = lanes.Predictions(*(field[:, None] for field in flat))
+
+    def solve(o: str) -> np.ndarray:
+        return lanes.solve(systems[o], points[o], p[o], predicted[o], Settings(rtol=rtol, **settings)).time[:, 0]
 
     def run() -> Times:
-        return {o: lanes.solve(systems[o], points[o], p[o], predicted[o], settings).time for o in points}
+        return {o: solve(o) for o in points}
 
     return run
 
@@ -34,4 +40,14 @@ def closed_form(points: dict[str, Points], rtol: float) -> Run:
     return lambda: {o: np.asarray(js.critical_time(o, p=P, **columns[o])) for o in points}
 
 
-WAYS = [Way(ENGINE, ours, batch=16_384), Way("jepa_sweep closed form", closed_form, exact=True, batch=16_384)]
+def _engine(name: str, **settings: Any) -> Way:
+    return Way(f"{ENGINE}, {name}", functools.partial(engine, **settings), batch=65_536)
+
+
+WAYS = [
+    _engine("clenshaw_curtis over chi", method="clenshaw_curtis"),
+    _engine("dopri8 over chi (default)"),
+    _engine("dopri8, event in ln w", coordinate="log_w"),
+    _engine("tsit5, event in ln w", coordinate="log_w", method="tsit5"),
+    Way("jepa_sweep closed form", closed_form, exact=True, batch=65_536),
+]

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jepa_sweep.engine import dense
 from jepa_sweep.engine.dense import KNOTS, Knots
-from jepa_sweep.engine.pool import Course
+from jepa_sweep.engine.pool import Course, Flag, Trip
 from jepa_sweep.engine.quadrature import ClenshawCurtis
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper
-from jepa_sweep.physics.systems import Coordinate, Scalar, Status
+from jepa_sweep.physics.systems import Code, Coordinate, Scalar, Status
 
 REACH = 30  # e-folds that one step of a rule for integrals may try at first
 OVERSHOOT = 1.25  # of the time that is left: a last step may not spoil what lies before its end
@@ -34,7 +34,8 @@ class Lane(NamedTuple):
     slope: Scalar  # dT/dx at x
     control: Control
     hits: Float[Array, " p"]  # T of each threshold
-    knots: Knots
+    since: Trip  # of the first step that is not read yet
+    noted: Code  # steps since then
     samples: Float[Array, "s o"]
 
 
@@ -52,7 +53,7 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
     whole = isinstance(stepper.solver, ClenshawCurtis)
     tiny = float(jnp.finfo(settings.precision).tiny)
 
-    def start(goal: Goal) -> Lane:
+    def start(goal: Goal, trip: Trip) -> Lane:
         begin = coordinate.start(goal.point)
         zero = jnp.zeros_like(begin)
         rate, slope = jax.jvp(lambda c: coordinate.field(zero, c, goal.point), (begin,), (jnp.ones_like(begin),))
@@ -73,60 +74,61 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
             slope=jnp.ones_like(zero),
             control=stepper.control(first),
             hits=jnp.full_like(stops, jnp.nan),
-            knots=dense.empty(jnp.full(len(matrix) if samples else 0, zero), jnp.full(2, zero)),
+            since=trip,
+            noted=jnp.zeros((), int),
             samples=jnp.full((samples, coordinate.width), jnp.nan, zero.dtype),
         )
 
     def next_stop(lane: Lane) -> Scalar:
         return jnp.min(jnp.where(lane.stops > lane.x, lane.stops, jnp.inf))
 
-    def advance(lane: Lane) -> Lane:
+    def blank(goal: Goal) -> Knots | None:
+        like = coordinate.start(goal.point)
+        return dense.empty(jnp.full(len(matrix), like), jnp.full(2, like)) if goal.times.shape[0] else None
+
+    def advance(lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
         args = (lane.goal.point, lane.start, lane.unit)
         stop = next_stop(lane)
-        if lane.goal.times.shape[0]:
+        if knots is not None:
             left = jnp.where(jnp.isinf(stop), lane.until - lane.T, jnp.inf)
             stop = jnp.minimum(stop, lane.x + OVERSHOOT * left / lane.slope)
         x, tried = stepper.attempt(lane.x, lane.T, lane.slope, args, lane.control, tiny, stop)
-        after = lane._replace(
+        if knots is not None:
+            half = (x - lane.x) / 2
+            bend = jnp.log(tried.carry / lane.slope)
+            series = dense.polynomial(matrix, lane.T, tried.stages), jnp.stack([lane.x + half, half])
+            knots = dense.remember(knots, trip, wanted, lane.T, tried.y, bend, *series)
+        lane = lane._replace(
+            noted=lane.noted + 1,
             x=jnp.where(tried.keep, x, lane.x),
             T=jnp.where(tried.keep, tried.y, lane.T),
             slope=jnp.where(tried.keep, tried.carry, lane.slope),
             control=tried.control,
             hits=jnp.where(tried.keep & (lane.stops == x), tried.y, lane.hits),
         )
-        if lane.goal.times.shape[0] == 0:
-            return after
-        half = (x - lane.x) / 2
-        knots = dense.remember(
-            lane.knots,
-            tried.keep,
-            lane.T,
-            tried.y,
-            jnp.log(tried.carry / lane.slope),
-            dense.polynomial(matrix, lane.T, tried.stages),
-            jnp.stack([lane.x + half, half]),
-        )
-        return after._replace(knots=knots)
+        return lane, knots
 
-    def over(lane: Lane) -> Bool[Array, ""]:
+    def over(lane: Lane) -> Flag:
         return (lane.control.ended != Status.LEARNED) | (jnp.isinf(next_stop(lane)) & (lane.until <= lane.T))
 
-    def rests(lane: Lane) -> Bool[Array, ""]:
-        return over(lane) | (lane.knots.used == KNOTS)
+    def rests(lane: Lane) -> Flag:
+        full = lane.noted >= KNOTS if lane.goal.times.shape[0] else False
+        return over(lane) | full
 
-    def read(lane: Lane) -> Float[Array, "s o"]:
-        """Samples that lie within the steps remembered, beside those read before."""
+    def settle(lane: Lane, knots: Knots | None, trip: Trip) -> tuple[Lane, Outcome, Flag]:
+        if knots is not None:
 
-        def observe(x: Scalar) -> Float[Array, " o"]:
-            return coordinate.observe(lane.start + x, lane.goal.point)
+            def observe(x: Scalar) -> Float[Array, " o"]:
+                return coordinate.observe(lane.start + x, lane.goal.point)
 
-        found, here = jax.vmap(lambda T: dense.read(lane.knots, T, observe))(lane.goal.times / lane.unit)
-        return jnp.where(here[:, None], found, lane.samples)
+            def read(T: Scalar) -> tuple[Float[Array, " o"], Flag]:
+                found, begun = dense.read(knots, lane.since, lane.noted, T, observe)
+                return found, begun & (lane.T >= T)
 
-    def settle(lane: Lane) -> tuple[Lane, Outcome, Bool[Array, ""]]:
-        if lane.goal.times.shape[0]:
-            lane = lane._replace(samples=read(lane), knots=lane.knots._replace(used=jnp.zeros((), int)))
+            found, here = jax.vmap(read)(lane.goal.times / lane.unit)
+            samples = jnp.where(here[:, None], found, lane.samples)
+            lane = lane._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
         outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)
         return lane, outcome, over(lane)
 
-    return Course(start, advance, rests, settle)
+    return Course(start, blank, advance, rests, settle, share=0.5 if whole else 0.25)

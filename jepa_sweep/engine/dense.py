@@ -20,9 +20,8 @@ KNOTS = 32  # steps remembered before samples are read off
 
 
 class Knots(NamedTuple):
-    """The latest steps of one solve; Chebyshev series in u, from -1 at the start of a step to 1 at its end."""
+    """The latest steps of one solve, trip by trip; series in u, from -1 at the start of a step to 1 at its end."""
 
-    used: Code  # of the places below
     begin: Array  # T at the start of each step
     took: Array  # T at its end, less that
     bend: Array  # ln of the ratio of dT/du at its two ends
@@ -31,31 +30,33 @@ class Knots(NamedTuple):
 
 
 def empty(time: Array, state: Any) -> Knots:
-    """Room for the steps of a solve with such polynomials."""
+    """Room for the steps of a solve with such series."""
     none = jnp.zeros(KNOTS, time.dtype)
-    room = jax.tree.map(lambda c: jnp.zeros((KNOTS, *c.shape), c.dtype), (time, state))
-    return Knots(jnp.zeros((), int), none, none, none, *room)
+    return Knots(none, none, none, *jax.tree.map(lambda c: jnp.zeros((KNOTS, *c.shape), c.dtype), (time, state)))
 
 
-def remember(knots: Knots, keep: Array, begin: Scalar, end: Scalar, bend: Scalar, time: Array, state: Any) -> Knots:
-    """Add a step, if it was kept."""
-    place = jnp.where(keep, knots.used, KNOTS)
+def remember(knots: Knots, trip: Code, wanted: Array, begin: Scalar, end: Scalar, *series: Any) -> Knots:
+    """Write down the step of this trip, kept or not: `series` are its bend and coefficients.
+
+    A step that is tried again begins where the first try did, so that the last of them counts.
+    """
+    place = trip % KNOTS  # the same for all lanes: a strip is written, and nothing is looked up
 
     def put(row: Array, value: Array) -> Array:
-        return row.at[place].set(value, mode="drop")
+        return row.at[place].set(jnp.where(wanted, value, row[place]))
 
-    return Knots(knots.used + keep, *jax.tree.map(put, tuple(knots)[1:], (begin, end - begin, bend, time, state)))
+    return Knots(*jax.tree.map(put, tuple(knots), (begin, end - begin, *series)))
 
 
-def read(knots: Knots, T: Scalar, observe: Callable[[Any], Array]) -> tuple[Array, Array]:
-    """What is observed at time T, and whether T lies within the steps remembered."""
-    begun = (knots.begin <= T) & (jnp.arange(KNOTS) < knots.used)
-    last = jnp.sum(begun) - 1
-    place = jnp.maximum(last, 0)
+def read(knots: Knots, since: Code, noted: Code, T: Scalar, observe: Callable[[Any], Array]) -> tuple[Array, Array]:
+    """What is observed at time T, and whether the `noted` steps from trip `since` on begin before T."""
+    age = (jnp.arange(KNOTS) - since) % KNOTS  # trips since the first
+    before = jnp.sum((knots.begin <= T) & (age < noted))
+    place = (since + jnp.maximum(before - 1, 0)) % KNOTS
     share = (T - knots.begin[place]) / knots.took[place]
     u = root(_terms(knots.time, place), jnp.minimum(share, 1.0), T, knots.bend[place])
     state = jax.tree.map(lambda c: value(_terms(c, place), u), knots.state)
-    return observe(state), (last >= 0) & (share <= 1)
+    return observe(state), before > 0
 
 
 def polynomial(matrix: np.ndarray, y: Array, stages: Array) -> Array:

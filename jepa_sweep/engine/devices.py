@@ -63,7 +63,7 @@ def lanes_that_fit(device: Device, lane_bytes: int) -> int:
     limit: a fifth of it for the lanes, because a step needs its stages beside them.
     """
     if device.platform == "cpu":
-        most, room = 1024, 4 << 20
+        most, room = 2048, 2 << 20
     else:
         most, room = 1 << 17, _memory(device) // 5
     return max(8, min(most, 1 << (room // max(1, lane_bytes)).bit_length() - 1)) if room > lane_bytes else 8

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jepa_sweep.engine import dense
 from jepa_sweep.engine.dense import KNOTS, Knots
-from jepa_sweep.engine.pool import Course
+from jepa_sweep.engine.pool import Course, Flag, Trip
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
 from jepa_sweep.physics.systems import Code, Coordinate, Scalar, State, Status
 
@@ -36,9 +36,10 @@ class Lane(NamedTuple):
     carry: Any  # what the solver keeps between steps
     control: Control
     met: Code  # thresholds behind us
-    crossing: Bool[Array, ""]  # the next step meets the next threshold
+    crossing: Flag  # the next step meets the next threshold
     hits: Float[Array, " p"]
-    knots: Knots
+    since: Trip  # of the first step that is not read yet
+    noted: Code  # steps since then
     samples: Float[Array, "s o"]
 
 
@@ -61,14 +62,12 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
     def args_of(lane: Lane) -> tuple:
         return lane.goal.point, lane.unit
 
-    def start(goal: Goal) -> Lane:
+    def start(goal: Goal, trip: Trip) -> Lane:
         state = coordinate.start(goal.point)
         size = jnp.abs(coordinate.response(state, goal.point))
         atol, zero = settings.rtol * size, jnp.zeros_like(size)
         unit = zero + 1 / pace(state, goal.point)
         y, args = (zero, state), (goal.point, unit)
-        samples = goal.times.shape[0]
-        room = jax.tree.map(lambda v: jnp.zeros((len(matrix) if samples else 0, *v.shape), v.dtype), y)
         return Lane(
             goal=goal,
             atol=atol,
@@ -81,9 +80,16 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
             met=jnp.zeros((), int),
             crossing=jnp.zeros((), bool),
             hits=jnp.full_like(goal.p, jnp.nan),
-            knots=dense.empty(*room),
-            samples=jnp.full((samples, coordinate.width), jnp.nan, zero.dtype),
+            since=trip,
+            noted=jnp.zeros((), int),
+            samples=jnp.full((goal.times.shape[0], coordinate.width), jnp.nan, zero.dtype),
         )
+
+    def blank(goal: Goal) -> Knots | None:
+        state = coordinate.start(goal.point)
+        y = (jnp.abs(coordinate.response(state, goal.point)), state)
+        room = jax.tree.map(lambda v: jnp.zeros((len(matrix), *v.shape), v.dtype), y)
+        return dense.empty(*room) if goal.times.shape[0] else None
 
     def attempt(lane: Lane) -> tuple[Scalar, Tried]:
         return stepper.attempt(lane.s, lane.y, lane.carry, args_of(lane), lane.control, lane.atol, jnp.inf + lane.s)
@@ -91,19 +97,19 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
     def polynomials(lane: Lane, tried: Tried) -> Any:
         return jax.tree.map(lambda y, k: dense.polynomial(matrix, y, k), lane.y, tried.stages)
 
-    def pending(lane: Lane) -> Bool[Array, ""]:
+    def pending(lane: Lane) -> Flag:
         return lane.met < jnp.sum(lane.goal.wanted)
 
     def target(lane: Lane) -> Scalar:
         return lane.goal.target[jnp.minimum(lane.met, lane.goal.p.shape[0] - 1)]
 
-    def beyond(lane: Lane, state: State) -> Bool[Array, ""]:
+    def beyond(lane: Lane, state: State) -> Flag:
         """True where the response is on the far side of the next threshold, or on it."""
         before = coordinate.response(lane.y[1], lane.goal.point)
         after = coordinate.response(state, lane.goal.point)
         return jnp.where(before < target(lane), after >= target(lane), after <= target(lane))
 
-    def advance(lane: Lane) -> Lane:
+    def advance(lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
         s, tried = attempt(lane)
         crossing = jnp.zeros((), bool)
         if lane.goal.p.shape[0]:
@@ -113,25 +119,26 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         def kept(new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
 
-        control = jax.tree.map(lambda a, b: jnp.where(crossing, b, a), tried.control, lane.control)
-        after = lane._replace(
+        if knots is not None:
+            (T0, state0), (T1, state1), point = lane.y, tried.y, lane.goal.point
+            bend = jnp.log(pace(state0, point) / pace(state1, point))
+            knots = dense.remember(knots, trip, wanted, T0, T1, bend, *polynomials(lane, tried))
+        lane = lane._replace(
+            noted=lane.noted + 1,
             s=kept(s, lane.s),
             y=kept(tried.y, lane.y),
             carry=kept(tried.carry, lane.carry),
-            control=control,
+            control=jax.tree.map(lambda a, b: jnp.where(crossing, b, a), tried.control, lane.control),
             crossing=crossing,
         )
-        if lane.goal.times.shape[0] == 0:
-            return after
-        (T0, state0), (T1, state1), point = lane.y, tried.y, lane.goal.point
-        bend = jnp.log(pace(state0, point) / pace(state1, point))
-        return after._replace(knots=dense.remember(lane.knots, keep, T0, T1, bend, *polynomials(lane, tried)))
+        return lane, knots
 
-    def over(lane: Lane) -> Bool[Array, ""]:
+    def over(lane: Lane) -> Flag:
         return (lane.control.ended != Status.LEARNED) | (~pending(lane) & (lane.y[0] >= lane.until))
 
-    def rests(lane: Lane) -> Bool[Array, ""]:
-        return over(lane) | lane.crossing | (lane.knots.used == KNOTS)
+    def rests(lane: Lane) -> Flag:
+        full = lane.noted >= KNOTS if lane.goal.times.shape[0] else False
+        return over(lane) | lane.crossing | full
 
     def locate(lane: Lane) -> Scalar:
         """The time at which the next step meets the next threshold."""
@@ -154,16 +161,7 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         better = T - (response - target(lane)) / jnp.where(slope == 0, jnp.inf, slope * lane.unit)
         return jnp.clip(better, lane.y[0], tried.y[0])
 
-    def read(lane: Lane) -> Float[Array, "s o"]:
-        """Samples that lie within the steps remembered, beside those read before."""
-
-        def observe(state: State) -> Float[Array, " o"]:
-            return coordinate.observe(state, lane.goal.point)
-
-        found, here = jax.vmap(lambda T: dense.read(lane.knots, T, observe))(lane.goal.times / lane.unit)
-        return jnp.where(here[:, None], found, lane.samples)
-
-    def settle(lane: Lane) -> tuple[Lane, Outcome, Bool[Array, ""]]:
+    def settle(lane: Lane, knots: Knots | None, trip: Trip) -> tuple[Lane, Outcome, Flag]:
         if lane.goal.p.shape[0]:
             here = lane.crossing & (jnp.arange(lane.goal.p.shape[0]) == lane.met)
             lane = lane._replace(
@@ -171,9 +169,19 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
                 met=lane.met + lane.crossing,
                 crossing=jnp.zeros((), bool),
             )
-        if lane.goal.times.shape[0]:
-            lane = lane._replace(samples=read(lane), knots=lane.knots._replace(used=jnp.zeros((), int)))
+        if knots is not None:
+
+            def observe(state: State) -> Float[Array, " o"]:
+                return coordinate.observe(state, lane.goal.point)
+
+            def read(T: Scalar) -> tuple[Float[Array, " o"], Flag]:
+                found, begun = dense.read(knots, lane.since, lane.noted, T, observe)
+                return found, begun & (lane.y[0] >= T)
+
+            found, here = jax.vmap(read)(lane.goal.times / lane.unit)
+            samples = jnp.where(here[:, None], found, lane.samples)
+            lane = lane._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
         outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)
         return lane, outcome, over(lane)
 
-    return Course(start, advance, rests, settle)
+    return Course(start, blank, advance, rests, settle)

@@ -60,11 +60,6 @@ class Shape(NamedTuple):
     rows: int
     width: int  # lanes, at most `rows`
 
-    @property
-    def group(self) -> int:
-        """Lanes settled together; see `pool.run`."""
-        return max(1, self.width // 4)
-
     def halved(self) -> "Shape":
         """The same in half the memory."""
         return Shape(max(FEWEST_LANES, self.rows // 2), max(FEWEST_LANES, self.width // 2))
@@ -116,7 +111,7 @@ def _blocks(
                 stop = min(count, start + number * shape.rows)
                 program = _program(build, key, shape, inner, precision, where)
                 shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
-                dealt = [_dealt(a[start:stop].astype(precision), shape.rows, number) for a in args]
+                dealt = [_dealt(a[start:stop].astype(precision, copy=False), shape.rows, number) for a in args]
                 under_way.append((slice(start, stop), program(shares, *dealt)))
                 start = stop
                 continue
@@ -256,19 +251,20 @@ def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: Sh
 
     def block(count, p, target, wanted, times, *leaves):
         goals = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
-        found = pool.run(course, goals, count[0], shape.width, shape.group)
+        found = pool.run(course, goals, count[0], shape.width)
         return (*found.results, jnp.full(shape.rows, found.trips * shape.width))
 
     return block
 
 
 def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, args: list[np.ndarray]) -> int:
-    def start(p: Any, target: Any, wanted: Any, times: Any, *leaves: Any) -> pool.Lane:
+    def lane(p: Any, target: Any, wanted: Any, times: Any, *leaves: Any) -> Any:
         goal = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
-        return course_of(coordinate, settings).start(goal)
+        course = course_of(coordinate, settings)
+        return course.start(goal, jnp.zeros((), int)), course.blank(goal)
 
-    lane = jax.eval_shape(start, *(jax.ShapeDtypeStruct(a.shape[1:], settings.precision) for a in args))
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(lane))
+    found = jax.eval_shape(lane, *(jax.ShapeDtypeStruct(a.shape[1:], settings.precision) for a in args))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(found))
 
 
 def _cheap_first(system: System, columns: Columns) -> np.ndarray:

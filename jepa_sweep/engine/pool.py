@@ -13,24 +13,32 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 Lane = Any  # a pytree: where one solve stands
+Notes = Any  # a pytree of arrays: what a lane writes down on its way, read when it is settled
 Task = Any  # a pytree of arrays: what one solve is given
 Result = Any  # a pytree of arrays: what one solve comes to
+Trip = Int[Array, ""]  # number of a step, the same for all lanes
+Flag = Bool[Array, ""]
 
 
 class Course(NamedTuple):
-    """How one solve goes; nothing here sees a batch."""
+    """How one solve goes; nothing here sees a batch.
 
-    start: Callable[[Task], Lane]
-    advance: Callable[[Lane], Lane]  # one step of the solver; not called to any effect once the lane rests
-    rests: Callable[[Lane], Bool[Array, ""]]  # True where the lane waits to be settled
-    settle: Callable[[Lane], tuple[Lane, Result, Bool[Array, ""]]]  # lane to go on with, result, whether it is over
+    Notes are kept apart from the lane because they are large: nothing but `advance` writes them, one place a trip.
+    """
+
+    start: Callable[[Task, Trip], Lane]
+    blank: Callable[[Task], Notes]  # room for notes
+    advance: Callable[[Lane, Notes, Trip, Flag], tuple[Lane, Notes]]  # one step; notes only where the flag says so
+    rests: Callable[[Lane], Flag]  # True where the lane waits to be settled
+    settle: Callable[[Lane, Notes, Trip], tuple[Lane, Result, Flag]]  # lane to go on with, result, whether it is over
+    share: float = 0.25  # of the lanes that are settled together; more where a solve takes few steps
 
 
 class Harvest(NamedTuple):
     """What a pool came to: one result per task, and the number of trips all lanes made."""
 
     results: Result
-    trips: Int[Array, ""]
+    trips: Trip
 
 
 def _take(tree: Any, places: Array) -> Any:
@@ -48,58 +56,60 @@ def _choose(condition: Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(pick, yes, no)
 
 
-def run(course: Course, tasks: Task, count: Int[Array, ""], width: int, group: int) -> Harvest:
-    """Solve the first `count` of the tasks in `width` lanes, settled `group` at a time.
+def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harvest:
+    """Solve the first `count` of the tasks in `width` lanes.
 
     Args:
         course: how one solve goes.
         tasks: a pytree of arrays with one leading axis, at least `width` long.
         count: number of tasks that are real; results of the others are zero.
         width: lanes that advance together.
-        group: resting lanes that are settled together, at most `width`.
 
     Returns:
         Results in the order of the tasks; trips times width lane steps were paid for.
     """
+    group = max(1, int(course.share * width))
     total = len(jax.tree.leaves(tasks)[0])
     nobody = total  # the task of an idle lane
-    first = jnp.arange(width)
-    lanes = jax.vmap(course.start)(_take(tasks, first))
-    shapes = jax.eval_shape(jax.vmap(course.settle), lanes)[1]
+    begin = jax.vmap(course.start, (0, None))
+    settle_all = jax.vmap(course.settle, (0, 0, None))
+    places, trip = jnp.arange(width), jnp.zeros((), int)
+    some = _take(tasks, places)
+    lanes, notes = begin(some, trip), jax.vmap(course.blank)(some)
+    shapes = jax.eval_shape(settle_all, lanes, notes, trip)[1]
     results = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
 
     def resting(lanes: Lane, task: Array) -> Array:
         return jax.vmap(course.rests)(lanes) | (task == nobody)
 
     def advance(carry: tuple) -> tuple:
-        lanes, task, rest, trips = carry
-        lanes = _choose(rest, lanes, jax.vmap(course.advance)(lanes))
-        return lanes, task, resting(lanes, task), trips + 1
+        lanes, notes, task, rest, trip = carry
+        ahead, notes = jax.vmap(course.advance, (0, 0, None, 0))(lanes, notes, trip, ~rest)
+        lanes = _choose(rest, lanes, ahead)
+        return lanes, notes, task, resting(lanes, task), trip + 1
 
     def keeps_going(carry: tuple) -> Array:
-        _, task, rest, _ = carry
+        _, _, task, rest, _ = carry
         return (jnp.sum(rest & (task != nobody)) < group) & ~jnp.all(rest)
 
     def settle(carry: tuple) -> tuple:
-        lanes, task, trips, ahead, results = carry
-        lanes, task, rest, trips = lax.while_loop(keeps_going, advance, (lanes, task, resting(lanes, task), trips))
+        lanes, notes, task, trip, following, results = carry
+        rest = resting(lanes, task)
+        lanes, notes, task, rest, trip = lax.while_loop(keeps_going, advance, (lanes, notes, task, rest, trip))
         (here,) = jnp.nonzero(rest & (task != nobody), size=group, fill_value=width)
-        gone_on, found, over = jax.vmap(course.settle)(_take(lanes, here))
+        gone_on, found, over = settle_all(_take(lanes, here), _take(notes, here), trip)
+        over &= here < width
         results = _put(results, jnp.where(over, task[here], total), found)
-        following = ahead + jnp.cumsum(over) - 1
-        fresh = jax.vmap(course.start)(_take(tasks, following))
+        new = following + jnp.cumsum(over) - 1
+        fresh = begin(_take(tasks, new), trip)
         lanes = _put(lanes, here, _choose(over, fresh, gone_on))
-        task = task.at[here].set(
-            jnp.where(over, jnp.where(following < count, following, nobody), task[here]), mode="drop"
-        )
-        served = jnp.sum(over & (here < width))
-        return lanes, task, trips, ahead + served, results
+        task = _put(task, here, jnp.where(over, jnp.where(new < count, new, nobody), task[here]))
+        return lanes, notes, task, trip, following + jnp.sum(over), results
 
     def unfinished(carry: tuple) -> Array:
-        return jnp.any(carry[1] != nobody)
+        return jnp.any(carry[2] != nobody)
 
-    task = jnp.where(first < count, first, nobody)
-    ahead = jnp.asarray(width, task.dtype)
-    carry = (lanes, task, jnp.zeros_like(ahead), ahead, results)
-    *_, trips, _, results = lax.while_loop(unfinished, settle, carry)
-    return Harvest(results, trips)
+    task = jnp.where(places < count, places, nobody)
+    carry = (lanes, notes, task, trip, jnp.asarray(width, trip.dtype), results)
+    *_, trip, _, results = lax.while_loop(unfinished, settle, carry)
+    return Harvest(results, trip)

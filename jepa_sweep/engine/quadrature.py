@@ -40,7 +40,7 @@ def _tableau() -> dfx.ButcherTableau:
 class ClenshawCurtis(dfx.AbstractERK):
     """33 points, 17 for the estimate of the error; of first order only where the field depends on the state."""
 
-    tableau: ClassVar[dfx.ButcherTableau] = _tableau()
+    tableau: ClassVar[dfx.ButcherTableau] = _tableau()  # pyright: ignore[reportIncompatibleVariableOverride]
     interpolation_cls: ClassVar[Callable[..., Any]] = dfx.LocalLinearInterpolation
 
     def order(self, terms: Any) -> int:

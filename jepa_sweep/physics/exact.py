@@ -146,6 +146,7 @@ def _tail(log_q: Scalar, width: Scalar, n: Scalar, m: Scalar) -> Scalar:
     return lax.while_loop(unconverged, term, (zero, zero, jnp.where(width > 0, jnp.inf, 0.0)))[1]
 
 
+@jax.jit  # traced once, however often a prediction asks for it
 def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Scalar]:
     """I(r, q) as a pair (scale, value) with I = exp(scale) value, for r = q exp(-d) on the same side of 1 as q.
 

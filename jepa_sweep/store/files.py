@@ -88,7 +88,7 @@ def publish(root: Path, name: str, data: bytes) -> bool:
     with _explained(target, "write"):
         try:
             _write(staged, data)
-            if sha256(staged.read_bytes()) != sha256(data):
+            if staged.read_bytes() != data:
                 raise StorageError(f"Could not write {target}: it did not read back as written; check the disk.")
             try:
                 os.link(staged, target)

@@ -53,6 +53,7 @@ class Store:
             )
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
+        self._written: dict[str, dict[str, Any]] = {}  # files of ours that no commit record lists yet
 
     @classmethod
     def create(
@@ -203,7 +204,7 @@ class Store:
         points = self._fitting("points", points)
         notes = {"claim": json.dumps(claim._asdict()), "number": number}
         points = points.replace_schema_metadata({**(points.schema.metadata or {}), **notes})
-        if not files.publish(self.path, f"points/{number}.parquet", table.encode(points)):
+        if not self._publish_table("points", number, points):
             return None
         self._claims[number] = claim
         return number
@@ -215,16 +216,15 @@ class Store:
         """
         claim = self._claims[number]
         for name, rows in tables.items():
-            if rows.num_rows:
-                data = table.encode(self._fitting(name, rows))
-                files.publish(self.path, f"{name}/{number}.parquet", data)
+            if rows.num_rows and f"{name}/{number}.parquet" not in self._written:
+                self._publish_table(name, number, self._fitting(name, rows))
         listed = []
         for name in schema.TABLES:
-            path = self.path / name / f"{number}.parquet"
-            if files.exists(path):
-                data = files.read(path)
-                entry = {"path": f"{name}/{number}.parquet", "bytes": len(data), "sha256": files.sha256(data)}
-                listed.append({**entry, "rows": table.check(path)})
+            path = f"{name}/{number}.parquet"
+            if path in self._written:
+                listed.append(self._written.pop(path))
+            elif files.exists(self.path / path):  # by another process
+                listed.append(_entry(path, files.read(self.path / path), table.check(self.path / path)))
         record = {
             "format": schema.FORMAT,
             "number": number,
@@ -236,6 +236,13 @@ class Store:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         files.publish(self.path, f"commits/{number}.json", records.sealed(record))
+
+    def _publish_table(self, name: str, number: str, rows: pa.Table) -> bool:
+        path, data = f"{name}/{number}.parquet", table.encode(rows, [c.name for c in self.parameters] + ["p"])
+        if files.publish(self.path, path, data):
+            self._written[path] = _entry(path, data, rows.num_rows)
+            return True
+        return False
 
     def _fitting(self, name: str, rows: pa.Table) -> pa.Table:
         wanted = self.schema(name)
@@ -356,3 +363,8 @@ class Store:
             files.set_aside(self.path, name)
         self._commits.pop(f"{number}.json", None)
         self._claims.pop(number, None)
+
+
+def _entry(path: str, data: bytes, rows: int) -> dict[str, Any]:
+    """A file as a commit record lists it."""
+    return {"path": path, "bytes": len(data), "rows": rows, "sha256": files.sha256(data)}

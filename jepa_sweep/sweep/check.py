@@ -26,7 +26,8 @@ def sweep(sweep: "Sweep") -> None:
     _distinct("p", sweep.measure.p, "[measure.p]")
     _in("[solver.time]", validate.one_of, "time", sweep.solver.time, ("paper", "flow"))
     for system in sweep.systems.values():
-        _in("[solver]", validate.settings, sweep.solver.settings(), system)
+        sampled = sweep.measure.trajectories is not None
+        _in("[solver]", validate.settings, sweep.solver.settings(), system, sampled=sampled)
     own = {"axes", "combine", "num", "seed", "points"} & sweep.model_fields_set
     if sweep.block and own:
         raise SpecError(
@@ -37,9 +38,9 @@ def sweep(sweep: "Sweep") -> None:
         _check_block(sweep, block, f"block.{number}." if sweep.block else "")
 
 
-def _in(where: str, check: Any, *args: Any) -> None:
+def _in(where: str, check: Any, *args: Any, **options: Any) -> None:
     try:
-        check(*args)
+        check(*args, **options)
     except SpecError as error:
         raise SpecError(f"{str(error).rstrip('.?')} ({where}).") from None
 

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.physics.systems import SENTENCES, Columns, Status, System, labels
+from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.systems import SENTENCES, Columns, Status, System
 from jepa_sweep.store.schema import Column
 from jepa_sweep.sweep.grid import Grid, Points
 from jepa_sweep.sweep.provenance import peak_memory
@@ -17,6 +18,14 @@ from jepa_sweep.sweep.spec import Sweep
 # w(t) is called unresolved where rounding t to the solver's precision costs all but about three of its digits.
 _RESOLVED_DIGITS = 2e-3
 _RECHECKED, _RECHECK_RTOL = 64, 1e-10  # single-precision points of a chunk that are solved again, and how well
+
+
+# What the integers of a text column stand for, until it is written.
+_WORDS = {
+    "objective": sorted({objective for systems in SYSTEMS.values() for objective in systems}),
+    "status": [status.label for status in Status],
+    "message": [SENTENCES[status] for status in Status],
+}
 
 
 class Rows(NamedTuple):
@@ -84,19 +93,16 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
         )
     status, steps = solved.status[rows.point, rows.slot], solved.steps[rows.point]
     unit = predicted.flow if sweep.solver.time == "flow" else np.ones(len(index))
-    keys = {"objective": np.full(len(index), points.objective), **_typed(system, points.columns)}
+    keys = {
+        "objective": np.full(len(index), _WORDS["objective"].index(points.objective), np.int8),
+        **_typed(system, points.columns),
+    }
     failed = np.isin(status, [s for s in Status if s.failed])
     numeric = solved.time[rows.point, rows.slot]
+    measures = {**keys, **_measures(points.p, predicted, numeric, status, steps, unit)}
+    failures = {**keys, "p": points.p, "status": status, "message": status, "steps": steps}
     every = np.arange(len(index))
-    out = {
-        "points": _pick(Rows({**keys, **_measures(points.p, predicted, numeric, status, steps, unit)}, every), ~failed),
-        "failures": _pick(
-            Rows(
-                {**keys, "p": points.p, "status": labels(status), "message": _messages(status), "steps": steps}, every
-            ),
-            failed,
-        ),
-    }
+    out = {"points": _pick(Rows(measures, every), ~failed), "failures": _pick(Rows(failures, every), failed)}
     if times is not None:
         out["trajectories"] = _trajectories(sweep, system, keys, points, rows, solved, times, status, unit, place)
     checked = _recheck(sweep, system, points, predicted, numeric, status)
@@ -110,7 +116,10 @@ class _Thresholds:
 
     def __init__(self, index: np.ndarray, count: int) -> None:
         self.slot = index % count
-        _, self.first, self.point = np.unique(index // count, return_index=True, return_inverse=True)
+        if count == 1:
+            self.first = self.point = np.arange(len(index))
+        else:
+            _, self.first, self.point = np.unique(index // count, return_index=True, return_inverse=True)
         self._shape = (len(self.first), count)
 
     def spread(self, values: np.ndarray, missing: float) -> np.ndarray:
@@ -173,7 +182,7 @@ def tables(rows: dict[str, Rows], keep: np.ndarray, schemas: dict[str, pa.Schema
     for name, wanted in schemas.items():
         if name in rows:
             kept = _pick(rows[name], keep[rows[name].owner])
-            arrays = [_array(kept.columns[f.name], f.type) for f in wanted]
+            arrays = [_array(f.name, kept.columns[f.name], f.type) for f in wanted]
             out[name] = pa.Table.from_arrays(arrays, schema=wanted.remove_metadata())
     return out
 
@@ -191,7 +200,7 @@ def _measures(
     with np.errstate(all="ignore"):
         return {
             "p": p,
-            "status": labels(status),
+            "status": status,
             "w_star": predicted.w_star,
             "t_numeric": numeric * unit.astype(numeric.dtype),
             "t_exact": np.where(timed, predicted.time * unit, np.nan),
@@ -237,7 +246,7 @@ def _trajectories(
         "w": numeric.ravel(),
         "w_exact": exact.ravel(),
         "condition": condition.ravel(),
-        "status": labels(resolved.ravel()),
+        "status": resolved.ravel(),
     }
     return Rows({**{name: spread(values) for name, values in keys.items()}, **samples}, spread(np.arange(len(status))))
 
@@ -246,19 +255,16 @@ def _typed(system: System, columns: Columns) -> Columns:
     return {q.name: columns[q.name].astype(np.int64) if q.integer else columns[q.name] for q in system.parameters}
 
 
-def _messages(codes: np.ndarray) -> np.ndarray:
-    return np.array([SENTENCES[s] for s in Status])[codes]
-
-
 def _pick(rows: Rows, mask: np.ndarray) -> Rows:
+    if mask.all():
+        return rows
     return Rows({name: values[mask] for name, values in rows.columns.items()}, rows.owner[mask])
 
 
-def _array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+def _array(name: str, values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_floating(kind):
         assert values.dtype == kind.to_pandas_dtype(), f"refusing to write {values.dtype} numbers as {kind}"
         return pa.array(values, mask=~np.isfinite(values))
     if pa.types.is_string(kind):
-        words, codes = np.unique(values, return_inverse=True)
-        return pa.array(words, pa.string()).take(pa.array(codes))
+        return pa.array(_WORDS[name], pa.string()).take(pa.array(values))
     return pa.array(values, kind)

@@ -90,5 +90,5 @@ def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarra
     points = grid.take(index)
     new = ~grid.repeated(index, points)
     for visited in others:
-        new &= ~visited.holds(points)
+        new &= ~(visited.indices.contains(index) if visited.grid is grid else visited.holds(points))
     return new

@@ -28,12 +28,23 @@ def one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{hint}")
 
 
-def settings(given: Settings, system: System, methods: Sequence[str] = METHODS) -> None:
-    """Raise unless these settings can be used for this system."""
+def settings(given: Settings, system: System, methods: Sequence[str] = METHODS, *, sampled: bool = False) -> None:
+    """Raise unless these settings can be used for this system; `sampled` if w(t) is wanted beside critical times."""
     one_of("method", given.method, methods)
     one_of("precision", given.precision, PRECISIONS)
     if given.coordinate is not None:
         one_of("coordinate", given.coordinate, [c.name for c in system.coordinates])
+    if given.method == "clenshaw_curtis":
+        by_clock = [c.name for c in system.coordinates if c.span]
+        if given.coordinate not in (None, *by_clock) or not by_clock:
+            raise SpecError(
+                f"`coordinate` must be one in which time is an integral ({', '.join(by_clock)}) for the method "
+                f"clenshaw_curtis, but it is {given.coordinate!r}; try `method` dopri8."
+            )
+        if sampled:
+            raise SpecError(
+                "`method` clenshaw_curtis steps too far to sample w(t) on the way; for trajectories try dopri8."
+            )
     if isinstance(given.rtol, bool) or not isinstance(given.rtol, int | float):
         raise SpecError(f"`rtol` must be a number, but it is {given.rtol!r}.")
     floor = 10 * float(np.finfo(given.precision).eps)

@@ -117,18 +117,6 @@ def test_flow_time_also_counts_the_times_asked_for():
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", [8, 32, 128])
-def test_the_width_of_a_batch_changes_nothing(width):
-    system, points = SYSTEMS["reduced"]["jepa"], mixed_points(100)
-    p = np.full(100, 0.5)
-    predicted = lanes.predict(system, points, p)
-    reference = lanes.solve(system, points, p, predicted, Settings())
-    other = lanes.solve(system, points, p, predicted, Settings(), width=width)
-    np.testing.assert_array_equal(other.steps, reference.steps)
-    # The same operations; only how the compiler groups them into vectors may differ.
-    np.testing.assert_allclose(other.time, reference.time, rtol=1e-14)
-
-
 def test_one_by_one_equals_the_batch():
     points = {**mixed_points(16, seed=3), "rho": np.linspace(0.6, 1.0, 16)}
     batch = js.solve("jepa", **points)
@@ -162,8 +150,9 @@ def test_second_batches_and_other_depths_compile_nothing(compilations):
 
     def visit(objective, depth, seed):
         points = {**mixed_points(64, seed), "L": np.full(64, depth)}
-        p = np.full(64, 0.5)
-        predicted = lanes.predict(system[objective], points, p, width=64)
+        p = np.full((64, 1), 0.5)
+        flat = lanes.predict(system[objective], points, p[:, 0])
+        predicted = lanes.Predictions(*(field[:, None] for field in flat))
         lanes.solve(system[objective], points, p, predicted, settings, width=64)
 
     visit("jepa", 1, 0)
@@ -199,11 +188,8 @@ def test_float32_overflows_where_float64_does_not():
 
 
 def test_a_number_in_the_wrong_precision_is_refused():
-    def build():
-        return lambda x: (x.astype("float32"),)
-
     with pytest.raises(AssertionError, match="asked for float64 and computed float32"):
-        lanes._batched(build, (), [np.ones(8)], "float64", 8, jax.devices()[0])
+        lanes._checked(np.ones(8, "float32"), "float64")
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------
@@ -220,7 +206,9 @@ def test_a_number_in_the_wrong_precision_is_refused():
         ({"coordinate": "u"}, "`coordinate` must be one of"),
         ({"max_steps": 0}, "`max_steps` must be a whole number from 1"),
         ({"max_steps": 10.5}, "`max_steps` must be a whole number"),
-        ({"method": "exact"}, "`method` must be one of tsit5"),
+        ({"method": "exact"}, r"`method` must be one of (?!.*exact,).* it is 'exact'"),
+        ({"method": "clenshaw_curtis", "coordinate": "w"}, r"`coordinate` must be one in .* integral \(chi\)"),
+        ({"method": "clenshaw_curtis", "t": [0.0, 1.0]}, "steps too far to sample .* try dopri8"),
         ({"rtol": "x"}, "`rtol` must be a number"),
         ({"eps": [[1e-3], [1e-3, 1e-3]]}, "ragged"),
         ({"device": "abacus"}, "`device` must be one of"),
@@ -245,3 +233,13 @@ def test_no_points_are_no_work():
     sol = js.solve("jepa", lam=[], rho=0.5, L=2, eps=1e-3)
     assert sol.time.shape == (0,)
     assert sol.time.dtype == np.float64
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("gap", [1e-3, 1e-9, 1e-12])
+def test_a_start_next_to_its_threshold_loses_no_digits(objective, gap):
+    point = {"lam": 1.3, "rho": 0.8, "L": [1, 2, 3, 5]}
+    point["eps"] = 0.5 * np.asarray(js.fixed_point(objective, rho=0.8, L=point["L"])) * (1 - gap)
+    sol = js.solve(objective, **point, p=0.5, rtol=1e-10)
+    assert (sol.status == "learned").all()
+    assert difference(objective, point, sol).max() <= 1e-10 * sol.steps.max()

@@ -118,7 +118,7 @@ def test_logistic_coordinate_describes_the_same_motion(objective, moving):
     chi, lanes = record(objective, "chi")
 
     def motion(fraction, point):
-        now = chi.at(fraction, point)
+        now = chi.start(point) + chi.span(fraction, point)
         return jax.jvp(lambda x: chi.response(x, point), (now,), (chi.field(jnp.zeros(()), now, point),))
 
     below = np.resize(FRACTIONS[FRACTIONS < 1], POINTS)  # a response stays on the side it started on
@@ -137,12 +137,29 @@ def test_logistic_coordinate_starts_at_eps(objective, moving):
 
 
 @pytest.mark.parametrize("side", [-1, 1], ids=["below", "above"])
-def test_logistic_coordinate_resolves_the_rest_point(objective, moving, side):
+def test_span_resolves_the_rest_point(objective, moving, side):
     """chi = x - ln|e^x - 1| with x = ln z^m: no digits of a small x are lost in 1 - z^m."""
     at, law = moving
     chi, lanes = record(objective, "chi")
-    x, fraction = law.m / at["L"] * np.log1p(side * 2.0**-30), np.full(POINTS, 1 + side * 2.0**-30)  # exact
-    np.testing.assert_allclose(lanes(chi.at, fraction, at), x - np.log(np.abs(np.expm1(x))), rtol=8 * ULP)
+    far = np.log(0.1) if side < 0 else np.log(10)
+    x0, x1 = law.m / at["L"] * far, law.m / at["L"] * np.log1p(side * 2.0**-30)
+    fraction = np.full(POINTS, 1 + side * 2.0**-30)  # exact
+    expected = (x1 - np.log(np.abs(np.expm1(x1)))) - (x0 - np.log(np.abs(np.expm1(x0))))
+    span = lanes(chi.span, fraction, {**at, "eps": np.exp(far) * law.w_star})
+    # The start is a rounding of w* off, times d chi / d ln z^m there, at most some 3 below and 10^(m/L) above.
+    np.testing.assert_allclose(span, expected, rtol=64 * ULP)
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-9, 1e-12])
+def test_span_keeps_its_digits_where_the_start_is_next_to_the_threshold(objective, moving, gap):
+    at, law = moving
+    chi, lanes = record(objective, "chi")
+    eps = 0.5 * law.w_star * (1 - gap)
+    d = law.m / at["L"] * np.log1p((0.5 * law.w_star - eps) / eps)  # the gap as it is rounded
+    y = 0.5 ** (law.m / at["L"])
+    span = lanes(chi.span, np.full(POINTS, 0.5), {**at, "eps": eps})
+    # dchi = d ln y / (1 - y) to first order in d; the rounding of w* moves the threshold by an ULP or two of itself.
+    np.testing.assert_allclose(span, d / (1 - y), rtol=16 * ULP / gap + 4 * gap)
 
 
 def test_logistic_coordinate_only_grows(objective, moving):
@@ -150,7 +167,7 @@ def test_logistic_coordinate_only_grows(objective, moving):
     at, _ = moving
     chi, lanes = record(objective, "chi")
     assert np.all(lanes(lambda x, point: chi.field(jnp.zeros(()), x, point), np.linspace(0.1, 30, POINTS), at) > 0)
-    nearer = lanes(lambda f, point: chi.at(f, point) - chi.start(point), FRACTIONS**0.5, at)  # half as far in ln w
+    nearer = lanes(chi.span, FRACTIONS**0.5, at)  # half as far in ln w
     assert np.all(nearer > 0)
 
 

@@ -86,7 +86,11 @@ WRONG = {
     "list for text": (("[solver]\n", "[solver]\nmethod = []\n"), r"`method` must be text in quotes.*\[solver.method\]"),
     "unknown objective": (('["jepa"]', '["japa"]'), r"Did you mean `jepa`.*\[objective\]"),
     "unknown system": (('name = "x"', 'name = "x"\nsystem = "reduce"'), r"Did you mean `reduced`.*\[system\]"),
-    "unknown method": (("rtol = 1e-8", 'method = "rk45"'), r"`method` must be one of tsit5.*\[solver\]"),
+    "unknown method": (("rtol = 1e-8", 'method = "rk45"'), r"`method` must be one of .*exact.*\[solver\]"),
+    "no samples": (
+        ("rtol = 1e-8", 'method = "clenshaw_curtis"\n[measure.trajectories]'),
+        r"steps too far to sample.*\[solver\]",
+    ),
     "tolerance too fine": (("rtol = 1e-8", "rtol = 1e-17"), r"`rtol` must lie between.*\[solver\]"),
     "unknown time": (("rtol = 1e-8", 'time = "wall"'), r"`time` must be one of paper, flow.*\[solver.time\]"),
     "unknown combine": (('name = "x"', 'name = "x"\ncombine = "grid"'), r"`combine` must.*\[combine\]"),

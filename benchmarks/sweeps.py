@@ -1,0 +1,174 @@
+"""What a whole sweep costs beside its solves: the closed form, trajectories, files, memory, compiling, size.
+
+    python benchmarks/sweeps.py [--small]
+
+takes a few minutes, prints one table and adds it to benchmarks/results.md, unless `--small`. Each figure is a median
+over repeats on all cores; runs are processes of their own, as a user would start them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import OBJECTIVES, P, grid
+from benchmarks.gpu import median_seconds
+from jepa_sweep.engine import devices
+
+HERE = Path(__file__).resolve().parent
+HEADING = "## Whole sweeps"
+
+SPEC = """name = "bench"
+[axes]
+lam = {{ geom = [0.1, 10.0], num = {lam} }}
+rho = {{ linear = [0.05, 1.0], num = 64 }}
+L   = [1, 2, 3, 5, 8]
+eps = {{ geom = [1e-6, 1e-2], num = 16 }}
+[solver]
+method = "{method}"
+"""
+
+
+class Figure(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    value: str
+
+
+def command(*words: str, cache: str) -> tuple[float, dict[str, Any]]:
+    """Wall seconds and JSON result of one `jepa-sweep` command."""
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
+    program = [sys.executable, "-m", "jepa_sweep.cli", *words, "--json"]
+    began = time.perf_counter()
+    done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    return time.perf_counter() - began, json.loads(done.stdout)
+
+
+def swept(lam: int, method: str, cache: str) -> dict[str, Any]:
+    """The report of a fresh run of 10,240 points for each value of lam."""
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "spec.toml"
+        spec.write_text(SPEC.format(lam=lam, method=method))
+        return command("run", str(spec), "--out", f"{folder}/run", cache=cache)[1]
+
+
+def in_memory(count: int, samples: int, **settings: Any) -> tuple[Callable[[], Any], int]:
+    """Predictions and solves of a grid, without files."""
+    from jepa_sweep.engine import lanes
+    from jepa_sweep.engine.solver import Settings
+    from jepa_sweep.physics.catalog import SYSTEMS
+
+    points, p = grid(count), np.full(count, P)
+
+    def run() -> None:
+        for objective in OBJECTIVES:
+            system = SYSTEMS["reduced"][objective]
+            flat = lanes.predict(system, points[objective], p)
+            predicted = lanes.Predictions(*(field[:, None] for field in flat))
+            times = predicted.time * np.linspace(0, 2, samples) if samples else None
+            lanes.solve(system, points[objective], p[:, None], predicted, Settings(**settings), times=times)
+
+    return run, 2 * count
+
+
+def closed_form(count: int, repeats: int) -> Figure:
+    """`jepa_sweep.critical_time` on arrays."""
+    import jepa_sweep as js
+
+    points: dict[str, Any] = grid(count)
+    seconds = median_seconds(lambda: [js.critical_time(o, p=P, **points[o]) for o in OBJECTIVES], repeats)
+    return Figure("closed form, `js.critical_time` on arrays", f"{2 * count / seconds:,.0f} points/s")
+
+
+def trajectories(count: int, repeats: int) -> Figure:
+    """64 samples of w(t) and the critical time, against the time alone."""
+    alone, both = (median_seconds(in_memory(count, samples)[0], repeats) for samples in (0, 64))
+    rates = f"{2 * count / both:,.0f} against {2 * count / alone:,.0f} points/s"
+    return Figure("time and 64 samples, against the time alone", f"{both / alone:.1f} times as long ({rates})")
+
+
+def scaling(counts: tuple[int, ...], repeats: int) -> Figure:
+    """Time a point over the size of the sweep."""
+    parts = []
+    for count in counts:
+        run, points = in_memory(count // 2, 0)
+        parts.append(f"{points:,}: {median_seconds(run, repeats) / points * 1e6:.2f}")
+    return Figure("microseconds a point (predictions and solves) by number of points", ", ".join(parts))
+
+
+def runs(small: bool, repeats: int) -> list[Figure]:
+    """Runs from the command line, from an empty compile cache on."""
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
+        quickstart = str(HERE.parent / "sweeps" / "quickstart.toml")
+        cold = swept(1, "dopri8", cache)
+        warm = swept(1, "dopri8", cache)
+        out = [
+            Figure("compiling, scalar flows, empty cache", f"{cold['compile_seconds']:.1f} s"),
+            Figure("the same from the cache", f"{warm['compile_seconds']:.1f} s"),
+        ]
+        command("run", quickstart, "--out", f"{folder}/0", cache=cache)
+        wall = sorted(
+            command("run", quickstart, "--out", f"{folder}/{n}", cache=cache)[0] for n in range(1, repeats + 1)
+        )
+        out.append(Figure("quickstart, wall time from a warm cache", f"{wall[len(wall) // 2]:.1f} s"))
+        again = command("run", quickstart, "--out", f"{folder}/1", cache=cache)
+        out.append(Figure("the same again, nothing to do", f"{again[0]:.1f} s"))
+        large, larger = (1, 2) if small else (98, 977)  # a million points, and ten
+        for method in ("dopri8", "exact"):
+            reports = [swept(lam, method, cache) for lam in [large] * repeats + [larger]]
+            rates = sorted(r["points_per_second"] for r in reports[:-1])
+            growth = reports[-1]["peak_memory_bytes"] / reports[0]["peak_memory_bytes"]
+            points, more = (10_240 * lam for lam in (large, larger))
+            out += [
+                Figure(
+                    f"`jepa-sweep run`, {method}, {points:,} points into Parquet",
+                    f"{rates[len(rates) // 2]:,.0f} points/s",
+                ),
+                Figure(f"the same, {more:,} points", f"{reports[-1]['points_per_second']:,.0f} points/s"),
+                Figure(
+                    "peak memory of the two",
+                    f"{reports[0]['peak_memory_bytes'] / 1e9:.2f} and {reports[-1]['peak_memory_bytes'] / 1e9:.2f} GB "
+                    f"({growth:.2f} times)",
+                ),
+            ]
+            if method == "dopri8":
+                bare, count = in_memory(10_240 * large // 2, 0)
+                rate = count / median_seconds(bare, repeats)
+                out.append(Figure("the same solves and predictions in memory, no files", f"{rate:,.0f} points/s"))
+    return out
+
+
+def main(small: bool = False) -> list[Figure]:
+    """Measure everything; `small` is a check that the script runs, not a measurement."""
+    repeats, count = (1, 128) if small else (3, 262_144)
+    return [
+        closed_form(count, repeats),
+        trajectories(count // 16, repeats),
+        scaling((256,) if small else (10**4, 10**5, 10**6, 10**7), repeats),
+        *runs(small, repeats),
+    ]
+
+
+def table(figures: list[Figure]) -> str:
+    """As Markdown."""
+    return "\n".join(["| what | measured |", "|---|---|", *(f"| {f.what} | {f.value} |" for f in figures)]) + "\n"
+
+
+if __name__ == "__main__":
+    devices.use_all_cores()
+    text = table(main(small="--small" in sys.argv))
+    print(text)
+    if "--small" not in sys.argv:
+        results = HERE / "results.md"
+        before = results.read_text().split(HEADING)[0].rstrip() if results.exists() else "# Results"
+        results.write_text(f"{before}\n\n{HEADING}\n\n{text}")

@@ -1,0 +1,89 @@
+"""One batch of points that many tests of the engine share, so that they share its compiled programs too."""
+
+import jax
+import numpy as np
+
+from jepa_sweep.engine import lanes
+from jepa_sweep.engine.lanes import Predictions, Solves
+from jepa_sweep.engine.solver import Settings
+from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.systems import Status, System
+
+JEPA = SYSTEMS["reduced"]["jepa"]
+COUNT, WIDTH, SAMPLES = 96, 16, 40
+RTOL = 1e-8
+CHI, LOG_W, W = (Settings("dopri8", RTOL, coordinate=name) for name in ("chi", "log_w", "w"))
+ALL = slice(None)
+
+
+def points(count=COUNT, seed=0):
+    """Growth from below, and in every fourth point decay from above; with three thresholds in no order."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "lam": np.exp(rng.uniform(np.log(0.3), np.log(3), count)),
+        "rho": rng.uniform(0.6, 1.0, count),
+        "L": rng.choice([1.0, 2.0, 3.0], count),
+        "eps": np.exp(rng.uniform(np.log(1e-4), np.log(1e-2), count)),
+    }
+    decays = np.arange(count) % 4 == 3
+    columns["eps"] = np.where(decays, columns["rho"] ** columns["L"] * rng.uniform(4, 50, count), columns["eps"])
+    p = np.where(decays[:, None], [1.5, 3.0, 1.1], [0.9, 0.1, 0.5])
+    return columns, p
+
+
+def predict(columns, p, system=JEPA):
+    """Predictions of the shape of `p`, one program for all batches of this size."""
+    repeated = {name: np.repeat(values, p.shape[1]) for name, values in columns.items()}
+    flat = lanes.predict(system, repeated, p.ravel(), batch=3 * COUNT)
+    return Predictions(*(field.reshape(p.shape) for field in flat))
+
+
+def only(predicted, slot):
+    """The same with one threshold wanted."""
+    others = np.arange(predicted.status.shape[1]) != slot
+    return predicted._replace(status=np.where(others, Status.NOT_REACHED, predicted.status))
+
+
+def no_times(count=COUNT):
+    return np.full((count, SAMPLES), np.nan)
+
+
+def solve(columns, p, predicted, settings=CHI, times=None, **kwargs) -> Solves:
+    """`lanes.solve` with room for samples, in one shape."""
+    times = no_times(len(p)) if times is None else times
+    given = {"batch": COUNT, "width": WIDTH, "system": JEPA, **kwargs}
+    return lanes.solve(given.pop("system"), columns, p, predicted, settings, times=times, **given)
+
+
+def taken(tree, places):
+    """Rows of columns, predictions or arrays."""
+    return jax.tree.map(lambda a: a[places], tree)
+
+
+def custom(coordinate, parameters, point=dict) -> System:
+    """A record with nothing in it but what the engine asks for."""
+    wanted = tuple(q for q in JEPA.parameters[:0]) + tuple(
+        JEPA.parameters[0]._replace(name=name) for name in parameters
+    )
+    return JEPA._replace(
+        name="custom",
+        parameters=wanted,
+        point=lambda **kw: point(kw),
+        cost=lambda c: np.zeros(len(next(iter(c.values())))),
+        coordinates=(coordinate,),
+    )
+
+
+def wanting(p, rest=1.0):
+    """Predictions that call every threshold reachable."""
+    shape = p.shape
+    return Predictions(
+        np.zeros(shape, np.int64), np.broadcast_to(rest, shape), np.ones(shape), *(np.zeros(shape) for _ in range(5))
+    )
+
+
+def same(ours: Solves, theirs: Solves):
+    """Bitwise equal, but for what the pool paid."""
+    for name, a, b in zip(ours._fields, ours, theirs, strict=True):
+        if name != "lane_steps":
+            np.testing.assert_array_equal(a, b, err_msg=name)

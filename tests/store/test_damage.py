@@ -1,0 +1,107 @@
+"""Every flipped bit is found, named and repaired."""
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import KEYS, TINY, TRACKED
+from tables import PARTS, assert_same, files_of, flip, table_of
+
+import jepa_sweep as js
+from jepa_sweep.errors import IntegrityError
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep.run import execute, repair, run
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("fault", [flip, lambda p: p.write_bytes(p.read_bytes()[:-20]), lambda p: p.write_bytes(b"")],
+                         ids=["flipped", "truncated", "emptied"])  # fmt: skip
+def test_damage_is_found_named_and_repaired(stored, part, fault):
+    whole = {name: table_of(stored.path, name) for name in ("points", "trajectories")}
+    before = files_of(stored.path)
+    fault(stored.path / part)
+    found = Store(stored.path).damage()
+    assert list(found) == ["000002"]
+    assert any(part in problem for problem in found["000002"])
+    repaired = repair(Store(stored.path))
+    assert list(repaired) == ["000002"]
+    assert Store(stored.path).damage() == {}
+    for name, frame in whole.items():
+        assert_same(table_of(stored.path, name), frame)
+    untouched = {name: data for name, data in before.items() if "000002" not in name}
+    after = files_of(stored.path)
+    assert {name: after[name] for name in untouched} == untouched
+
+
+def test_a_missing_file_is_found(stored):
+    (stored.path / PARTS[0]).unlink()
+    assert "is missing" in Store(stored.path).damage()["000002"][0]
+
+
+def test_our_reader_never_returns_a_flipped_value(stored):
+    path = stored.path / PARTS[0]
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    chunk = group.column(stored.schema("points").get_field_index("t_exact"))
+    flip(path, chunk.data_page_offset + chunk.total_compressed_size - 3)
+    with pytest.raises(IntegrityError, match=r"000002\.parquet is damaged"):
+        Store(stored.path).points()
+
+
+def test_a_damaged_commit_record_stops_readers_and_names_itself(stored):
+    flip(stored.path / PARTS[2])
+    with pytest.raises(IntegrityError, match=r"000002.json is damaged.*repair"):
+        Store(stored.path).points()
+
+
+def test_points_lost_with_one_spec_are_found_missing_by_another(tmp_path, tiny):
+    """The second spec shares points that only the first one's files hold."""
+    run(tiny, tmp_path, chunk_points=9)
+    wider = js.Sweep(**{**TINY, "axes": {**TINY["axes"], "lam": [0.5, 2.0, 4.0]}})
+    run(wider, tmp_path)
+    for name in ("commits/000001.json", "points/000001.parquet"):
+        (tmp_path / name).unlink()
+    assert execute(wider, tmp_path).computed == 9
+    assert not table_of(tmp_path).duplicated(KEYS).any()
+    assert len(table_of(tmp_path)) == 108
+
+
+def test_copies_and_strangers_are_not_taken_for_chunks(stored):
+    (stored.path / "points/000077.parquet").write_bytes((stored.path / PARTS[0]).read_bytes())
+    (stored.path / "points/notes.parquet").write_bytes(b"notes")
+    (stored.path / "specs/notes.toml").write_text("mine")
+    assert list(Store(stored.path).damage()) == ["000077"]
+    assert len(Store(stored.path).points()) == 72
+    with pytest.raises(IntegrityError, match=r"000077\.parquet is a copy"):
+        run(js.Sweep(**TRACKED), stored.path)
+    repair(Store(stored.path))
+    assert not (stored.path / "points/000077.parquet").exists()
+    assert execute(js.Sweep(**TRACKED), stored.path).computed == 0
+
+
+def test_a_missing_file_stops_readers_with_its_name(stored):
+    (stored.path / PARTS[0]).unlink()
+    with pytest.raises(IntegrityError, match=r"is missing.*000002\.parquet"):
+        stored.points()
+
+
+def test_a_pending_chunk_with_damaged_trajectories_is_repaired(stored):
+    (stored.path / PARTS[2]).unlink()
+    (stored.path / PARTS[1]).write_bytes((stored.path / PARTS[1]).read_bytes()[:-20])
+    assert list(Store(stored.path).damage()) == ["000002"]
+    repair(Store(stored.path))
+    assert Store(stored.path).damage() == {}
+    assert len(table_of(stored.path)) == 72
+
+
+def test_lost_specs_and_altered_environments_are_said(stored):
+    spec = next((stored.path / "specs").iterdir())
+    text = spec.read_text()
+    spec.write_text(text + "# edited")
+    assert "does not match its name; put the text" in Store(stored.path).lost_notes()[0]
+    spec.write_text(text)
+    assert Store(stored.path).lost_notes() == []
+    flip(next((stored.path / "environment").iterdir()))
+    assert "environment" in Store(stored.path).lost_notes()[0]
+
+
+def test_nothing_is_said_to_be_damaged_where_all_is_well(stored):
+    assert stored.damage() == {}
+    assert repair(stored) == {}

@@ -1,0 +1,133 @@
+"""What stands in the tables, and how a user reads it."""
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import KEYS, TINY, TRACKED
+from tables import assert_same, table_of
+
+import jepa_sweep as js
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep.run import execute, run
+
+
+def test_every_point_stands_once_with_its_prediction(stored):
+    frame = stored.points()
+    assert len(frame) == 2 * 2 * 3 * 3 * 2
+    assert not frame.duplicated(KEYS).any()
+    assert (frame.status == "learned").all()
+    assert frame.relative_difference.max() <= 1e-7
+    exact = [
+        js.critical_time(o, **frame[frame.objective == o][["lam", "rho", "L", "eps", "p"]]) for o in ("jepa", "mae")
+    ]
+    np.testing.assert_allclose(np.concatenate(exact), frame.sort_values("objective", kind="stable").t_exact, rtol=1e-14)
+
+
+def test_pandas_duckdb_and_the_store_read_the_same_rows(stored):
+    ours = stored.points().sort_values(KEYS).reset_index(drop=True)
+    plain = table_of(stored.path)
+    sql = duckdb.sql(f"select * from '{stored.path}/points/*.parquet' order by objective, L, lam, rho, eps, p").df()
+    assert_same(ours, plain)
+    assert_same(ours, sql, check_dtype=False)
+
+
+def test_columns_and_filters_go_down_to_the_reader(stored):
+    frame = stored.points(columns=["L", "t_exact"], filters=[("L", "==", 3), ("lam", ">", 1.0)])
+    assert list(frame.columns) == ["L", "t_exact"]
+    assert len(frame) == 2 * 3 * 2
+    assert set(frame.L) == {3}
+
+
+def test_select_compares_numbers_with_a_tolerance(stored):
+    assert len(stored.select(lam=0.5 * (1 + 1e-12), objective="jepa", L=2)) == 6
+    assert len(stored.select(lam=0.5 * (1 + 1e-6))) == 0
+    assert len(stored.select("trajectories", rho=1.0)) == 2 * 2 * 3 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda s: s.points(columns=["lambda"]), "Columns must be among"),
+        (lambda s: s.points(filters=[("lambda", ">", 1)]), "Filters must be like"),
+        (lambda s: s.select(lambd=1), "`select` takes columns of points"),
+        (lambda s: Store(s.path / "points"), "it has no store.json"),
+    ],
+)
+def test_questions_that_make_no_sense_are_explained(stored, ask, message):
+    with pytest.raises(js.SpecError, match=message):
+        ask(stored)
+
+
+def test_trajectories_start_at_eps_and_stand_beside_the_closed_form(stored):
+    frame = stored.trajectories()
+    assert len(frame) == 72 * 4
+    first = frame[frame.t == 0]
+    np.testing.assert_allclose(first.w, first.eps, rtol=1e-14)
+    assert (frame.status == "resolved").all()
+    assert ((frame.w / frame.w_exact - 1).abs() <= 1e-6 * frame.condition.clip(lower=1)).all()
+
+
+def test_files_say_their_units_and_time_convention(tmp_path):
+    store = run(js.Sweep(**TINY, solver={"time": "flow"}), tmp_path)
+    schema = pq.read_schema(store.paths("points")[0])
+    assert b"flow time t" in schema.metadata[b"time"]
+    assert schema.field("t_exact").metadata[b"unit"] == b"flow time"
+    paper = run(js.Sweep(**TINY), tmp_path / "paper")
+    np.testing.assert_allclose(
+        table_of(store.path).t_numeric * table_of(store.path).L, table_of(paper.path).t_numeric, rtol=1e-14
+    )
+
+
+def test_numbers_are_encoded_as_promised(stored):
+    column = pq.ParquetFile(stored.paths("points")[0]).metadata.row_group(0)
+    by_name = {column.column(i).path_in_schema: column.column(i) for i in range(column.num_columns)}
+    assert "BYTE_STREAM_SPLIT" in by_name["t_exact"].encodings
+    assert any("DICTIONARY" in e for e in by_name["objective"].encodings)
+
+
+def test_points_without_a_time_stand_in_the_table_with_their_status(tmp_path):
+    axes = {"lam": 1.0, "rho": [0.1, 1.0], "L": 8, "eps": [1e-3, 0.6]}
+    frame = run(js.Sweep(name="x", axes=axes, objective="jepa"), tmp_path).points().set_index(["rho", "eps"])
+    assert frame.status.to_dict() == {
+        (0.1, 1e-3): "not_reached", (0.1, 0.6): "not_reached", (1.0, 1e-3): "learned", (1.0, 0.6): "above_threshold",
+    }  # fmt: skip
+    assert frame.t_numeric.isna().sum() == frame.t_exact.isna().sum() == frame.t_leading.isna().sum() == 3
+
+
+def test_failed_points_stand_apart_and_are_not_tried_again(tmp_path):
+    sweep = js.Sweep(**TINY, solver={"max_steps": 4})
+    report = execute(sweep, tmp_path)
+    failures = report.store.failures()
+    assert len(failures) == report.failed > 0
+    assert set(failures.status) == {"max_steps"}
+    assert failures.message.str.contains("raise `max_steps`").all()
+    assert len(report.store.points()) == 72 - report.failed
+    assert execute(sweep, tmp_path).computed == 0
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_the_closed_form_alone_is_a_method(tmp_path, precision):
+    store = run(js.Sweep(**TRACKED, solver={"method": "exact", "precision": precision}), tmp_path / "exact")
+    frame = store.points()
+    assert frame.t_exact.dtype == np.float64
+    assert frame.t_numeric.isna().all()
+    assert frame.t_exact.notna().all()
+    assert store.trajectories().w_exact.notna().all()
+
+
+def test_float32_rows_are_stored_as_float32(tmp_path):
+    store = run(js.Sweep(**TINY, solver={"precision": "float32", "rtol": 1e-5}), tmp_path)
+    frame = store.points()
+    assert frame.t_numeric.dtype == np.float32
+    assert frame.t_exact.dtype == np.float64
+    assert frame.relative_difference.max() < 1e-3
+
+
+def test_several_thresholds(tmp_path):
+    store = run(js.Sweep(**TRACKED | {"measure": {"p": [0.9, 0.5], "trajectories": {"samples": 3}}}), tmp_path)
+    frame = store.points()
+    wide = frame.pivot(index=KEYS[:-1], columns="p", values="t_numeric")
+    assert len(wide) == 72
+    assert (wide[0.9] > wide[0.5]).all()
+    assert len(store.trajectories()) == 72 * 3

@@ -1,0 +1,245 @@
+"""From a spec to a store: several thresholds, one chunk written while the next is computed, and what a run reports."""
+
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+from conftest import TINY, TRACKED
+from typer.testing import CliRunner
+
+import jepa_sweep as js
+from jepa_sweep import cli
+from jepa_sweep.engine import devices, lanes
+from jepa_sweep.errors import StorageError
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep.job import Job
+from jepa_sweep.sweep.run import execute, run
+from jepa_sweep.sweep.summary import status_of
+
+SINGLE = {**TINY, "name": "single", "solver": {"precision": "float32", "rtol": 1e-5}}
+KEYS = ["objective", "L", "lam", "rho", "eps", "p"]
+
+
+# --- several thresholds ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk_points", [None, 7])
+def test_every_threshold_of_every_point_is_right(tmp_path, chunk_points):
+    """Seven does not divide into points of three thresholds: some are cut in two."""
+    spec = js.Sweep(**{**TINY, "measure": {"p": [0.1, 0.5, 0.9]}})
+    frame = run(spec, tmp_path, chunk_points=chunk_points).points()
+    assert len(frame) == 3 * 72
+    assert not frame.duplicated(KEYS).any()
+    for objective, rows in frame.groupby("objective"):
+        exact = js.critical_time(objective, **{name: rows[name].to_numpy() for name in KEYS[1:]})
+        # The same formula, compiled for one threshold: some roundings, where it takes a difference up to 1 / (1 - p).
+        np.testing.assert_allclose(rows.t_exact, exact, rtol=1e-12)
+        assert (np.abs(rows.t_numeric / exact - 1) <= 1e-8 * rows.steps).all()
+
+
+def test_a_threshold_more_costs_no_second_integration(tmp_path):
+    one = execute(js.Sweep(**TINY), tmp_path / "one")
+    three = execute(js.Sweep(**{**TINY, "measure": {"p": [0.1, 0.5, 0.9]}}), tmp_path / "three")
+    # A step ends at each threshold, and the last lies further on.
+    assert three.work.steps < 2 * one.work.steps
+
+
+# --- one chunk is written while the next is computed ----------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """What a run does, in order, and a way to make a commit fail."""
+    events, fail = [], {}
+    compute, commit = Job.compute, Job.commit
+
+    def computing(self, chunk, *args):
+        found = compute(self, chunk, *args)
+        events.append(("computed", chunk.start))
+        return found
+
+    def committing(self, found):
+        if found.start in fail:
+            raise fail.pop(found.start)
+        commit(self, found)
+        events.append(("committed", found.start))
+
+    monkeypatch.setattr(Job, "compute", computing)
+    monkeypatch.setattr(Job, "commit", committing)
+    return events, fail
+
+
+def test_chunks_are_committed_in_order_and_at_most_two_are_held(tmp_path, watched):
+    events, _ = watched
+    report = execute(js.Sweep(**TINY), tmp_path, chunk_points=6)
+    committed = [start for what, start in events if what == "committed"]
+    assert committed == sorted(committed)
+    assert len(committed) == len([1 for what, _ in events if what == "computed"]) == 12
+    held = np.cumsum([1 if what == "computed" else -1 for what, _ in events])
+    assert held.max() <= 2
+    assert (report.complete, report.computed) == (True, 72)
+
+
+def test_progress_counts_what_is_stored(tmp_path):
+    seen = []
+
+    def look(progress):
+        seen.append((progress, len(Store(tmp_path).points(columns=["L"]))))
+
+    run(js.Sweep(**TINY), tmp_path, chunk_points=6, progress=look)
+    assert [p.done for p, _ in seen] == list(range(6, 73, 6))
+    assert all(stored >= p.computed for p, stored in seen)
+    assert {p.total for p, _ in seen} == {72}
+
+
+@pytest.mark.parametrize("start", [0, 18, 66], ids=["first", "middle", "last"])
+def test_an_error_of_the_writer_surfaces_and_the_next_run_goes_on(tmp_path, watched, start):
+    events, fail = watched
+    fail[start] = StorageError("Could not write x: the disk is full; make room and run again.")
+    with pytest.raises(StorageError, match="the disk is full"):
+        run(js.Sweep(**TINY), tmp_path / "run", chunk_points=6)
+    # What was being computed meanwhile is not stored, and nothing says that it is.
+    assert [s for what, s in events if what == "committed"] == list(range(0, start, 6))
+    assert len(Store(tmp_path / "run").points()) == start
+    assert status_of(tmp_path / "run")["specs"][0]["missing"] == 72 - start
+    report = execute(js.Sweep(**TINY), tmp_path / "run", chunk_points=6)
+    assert (report.complete, report.computed) == (True, 72 - start)
+    whole = run(js.Sweep(**TINY), tmp_path / "whole", chunk_points=6).points()
+    np.testing.assert_array_equal(report.store.points(), whole)
+
+
+def test_an_interrupt_while_computing_keeps_the_chunk_being_written(tmp_path, monkeypatch):
+    compute, calls = Job.compute, []
+
+    def interrupted(self, chunk, *args):
+        calls.append(chunk)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return compute(self, chunk, *args)
+
+    monkeypatch.setattr(Job, "compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(js.Sweep(**TINY), tmp_path, chunk_points=6)
+    assert len(Store(tmp_path).points()) == 12
+
+
+# --- single precision -----------------------------------------------------------------------------------------------
+
+
+def test_single_precision_is_checked_against_double(tmp_path):
+    report = execute(js.Sweep(**SINGLE), tmp_path)
+    assert 0 < report.work.rechecked <= 64 * len(report.store.commits())
+    for commit in report.store.commits():
+        assert commit.work["rechecked"] > 0
+        # Each step may err by rtol; the closed form says the same of all of them.
+        assert 0 < commit.work["recheck_error"] <= 1e-5 * 40
+    frame = report.store.points()
+    assert report.work.recheck_error <= 1.001 * frame.relative_difference.max() + 1e-7
+    assert frame.relative_difference.max() <= 1e-5 * frame.steps.max()
+    facts = status_of(tmp_path)
+    assert facts["rechecked"] == report.work.rechecked
+    assert facts["recheck_error"] == report.work.recheck_error
+
+
+def test_double_precision_is_not_checked(tmp_path, tiny):
+    work = execute(tiny, tmp_path).work
+    assert (work.rechecked, work.recheck_error) == (0, 0.0)
+
+
+def test_samples_that_single_precision_cannot_resolve_say_so(tmp_path):
+    """d ln w / d ln t times a rounding of t: where that is not small, w(t) has no correct digit."""
+    axes = {"lam": 1.0, "rho": 0.8, "L": 3, "eps": [1e-2, 1e-5]}
+    spec = {**SINGLE, "objective": "jepa", "axes": axes}
+    spec["measure"] = {"trajectories": {"samples": 9, "until": 1.0}}
+    frame = run(js.Sweep(**spec), tmp_path).trajectories()
+    steep = frame.condition * np.finfo("float32").eps > 2e-3
+    assert 0 < steep.sum() < len(frame)
+    np.testing.assert_array_equal(frame.status == "unresolved", steep)
+    fine = frame[~steep]
+    assert (fine.status == "resolved").all()
+    assert fine.w.notna().all()
+    assert ((fine.w / fine.w_exact - 1).abs() <= 1e-5 * 40 * (1 + 2 * fine.condition)).all()
+
+
+# --- what is reported -----------------------------------------------------------------------------------------------
+
+MEASURED = ("points_per_second", "steps_per_point", "wasted", "peak_memory_bytes", "compile_seconds")
+
+
+def test_a_run_says_what_it_took(tmp_path, tiny):
+    report = execute(tiny, tmp_path)
+    facts = report.facts()
+    assert set(MEASURED) <= facts.keys()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["points_per_second"] == pytest.approx(72 / (facts["seconds"] - facts["compile_seconds"]))
+    assert facts["steps_per_point"] == pytest.approx(report.store.points().steps.mean())
+    assert 0 <= facts["wasted"] < 1
+    assert facts["peak_memory_bytes"] > 50e6  # Python with JAX takes more than that
+    again = execute(tiny, tmp_path).facts()
+    assert (again["computed"], again["steps_per_point"], again["wasted"]) == (0, 0, 0)
+
+
+def test_work_of_chunks_adds_up(tmp_path, tiny):
+    report = execute(tiny, tmp_path, chunk_points=9)
+    commits, facts = report.store.commits(), status_of(tmp_path)
+    assert sum(c.work["steps"] for c in commits) == report.work.steps == facts["steps"]
+    assert report.work.steps == report.store.points().steps.sum()
+    assert max(c.work["peak_memory_bytes"] for c in commits) == facts["peak_memory_bytes"]
+    assert set(MEASURED) <= facts.keys()
+    assert 0 <= facts["wasted"] < 1
+    assert facts["steps_per_point"] == pytest.approx(report.steps_per_point, abs=0.01)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The command line in this process, which has its devices and programs already."""
+    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
+    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
+    monkeypatch.setenv("EQX_ON_ERROR", "nan")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+
+    def call(sweep, *words, command="run"):
+        path = tmp_path / "spec.toml"
+        path.write_text(sweep.to_toml())
+        where = [str(path), "--out", str(tmp_path / "run")] if command == "run" else [str(tmp_path / "run")]
+        return CliRunner().invoke(cli.app, [command, *where, *words])
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_command_line_prints_it(command):
+    single = js.Sweep(**SINGLE)
+    text = command(single)
+    assert text.exit_code == 0, text.output
+    assert "points were solved again in float64: single precision was off by at most" in text.stdout
+    assert "points a second" in text.stdout
+    assert "solver steps a point" in text.stdout
+    facts = json.loads(command(single, "--json", command="status").stdout)
+    assert set(MEASURED) <= facts.keys()
+    assert facts["rechecked"] > 0
+    again = json.loads(command(single, "--json").stdout)
+    assert set(MEASURED) <= again.keys()
+    assert again["computed"] == 0
+
+
+def test_points_that_fit_into_no_memory_are_failures(command, tmp_path, monkeypatch):
+    real = lanes._program
+
+    def full(build, *others):
+        if build is lanes._pool_of:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return real(build, *others)
+
+    monkeypatch.setattr(lanes, "_program", full)
+    done = command(js.Sweep(**TRACKED))
+    assert done.exit_code == 3, done.output
+    assert "72 points failed" in done.stdout
+    failures = Store(tmp_path / "run").failures()
+    assert len(failures) == 72
+    assert set(failures.status) == {"oom"}
+    assert failures.message.str.contains("fits into the memory").all()
+    assert len(Store(tmp_path / "run").points()) == 0

@@ -1,14 +1,39 @@
 """The benchmark scripts run, and what they compare is equally right."""
 
-import runpy
+import subprocess
+import sys
 
 from conftest import ROOT
 
+sys.path.insert(0, str(ROOT))
 
-def test_critical_times_benchmark_compares_like_with_like():
-    script = runpy.run_path(str(ROOT / "benchmarks" / "critical_times.py"))
-    rows = script["main"](small=True)
-    assert len(rows) == 4
+from benchmarks import gpu, peers
+from benchmarks.common import release
+from benchmarks.report import report
+from benchmarks.ways import ours, plain
+
+
+def test_peers_are_compared_at_equal_accuracy(monkeypatch):
+    monkeypatch.setattr(peers, "WAYS", [*ours.WAYS, plain.WAYS[0]])
+    rows = peers.main(small=True)
+    release()
+    assert len(rows) == len(ours.WAYS) + 1
     assert all(row.points == 256 and row.points_per_second > 0 for row in rows)
     assert all(row.worst_error < 1e-5 for row in rows)
-    assert "| closed form, all predictions |" in script["report"](rows)
+    assert "jepa_sweep closed form" in report(rows)
+
+
+def test_the_gpu_script_says_what_it_needs():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--device", "tpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "JAX sees none here" in done.stderr
+
+
+def test_the_tables_of_the_gpu_script_can_be_made_anywhere():
+    text = gpu.main("cpu", small=True)
+    assert text.count("share of the pool") == 2

@@ -24,7 +24,7 @@ OVERSHOOT = 1.25  # of the time that is left: a last step may not spoil what lie
 class Lane(NamedTuple):
     """Where one solve stands. x counts from the start of the coordinate, T in units of dT/dx there."""
 
-    goal: Goal
+    goal: Goal  # its times in units of `unit`
     start: Scalar  # the coordinate at x = 0
     unit: Scalar
     stops: Float[Array, " p"]  # x of each threshold, inf where none is wanted
@@ -63,12 +63,13 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
         first = jnp.minimum(jnp.min(stops), REACH * e_fold if whole else e_fold)
         unit, samples = 1 / rate, goal.times.shape[0]
+        times = goal.times / unit
         return Lane(
-            goal=goal,
+            goal=goal._replace(times=times),  # scaled once: what is waited for is what is read
             start=begin,
             unit=unit,
             stops=stops,
-            until=jnp.max(goal.times / unit, initial=0.0, where=~jnp.isnan(goal.times)),
+            until=jnp.max(times, initial=0.0, where=~jnp.isnan(times)),
             x=zero,
             T=zero,
             slope=jnp.ones_like(zero),
@@ -115,17 +116,17 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         full = lane.noted >= KNOTS if lane.goal.times.shape[0] else False
         return over(lane) | full
 
-    def settle(lane: Lane, knots: Knots | None, trip: Trip) -> tuple[Lane, Outcome, Flag]:
+    def settle(lane: Lane, knots: Knots | None, number: Code, trip: Trip) -> tuple[Lane, Outcome, Flag]:
         if knots is not None:
 
             def observe(x: Scalar) -> Float[Array, " o"]:
                 return coordinate.observe(lane.start + x, lane.goal.point)
 
             def read(T: Scalar) -> tuple[Float[Array, " o"], Flag]:
-                found, begun = dense.read(knots, lane.since, lane.noted, T, observe)
+                found, begun = dense.read(knots, number, lane.since, lane.noted, T, observe)
                 return found, begun & (lane.T >= T)
 
-            found, here = jax.vmap(read)(lane.goal.times / lane.unit)
+            found, here = jax.vmap(read)(lane.goal.times)
             samples = jnp.where(here[:, None], found, lane.samples)
             lane = lane._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
         outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)

@@ -48,14 +48,23 @@ def remember(knots: Knots, trip: Code, wanted: Array, begin: Scalar, end: Scalar
     return Knots(*jax.tree.map(put, tuple(knots), (begin, end - begin, *series)))
 
 
-def read(knots: Knots, since: Code, noted: Code, T: Scalar, observe: Callable[[Any], Array]) -> tuple[Array, Array]:
-    """What is observed at time T, and whether the `noted` steps from trip `since` on begin before T."""
+def read(
+    knots: Knots, number: Code, since: Code, noted: Code, T: Scalar, observe: Callable[[Any], Array]
+) -> tuple[Array, Array]:
+    """What is observed at time T, and whether the `noted` steps from trip `since` on begin before T.
+
+    `knots` are those of all lanes, of which lane `number` is asked: to take its own first would be to copy them.
+    """
     age = (jnp.arange(KNOTS) - since) % KNOTS  # trips since the first
-    before = jnp.sum((knots.begin <= T) & (age < noted))
+    before = jnp.sum((knots.begin[number] <= T) & (age < noted))
     place = (since + jnp.maximum(before - 1, 0)) % KNOTS
-    share = (T - knots.begin[place]) / knots.took[place]
-    u = root(_terms(knots.time, place), jnp.minimum(share, 1.0), T, knots.bend[place])
-    state = jax.tree.map(lambda c: value(_terms(c, place), u), knots.state)
+
+    def series(coefficients: Array) -> list[Array]:
+        return [coefficients[number, place, n] for n in range(coefficients.shape[2])]
+
+    share = (T - knots.begin[number, place]) / knots.took[number, place]
+    u = root(series(knots.time), jnp.minimum(share, 1.0), T, knots.bend[number, place])
+    state = jax.tree.map(lambda c: value(series(c), u), knots.state)
     return observe(state), before > 0
 
 
@@ -63,11 +72,6 @@ def polynomial(matrix: np.ndarray, y: Array, stages: Array) -> Array:
     """Coefficients of y(u) within a step, from its start and its stages times h."""
     rows = [sum(float(m) * k for m, k in zip(row, stages, strict=True) if m != 0) for row in matrix]
     return jnp.stack([y + rows[0], *rows[1:]])
-
-
-def _terms(coefficients: Array, place: Code) -> list[Array]:
-    """The coefficients of one step, term by term."""
-    return [coefficients[:, n][place] for n in range(coefficients.shape[1])]
 
 
 def value(coefficients: list[Array], u: Scalar) -> Array:

@@ -27,7 +27,7 @@ Both = tuple[Scalar, State]  # time, in units of dT/ds at the start, and the sta
 class Lane(NamedTuple):
     """Where one solve stands."""
 
-    goal: Goal
+    goal: Goal  # its times in units of `unit`
     atol: Scalar
     unit: Scalar  # of time
     until: Scalar  # time of the last sample
@@ -67,12 +67,12 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         size = jnp.abs(coordinate.response(state, goal.point))
         atol, zero = settings.rtol * size, jnp.zeros_like(size)
         unit = zero + 1 / pace(state, goal.point)
-        y, args = (zero, state), (goal.point, unit)
+        y, args, times = (zero, state), (goal.point, unit), goal.times / unit
         return Lane(
-            goal=goal,
+            goal=goal._replace(times=times),  # scaled once: what is waited for is what is read
             atol=atol,
             unit=unit,
-            until=jnp.max(goal.times / unit, initial=0.0, where=~jnp.isnan(goal.times)),
+            until=jnp.max(times, initial=0.0, where=~jnp.isnan(times)),
             s=zero,
             y=y,
             carry=stepper.carry(zero, y, args, atol),
@@ -161,7 +161,7 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         better = T - (response - target(lane)) / jnp.where(slope == 0, jnp.inf, slope * lane.unit)
         return jnp.clip(better, lane.y[0], tried.y[0])
 
-    def settle(lane: Lane, knots: Knots | None, trip: Trip) -> tuple[Lane, Outcome, Flag]:
+    def settle(lane: Lane, knots: Knots | None, number: Code, trip: Trip) -> tuple[Lane, Outcome, Flag]:
         if lane.goal.p.shape[0]:
             here = lane.crossing & (jnp.arange(lane.goal.p.shape[0]) == lane.met)
             lane = lane._replace(
@@ -175,10 +175,10 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
                 return coordinate.observe(state, lane.goal.point)
 
             def read(T: Scalar) -> tuple[Float[Array, " o"], Flag]:
-                found, begun = dense.read(knots, lane.since, lane.noted, T, observe)
+                found, begun = dense.read(knots, number, lane.since, lane.noted, T, observe)
                 return found, begun & (lane.y[0] >= T)
 
-            found, here = jax.vmap(read)(lane.goal.times / lane.unit)
+            found, here = jax.vmap(read)(lane.goal.times)
             samples = jnp.where(here[:, None], found, lane.samples)
             lane = lane._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
         outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)

@@ -61,7 +61,9 @@ class Shape(NamedTuple):
     width: int  # lanes, at most `rows`
 
     def halved(self) -> "Shape":
-        """The same in half the memory."""
+        """The same in half the memory, or itself if it is as small as may be."""
+        if self.width <= FEWEST_LANES:
+            return self
         return Shape(max(FEWEST_LANES, self.rows // 2), max(FEWEST_LANES, self.width // 2))
 
 
@@ -104,10 +106,10 @@ def _blocks(
     """
     count, number = len(args[0]), len(where)
     inner = tuple(a.shape[1:] for a in args)
-    start, under_way = 0, collections.deque()
+    start, under_way, ahead = 0, collections.deque(), 2
     while start < count or under_way:
         try:
-            if start < count and len(under_way) < 2:
+            if start < count and len(under_way) < ahead:
                 stop = min(count, start + number * shape.rows)
                 program = _program(build, key, shape, inner, precision, where)
                 shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
@@ -122,14 +124,15 @@ def _blocks(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            # What is under way is lost: go back to the first row without a result, in smaller blocks.
+            # What is under way is lost: go back to the first row without a result, in smaller blocks,
+            # one at a time.
             start = under_way[0][0].start if under_way else start
             under_way.clear()
-            if shape.halved() == shape:
+            if shape.halved() == shape and ahead == 1:
                 stop = min(count, start + number * shape.rows)
                 yield slice(start, stop), None
                 start = stop
-            shape = shape.halved()
+            shape, ahead = shape.halved(), 1
 
 
 def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
@@ -252,7 +255,10 @@ def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: Sh
     def block(count, p, target, wanted, times, *leaves):
         goals = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
         found = pool.run(course, goals, count[0], shape.width)
-        return (*found.results, jnp.full(shape.rows, found.trips * shape.width))
+        paid = jnp.full(
+            (shape.rows, 2), jnp.stack([found.trips, jnp.asarray(shape.width)])
+        )  # too large to multiply here
+        return (*found.results, paid)
 
     return block
 
@@ -326,7 +332,7 @@ def solve(
                 here = cheap[rows]
                 hit, samples[here], ended[here], steps[here], paid = (_checked(a, settings.precision) for a in found)
                 hits[here[:, None], met[here]] = hit
-                lane_steps += int(paid[: len(where)].sum())
+                lane_steps += int(paid[: len(where)].astype(np.int64).prod(axis=1).sum())
     gave_up = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)[:, None]
     status = np.where(wanted, np.where(np.isfinite(hits), Status.LEARNED, gave_up), ready)
     return Solves(status, np.where(status == Status.LEARNED, hits, np.nan), steps, samples, ended, lane_steps)

@@ -17,6 +17,7 @@ Notes = Any  # a pytree of arrays: what a lane writes down on its way, read when
 Task = Any  # a pytree of arrays: what one solve is given
 Result = Any  # a pytree of arrays: what one solve comes to
 Trip = Int[Array, ""]  # number of a step, the same for all lanes
+Index = Int[Array, ""]
 Flag = Bool[Array, ""]
 
 
@@ -30,7 +31,9 @@ class Course(NamedTuple):
     blank: Callable[[Task], Notes]  # room for notes
     advance: Callable[[Lane, Notes, Trip, Flag], tuple[Lane, Notes]]  # one step; notes only where the flag says so
     rests: Callable[[Lane], Flag]  # True where the lane waits to be settled
-    settle: Callable[[Lane, Notes, Trip], tuple[Lane, Result, Flag]]  # lane to go on with, result, whether it is over
+    # A lane, the notes of all lanes, its number among them, the trip: what to go on with, the result, and
+    # whether it is over.
+    settle: Callable[[Lane, Notes, Index, Trip], tuple[Lane, Result, Flag]]
     share: float = 0.25  # of the lanes that are settled together; more where a solve takes few steps
 
 
@@ -72,11 +75,11 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
     total = len(jax.tree.leaves(tasks)[0])
     nobody = total  # the task of an idle lane
     begin = jax.vmap(course.start, (0, None))
-    settle_all = jax.vmap(course.settle, (0, 0, None))
+    settle_all = jax.vmap(course.settle, (0, None, 0, None))
     places, trip = jnp.arange(width), jnp.zeros((), int)
     some = _take(tasks, places)
     lanes, notes = begin(some, trip), jax.vmap(course.blank)(some)
-    shapes = jax.eval_shape(settle_all, lanes, notes, trip)[1]
+    shapes = jax.eval_shape(settle_all, lanes, notes, places, trip)[1]
     results = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
 
     def resting(lanes: Lane, task: Array) -> Array:
@@ -97,7 +100,7 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
         rest = resting(lanes, task)
         lanes, notes, task, rest, trip = lax.while_loop(keeps_going, advance, (lanes, notes, task, rest, trip))
         (here,) = jnp.nonzero(rest & (task != nobody), size=group, fill_value=width)
-        gone_on, found, over = settle_all(_take(lanes, here), _take(notes, here), trip)
+        gone_on, found, over = settle_all(_take(lanes, here), notes, here, trip)
         over &= here < width
         results = _put(results, jnp.where(over, task[here], total), found)
         new = following + jnp.cumsum(over) - 1

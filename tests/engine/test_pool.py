@@ -36,10 +36,10 @@ def advance(lane, notes, trip, wanted):
     return lane._replace(left=lane.left - 1, noted=lane.noted + 1), notes
 
 
-def settle(lane, notes, trip):
+def settle(lane, notes, number, trip):
     """Adds up what was noted since the last time."""
     fresh = (jnp.arange(ROOM) - lane.since) % ROOM < lane.noted
-    lane = lane._replace(since=trip, noted=jnp.zeros((), int), summed=lane.summed + jnp.sum(notes, where=fresh))
+    lane = lane._replace(since=trip, noted=jnp.zeros((), int), summed=lane.summed + jnp.sum(notes[number], where=fresh))
     return lane, {"n": lane.n, "sum": lane.summed, "row": jnp.stack([lane.n, -lane.n])}, lane.left <= 0
 
 

@@ -1,7 +1,7 @@
 """Many points at once: arrays in, arrays out, in blocks of one shape so that one compile serves a whole sweep.
 
-Solves run in a pool of lanes on every device, each device at its own pace over its own share. No result depends on
-the width of a pool, on the number of devices, or on the order of the points.
+Solves run in a pool of lanes on every device, each device at its own pace over its own share. But for rounding in how a
+compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
 """
 
 import collections

@@ -87,11 +87,11 @@ def report(rows: list[Row], skipped: Mapping[str, str] | None = None) -> str:
 def plot(rows: list[Row], path: Path) -> str:
     """Draw points a second over verified error, one line a way; what happened, in one sentence."""
     try:
-        import matplotlib as mpl
+        import matplotlib as mpl  # pyright: ignore[reportMissingImports]
     except ImportError:
         return "No figure, because matplotlib is not installed (the `plot` extra)."
     mpl.use("agg")
-    from matplotlib import pyplot as plt
+    from matplotlib import pyplot as plt  # pyright: ignore[reportMissingImports]
 
     figure, axes = plt.subplots(figsize=(11, 6.5), layout="constrained")
     ways = sorted({r.way for r in rows if r.rtol}, key=lambda w: -max(r.points_per_second for r in rows if r.way == w))

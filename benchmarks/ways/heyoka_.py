@@ -17,7 +17,7 @@ def integrator(right: Any, width: int, rtol: float, inverse: Any = None) -> Any:
 
     heyoka weighs the size of the event's function in its choice of steps, hence a function of order 1.
     """
-    import heyoka as hy
+    import heyoka as hy  # pyright: ignore[reportMissingImports]
 
     y = hy.make_vars("y")
     pars = len(hy.get_params([right] if inverse is None else [right, inverse]))
@@ -32,7 +32,7 @@ def integrator(right: Any, width: int, rtol: float, inverse: Any = None) -> Any:
 @functools.cache
 def over_chi(objective: str, L: int, width: int, rtol: float) -> Any:
     """Time from s = 0 to 1, see `benchmarks.common.Clock`."""
-    import heyoka as hy
+    import heyoka as hy  # pyright: ignore[reportMissingImports]
 
     a, m = exponents(objective, L)
     span, start, scale = hy.par[0], hy.par[1], hy.par[2]
@@ -43,7 +43,7 @@ def over_chi(objective: str, L: int, width: int, rtol: float) -> Any:
 @functools.cache
 def in_u(objective: str, L: int, width: int, rtol: float) -> Any:
     """v until it meets q / r, see `benchmarks.common.Scaled`."""
-    import heyoka as hy
+    import heyoka as hy  # pyright: ignore[reportMissingImports]
 
     a, m = exponents(objective, L)
     v = hy.make_vars("y")

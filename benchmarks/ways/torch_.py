@@ -12,7 +12,7 @@ WIDTH = 32_768  # rows of one batch, which runs until its slowest row ends; fewe
 
 def solve(objective: str, points: Points, rtol: float, method: str) -> np.ndarray:
     """Times of `points`, by the method `method`."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     to: Any = importlib.import_module("torchode")  # its own types are too narrow for a checker
 

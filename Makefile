@@ -28,6 +28,7 @@ unit: .venv/ready
 	$(BIN)/pytest
 
 bench: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/sweeps.py
 

@@ -9,7 +9,7 @@ import numpy as np
 from jepa_sweep.sweep.grid import Grid, Points
 
 ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
-MOST_POINTS, FEWEST_POINTS = 1 << 20, 1 << 12
+FEWEST_POINTS, USUAL_POINTS, MOST_POINTS = 1 << 12, 1 << 17, 1 << 20
 
 
 class Intervals:
@@ -69,7 +69,7 @@ class Chunk(NamedTuple):
 
 def points_per_chunk(grid: Grid, samples: int) -> int:
     """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
-    wanted = grid.size // 128
+    wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 1000)
     fitting = max(1, ROWS_PER_FILE // max(1, samples))
     return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
 

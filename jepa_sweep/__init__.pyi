@@ -11,6 +11,10 @@ from .errors import IntegrityError as IntegrityError
 from .errors import JepaSweepError as JepaSweepError
 from .errors import SpecError as SpecError
 from .errors import StorageError as StorageError
+from .pairs import inversions as inversions
+from .pairs import moments as moments
+from .pairs import order as order
+from .physics.moments import Estimate as Estimate
 from .physics.systems import SENTENCES as SENTENCES
 from .physics.systems import Status as Status
 from .store.store import Store as Store

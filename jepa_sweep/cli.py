@@ -211,6 +211,23 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
 
 
 @app.command()
+def moments(
+    file: Annotated[Path, typer.Argument(help="Pairs: .npy (n, 2, d), or .parquet (x0, ..., y0, ...).")],
+    y_file: Annotated[Path | None, typer.Option("--with", help="Partners, where FILE holds x alone.")] = None,
+    depth: Annotated[int, typer.Option(help="Encoder layers L.")] = 3,
+    eps: Annotated[float, typer.Option(help="Initial response of every feature.")] = 1e-3,
+    p: Annotated[float, typer.Option(help="Learned at this fraction of the rest point.")] = 0.5,
+    top: Annotated[int, typer.Option(min=1, help="Rows to show of each table.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Features of your own pairs of data, and the orders in which JEPA and MAE would learn them."""
+    with _explained():
+        from jepa_sweep.pairs import report
+
+        _print(*report(file, y_file, depth, eps, p, top), as_json)
+
+
+@app.command()
 def doctor(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where runs would be written.")] = Path("runs"),
     device: Device = "auto",

@@ -28,8 +28,10 @@ ABOVE = {  # room -> what it may import; every room may import itself and `error
     "engine": {"physics"},
     "sweep": {"physics", "engine", "store"},
     "api": {"physics", "engine", "sweep"},
+    "samples": {"sweep"},
+    "pairs": {"physics", "engine", "sweep", "samples"},
     "doctor": {"engine", "store", "sweep", "api"},
-    "cli": {"engine", "sweep", "store", "doctor"},
+    "cli": {"engine", "sweep", "store", "doctor", "pairs"},
 }
 
 
@@ -130,7 +132,7 @@ def test_readme_explains_every_status():
 
 
 def test_readme_names_the_commands_and_exit_codes():
-    commands = ("run", "plan", "status", "query", "compare", "verify", "repair", "doctor")
+    commands = ("run", "plan", "status", "query", "compare", "verify", "repair", "doctor", "moments")
     assert [c for c in commands if f"jepa-sweep {c}" not in README] == []
     assert [c for c in ("make demo", "make test") if c not in README] == []
 

@@ -9,24 +9,26 @@ sampler that returns pairs in that basis:
 - masked: x and y are two random maskings of one stationary Gaussian.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 Values = Float[Array, " d"]  # one number per feature
+Matrix = Any  # (d, d): a JAX array, or on the host a NumPy one
 Pairs = tuple[Float[Array, "n d"], Float[Array, "n d"]]
 
-LAYOUTS = ("same", "opposite", "equal_lam", "equal_rho")
+LAYOUTS = ("same", "opposite", "equal_lam", "equal_rho", "crossed")
 
 
 class Moments(NamedTuple):
     """Second moments of pairs: E[x x^T], E[y x^T] and E[y y^T]."""
 
-    xx: Float[Array, "d d"]
-    yx: Float[Array, "d d"]
-    yy: Float[Array, "d d"]
+    xx: Matrix
+    yx: Matrix
+    yy: Matrix
 
 
 class Features(NamedTuple):
@@ -53,12 +55,14 @@ def spectrum(
     """(lam, rho) of as many features, evenly spaced, in the order of growing lam; `layout` indexes `LAYOUTS`.
 
     same: rho grows with lam. opposite: rho falls as lam grows. equal_lam: every lam is the middle of its range, rho
-    grows. equal_rho: every rho is the middle of its range, lam grows. The first two are the paper's.
+    grows. equal_rho: every rho is the middle of its range, lam grows. crossed: rho in an order that has nothing to do
+    with that of lam (multiples of the golden ratio). The first two are the paper's.
     """
     rise = jnp.linspace(0.0, 1.0, features)
     flat = jnp.full_like(rise, 0.5)
     lam_place = jnp.where(layout == LAYOUTS.index("equal_lam"), flat, rise)
-    rho_place = jnp.stack([rise, rise[::-1], rise, flat])[layout]
+    golden = np.argsort(np.argsort(np.arange(1, features + 1) * (5**0.5 - 1) / 2 % 1))
+    rho_place = jnp.stack([rise, rise[::-1], rise, flat, rise[golden]])[layout]
     # A weighted sum of both ends meets each of them exactly, as a start plus a step would not.
     return (1 - lam_place) * lam_low + lam_place * lam_high, (1 - rho_place) * rho_low + rho_place * rho_high
 

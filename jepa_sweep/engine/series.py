@@ -1,0 +1,112 @@
+"""Many long temporal series at once: simulated block by block, so that their length costs no memory.
+
+Every run has keys of its own, from its seed and the number of the block, and is computed by the same program whatever
+else is asked for beside it: its numbers depend on its own (gamma, noise, length, seed) and nothing else.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jepa_sweep.engine import devices
+from jepa_sweep.physics import data
+
+BLOCK_VALUES = 1 << 18  # in one block of one run: enough to fill a device, little enough to hold
+
+
+class Estimates(NamedTuple):
+    """What each series says about its features, from the known mean 0 and in the basis v.
+
+    lam, rho: estimates of E[x^t x^(t+1)] and of its ratio to E[x^2], shape (n, d).
+    off_diagonal: mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx, shape (n,); 0 for d = 1.
+    xx, yx: the empirical moments, mean x^t x^t^T and mean x^(t+1) x^t^T, shape (n, d, d).
+    """
+
+    lam: np.ndarray
+    rho: np.ndarray
+    off_diagonal: np.ndarray
+    xx: np.ndarray
+    yx: np.ndarray
+
+
+class Series(NamedTuple):
+    """One run: the temporal model of `physics.data` with |v| = 1, over `length` pairs; many, with one more axis."""
+
+    gamma: Any
+    noise: Any
+    length: Any
+    seed: Any
+
+
+def estimate(
+    gamma: np.ndarray, noise: np.ndarray, length: np.ndarray, seed: np.ndarray, *, device: str = "auto"
+) -> Estimates:
+    """Simulate n stationary series and estimate their moments, in float64.
+
+    Args:
+        gamma: correlation of each feature from one time to the next, shape (n, d), below 1 in absolute value.
+        noise: standard deviation sigma of the noise along each feature, shape (n, d).
+        length: pairs (x^t, x^(t+1)) of each run, shape (n,); they may differ and share one program.
+        seed: one whole number for each run, shape (n,).
+        device: where to compute, see `devices.pick`.
+    """
+    where = devices.pick(device)
+    with devices.scope("float64", where[0]):
+        given = Series(
+            np.asarray(gamma, float), np.asarray(noise, float), np.asarray(length, int), np.asarray(seed, int)
+        )
+        count = len(given.gamma)
+        padding = -count % len(where)  # runs without a single pair, so that every device gets as many
+        padded = [np.pad(field, [(0, padding)] + [(0, 0)] * (field.ndim - 1)) for field in given]
+        found = _program(where)(Series(*padded))
+        return Estimates(*(np.asarray(field)[:count] for field in found))
+
+
+@functools.lru_cache(maxsize=8)
+def _program(where: tuple[devices.Device, ...]) -> Callable[[Series], tuple]:
+    # One run after the other, not side by side: a vectorised sum may round differently with the number of its mates.
+    function = functools.partial(lax.map, _one)
+    if len(where) > 1:
+        mesh = jax.sharding.Mesh(np.array(where), ("devices",))
+        split = jax.sharding.PartitionSpec("devices")
+        function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    return jax.jit(function)
+
+
+def _one(run: Series) -> tuple:
+    d = run.gamma.shape[0]
+    size = max(64, BLOCK_VALUES // d)
+    key = jax.random.key(run.seed)
+    u, xi = jax.random.normal(jax.random.fold_in(key, 0), (2, d))
+    scatter = jnp.sqrt(1 - run.gamma**2)
+
+    def block(number: Int[Array, ""], carry: tuple) -> tuple:
+        u, x, xx, yx = carry
+        shocks, xi = jax.random.normal(jax.random.fold_in(key, number + 1), (2, size, d))
+        us = data.ar1(u, scatter * shocks, run.gamma)
+        y = us + run.noise * xi
+        before = jnp.concatenate([x[None], y[:-1]])
+        # Beyond the end of the series a pair counts for nothing.
+        counted = jnp.where((number * size + jnp.arange(size) < run.length)[:, None], before, 0)
+        return us[-1], y[-1], xx + counted.T @ before, yx + y.T @ counted
+
+    zero = jnp.zeros((d, d))
+    blocks = -(-run.length // size)
+    *_, xx, yx = lax.fori_loop(0, blocks, block, (u, u + run.noise * xi, zero, zero))
+    xx, yx = xx / run.length, yx / run.length
+    lam, s2 = jnp.diag(yx), jnp.diag(xx)
+    return lam, lam / s2, off_diagonal(xx, yx), xx, yx
+
+
+def off_diagonal(xx: Float[Array, "d d"], yx: Float[Array, "d d"]) -> Float[Array, ""]:
+    """Mean square of the off-diagonal entries of yx in the eigenbasis of xx: 0 where one basis diagonalises both."""
+    d = len(xx)
+    _, basis = jnp.linalg.eigh(xx)
+    turned = basis.T @ yx @ basis
+    return jnp.sum(jnp.where(jnp.eye(d, dtype=bool), 0, turned) ** 2) / max(1, d * (d - 1))

@@ -1,0 +1,215 @@
+"""From samples to features: second moments in one pass, the basis they share, lam and rho with their errors.
+
+Plain NumPy in float64, block by block, so that data may be larger than memory.
+
+The theory asks for an orthogonal basis in which E[x x^T] and E[y x^T] are diagonal, because JEPA reads x and y through
+one encoder. Real moments have no such basis exactly; `common_basis` is the one that brings both closest to it. The
+eigenbasis of E[x x^T] alone would be arbitrary wherever two variances agree, though lam may still tell the two apart,
+and eigenvectors of E[y x^T] against E[x x^T] would give eigenvalues rho but not be orthogonal.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jepa_sweep.physics.data import Moments
+
+BATCHES = 64  # of consecutive pairs, whose means give the standard errors
+
+
+class Sums(NamedTuple):
+    """What a first pass adds up, about an origin near the mean so that centring loses no digits."""
+
+    pairs: int
+    origin: tuple[np.ndarray, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    yx: np.ndarray
+    yy: np.ndarray
+
+
+class Scatter(NamedTuple):
+    """What a second pass adds up: for each batch and feature, deviations of x y and of x y - rho x^2."""
+
+    pairs: int
+    lam: np.ndarray
+    rho: np.ndarray
+
+
+class Estimate(NamedTuple):
+    """What pairs of samples say about their features, which stand in the order of falling lam.
+
+    pairs: how many there are.
+    mean_x, mean_y: what was subtracted from x and y, shape (d,); zero where nothing was.
+    moments: xx, yx and yy, each (d, d), in the basis of the data.
+    basis: orthogonal, shape (d, d); column i is feature i. `x @ basis` are the features of x.
+    lam: E[x_i y_i], shape (d,), like all that follow; rho: lam / s2; s2: E[x_i^2]; sy2: E[y_i^2].
+    lam_error, rho_error: standard errors, from the means of batches of consecutive pairs, so that pairs may depend on
+        their neighbours.
+    off_diagonal: mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx.
+    mixing: root mean square of the correlations between different features, x_a with x_b and y_a with x_b, from 0 to
+        1. The theory of single features is exact at 0; chance alone gives independent pairs about pairs^(-1/2).
+    asymmetry: |yx - yx^T| / 2 |yx|, from 0 (symmetric) to 1; what no orthogonal basis can make diagonal.
+    """
+
+    pairs: int
+    mean_x: np.ndarray
+    mean_y: np.ndarray
+    moments: Moments
+    basis: np.ndarray
+    lam: np.ndarray
+    rho: np.ndarray
+    s2: np.ndarray
+    sy2: np.ndarray
+    lam_error: np.ndarray
+    rho_error: np.ndarray
+    off_diagonal: float
+    mixing: float
+    asymmetry: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Estimate({self.pairs:,} pairs of {len(self.lam)} features, lam {self.lam[-1]:.3g} to {self.lam[0]:.3g}, "
+            f"rho {self.rho.min():.3g} to {self.rho.max():.3g}, mixing {self.mixing:.2g})"
+        )
+
+
+def add(sums: Sums | None, x: np.ndarray, y: np.ndarray) -> Sums:
+    """Take one more block of pairs, each (n, d), into the sums; `None` is the empty sum."""
+    if sums is None:
+        d, origin = x.shape[1], (x.mean(0), y.mean(0))
+        sums = Sums(0, origin, np.zeros(d), np.zeros(d), np.zeros((d, d)), np.zeros((d, d)), np.zeros((d, d)))
+    x, y = x - sums.origin[0], y - sums.origin[1]
+    return Sums(
+        sums.pairs + len(x),
+        sums.origin,
+        sums.x + x.sum(0),
+        sums.y + y.sum(0),
+        sums.xx + x.T @ x,
+        sums.yx + y.T @ x,
+        sums.yy + y.T @ y,
+    )
+
+
+def finish(sums: Sums, *, center: bool = True) -> Estimate:
+    """Moments and features from all blocks; standard errors are NaN until `with_errors` of a second pass."""
+    n, (x0, y0) = sums.pairs, sums.origin
+    dx, dy = sums.x / n, sums.y / n  # of the means, from the origin
+    central = Moments(sums.xx / n - np.outer(dx, dx), sums.yx / n - np.outer(dy, dx), sums.yy / n - np.outer(dy, dy))
+    x_mean, y_mean, found = x0 + dx, y0 + dy, central
+    if not center:
+        found = Moments(
+            central.xx + np.outer(x_mean, x_mean),
+            central.yx + np.outer(y_mean, x_mean),
+            central.yy + np.outer(y_mean, y_mean),
+        )
+        x_mean, y_mean = np.zeros_like(x_mean), np.zeros_like(y_mean)
+    xx, yx, yy = found
+    # Off-diagonal entries of xx scatter in proportion to tr xx, those of yx to sqrt(tr xx tr yy): weigh both alike.
+    units = np.trace(xx), np.sqrt(np.trace(xx) * np.trace(yy))
+    basis = common_basis(xx / units[0], (yx + yx.T) / (2 * units[1])) if min(units) > 0 else np.eye(len(xx))
+    basis = basis[:, np.argsort(-_diagonal(yx, basis), kind="stable")]
+    basis *= np.where(basis.sum(0) < 0, -1, 1)  # an eigenvector's sign is arbitrary; choose one
+    lam, s2, sy2 = (_diagonal(m, basis) for m in (yx, xx, yy))
+    blank = np.full(len(lam), np.nan)
+    size = float(np.linalg.norm(yx))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Estimate(
+            n, x_mean, y_mean, found, basis, lam, lam / s2, s2, sy2, blank, blank,
+            off_diagonal(xx, yx),
+            _mixing(basis.T @ xx @ basis, basis.T @ yx @ basis, s2, sy2),
+            float(np.linalg.norm(yx - yx.T)) / (2 * size) if size else 0.0,
+        )  # fmt: skip
+
+
+def add_scatter(scatter: Scatter | None, estimate: Estimate, x: np.ndarray, y: np.ndarray) -> Scatter:
+    """Take one more block of the same pairs, in the same order, into the batches."""
+    batches = min(BATCHES, estimate.pairs)
+    if scatter is None:
+        empty = np.zeros((batches, len(estimate.lam)))
+        scatter = Scatter(0, empty, empty)
+    x, y = (x - estimate.mean_x) @ estimate.basis, (y - estimate.mean_y) @ estimate.basis
+    batch, first = np.unique((scatter.pairs + np.arange(len(x))) * batches // estimate.pairs, return_index=True)
+    lam, rho = scatter.lam.copy(), scatter.rho.copy()
+    lam[batch] += np.add.reduceat(x * y - estimate.lam, first)
+    rho[batch] += np.add.reduceat(x * y - estimate.rho * x**2, first)
+    return Scatter(scatter.pairs + len(x), lam, rho)
+
+
+def with_errors(estimate: Estimate, scatter: Scatter) -> Estimate:
+    """The estimate with its standard errors: Var = (B / (B-1)) sum_b (sum of the deviations in batch b)^2 / n^2.
+
+    The basis is taken as known: its own error moves lam and rho at second order only.
+    """
+    batches = len(scatter.lam)
+    spread = [np.sqrt(np.sum(s**2, 0) * batches / (batches - 1)) / estimate.pairs for s in (scatter.lam, scatter.rho)]
+    return estimate._replace(lam_error=spread[0], rho_error=spread[1] / estimate.s2)
+
+
+def off_diagonal(xx: np.ndarray, yx: np.ndarray) -> float:
+    """Mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx; 0 in one dimension."""
+    basis = np.linalg.eigh(xx)[1]
+    d = len(xx)
+    return _off(basis.T @ yx @ basis) / max(1, d * (d - 1))
+
+
+def _mixing(xx: np.ndarray, yx: np.ndarray, s2: np.ndarray, sy2: np.ndarray) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlations = xx / np.sqrt(np.outer(s2, s2)), yx / np.sqrt(np.outer(sy2, s2))
+    d = len(s2)
+    return (sum(_off(np.nan_to_num(c, posinf=0)) for c in correlations) / max(1, 2 * d * (d - 1))) ** 0.5
+
+
+def common_basis(a: np.ndarray, b: np.ndarray, sweeps: int = 50) -> np.ndarray:
+    """Orthogonal matrix U with the least squares off the diagonals of U^T a U and U^T b U, both symmetric.
+
+    Jacobi rotations of disjoint pairs of columns at a time, each by the angle that is best for its pair (Cardoso and
+    Souloumiac 1996), until what is off the diagonals no longer falls by a thousandth. Where a and b commute this is
+    their common eigenbasis, to rounding.
+    """
+    basis = np.linalg.eigh(a)[1]
+    both = np.stack([basis.T @ m @ basis for m in (a, b)])
+    nothing = 1e-14 * np.abs(both).max()  # below it an entry is rounding, and an angle made of it means nothing
+    before = np.inf
+    for _ in range(sweeps):
+        for left, right in _rounds(len(a)):
+            gap = both[:, left, left] - both[:, right, right]
+            off = 2 * both[:, left, right]
+            off[np.abs(off) < nothing] = 0
+            even, odd = np.sum(gap**2 - off**2, 0), 2 * np.sum(gap * off, 0)
+            angle = np.arctan2(odd, even + np.hypot(even, odd)) / 2
+            c, s = np.cos(angle), np.sin(angle)
+            basis[:, left], basis[:, right] = _turn(basis, left, right, c, s)
+            both[:, :, left], both[:, :, right] = _turn(both, left, right, c, s)
+            rows = both.swapaxes(1, 2)
+            rows[:, :, left], rows[:, :, right] = _turn(rows, left, right, c, s)
+        after = sum(_off(m) for m in both)
+        if after > 0.999 * before or after < len(a) ** 2 * nothing**2:
+            break
+        before = after
+    return basis
+
+
+def _turn(m: np.ndarray, left: np.ndarray, right: np.ndarray, c: np.ndarray, s: np.ndarray) -> tuple:
+    return c * m[..., left] + s * m[..., right], c * m[..., right] - s * m[..., left]
+
+
+def _rounds(d: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Every pair of d columns once, in rounds of disjoint pairs: the tournament in which one seat stays."""
+    seats = np.arange(d + d % 2)
+    rounds = []
+    for _ in range(len(seats) - 1):
+        left, right = seats[: len(seats) // 2], seats[len(seats) // 2 :][::-1]
+        real = np.maximum(left, right) < d
+        rounds.append((np.minimum(left, right)[real], np.maximum(left, right)[real]))
+        seats = np.concatenate([seats[:1], np.roll(seats[1:], 1)])
+    return rounds
+
+
+def _diagonal(m: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    return np.einsum("ai,ab,bi->i", basis, m, basis, optimize=True)
+
+
+def _off(m: np.ndarray) -> float:
+    return float(np.sum((m - np.diag(np.diag(m))) ** 2))

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from jepa_sweep.engine import devices
 from jepa_sweep.physics import data
 
-BLOCK_VALUES = 1 << 18  # in one block of one run: enough to fill a device, little enough to hold
+BLOCK_VALUES = 1 << 15  # in one block of one run: its arrays stay in the cache of a core
+GROUP = 8  # runs a device takes at a time
 
 
 class Estimates(NamedTuple):
@@ -61,16 +62,18 @@ def estimate(
         given = Series(
             np.asarray(gamma, float), np.asarray(noise, float), np.asarray(length, int), np.asarray(seed, int)
         )
-        count = len(given.gamma)
-        padding = -count % len(where)  # runs without a single pair, so that every device gets as many
+        count, width = len(given.gamma), GROUP * len(where)
+        padding = -count % width  # runs without a single pair, which cost nothing
         padded = [np.pad(field, [(0, padding)] + [(0, 0)] * (field.ndim - 1)) for field in given]
-        found = _program(where)(Series(*padded))
-        return Estimates(*(np.asarray(field)[:count] for field in found))
+        groups = range(0, count + padding, width)
+        found = [_program(where)(Series(*(field[at : at + width] for field in padded))) for at in groups]
+        return Estimates(*(np.concatenate(fields)[:count] for fields in zip(*found, strict=True)))
 
 
 @functools.lru_cache(maxsize=8)
 def _program(where: tuple[devices.Device, ...]) -> Callable[[Series], tuple]:
-    # One run after the other, not side by side: a vectorised sum may round differently with the number of its mates.
+    # One run after the other, not side by side, and always as many: a vectorised sum may round differently with the
+    # number of its mates, and so may a loop that is compiled for another number of turns.
     function = functools.partial(lax.map, _one)
     if len(where) > 1:
         mesh = jax.sharding.Mesh(np.array(where), ("devices",))

@@ -145,7 +145,7 @@ def ar1(start: Values, shocks: Float[Array, "n d"], gamma: Values) -> Float[Arra
 
     Each pass doubles how many of the shocks before it a value holds, so log2(n) passes do without a loop over time.
     """
-    u = shocks.at[0].add(gamma * start)
+    u = jnp.asarray(shocks).at[0].add(gamma * start)
     reach, decay = 1, gamma
     while reach < len(shocks):
         u = u.at[reach:].add(decay * u[:-reach])

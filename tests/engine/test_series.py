@@ -1,0 +1,97 @@
+"""Long series: unbiased, as scattered as theory says, and each run the same whatever is computed beside it."""
+
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jepa_sweep.engine import series
+from jepa_sweep.physics import data
+
+LAM, RHO = np.array([0.99, 0.95]), np.array([0.495, 0.760])
+NOISE = np.sqrt(LAM / RHO - 1)
+SHORT = np.array([0.8, 0.5]), np.array([0.5, 1.5])  # gamma and noise that forget quickly
+
+
+def runs(count, length, gamma=LAM, noise=NOISE, first=0, **kwargs):
+    tiled = (np.tile(v, (count, 1)) for v in (gamma, noise))
+    return series.estimate(*tiled, np.full(count, length), first + np.arange(count), **kwargs)
+
+
+def test_estimates_scatter_as_theory_says():
+    """400 runs: a mean is known to 1/20 of the spread, the spread itself to 1/sqrt(800) = 3.5 %."""
+    count, length = 400, 16_384
+    found, features = runs(count, length, *SHORT), data.temporal(*SHORT)
+    for estimate, truth, std in (
+        (found.lam, features.lam, data.lam_std(*SHORT, length)),
+        (found.rho, features.rho, data.rho_std(*SHORT, length)),
+    ):
+        assert np.all(np.abs(estimate.mean(0) - truth) < 4 * std / count**0.5)
+        np.testing.assert_allclose(estimate.std(0), std, rtol=4 / (2 * count) ** 0.5)
+    measure = found.off_diagonal
+    expected = data.off_diagonal(*SHORT, length)
+    assert abs(measure.mean() - expected) < 4 * measure.std() / count**0.5 + 0.02 * expected  # O(1/T) beyond
+
+
+def test_the_papers_series_is_within_reach():
+    """T = 500,000 at the caption's parameters, ten runs; the slow feature remembers a hundred steps."""
+    runs(10, 1000)
+    began = time.perf_counter()
+    found = runs(10, 500_000)
+    assert time.perf_counter() - began < 20
+    for estimate, truth, std in (
+        (found.lam, LAM, data.lam_std(LAM, NOISE, 5e5)),
+        (found.rho, RHO, data.rho_std(LAM, NOISE, 5e5)),
+    ):
+        assert np.all(np.abs(estimate.mean(0) - truth) < 4 * std / 10**0.5)
+    ratio = found.off_diagonal.mean() / data.off_diagonal(LAM, NOISE, 5e5)
+    assert abs(ratio - 1) < 4 * (2 / 10) ** 0.5  # the square of a normal number has relative spread sqrt(2)
+
+
+def test_a_run_depends_on_nothing_but_itself():
+    gamma, noise = np.array([[0.9, 0.5], [0.2, 0.7], [0.99, 0.4]]), np.array([[0.1, 1.0], [2.0, 0.3], [0.5, 0.5]])
+    length, seed = np.array([300_000, 10, 16_385]), np.array([7, 7, 123])
+    together = series.estimate(gamma, noise, length, seed)
+    for i in range(3):
+        alone = series.estimate(gamma[i : i + 1], noise[i : i + 1], length[i : i + 1], seed[i : i + 1])
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(a[i], b[0])
+    backwards = series.estimate(gamma[::-1], noise[::-1], length[::-1], seed[::-1])
+    np.testing.assert_array_equal(backwards.yx[::-1], together.yx)
+
+
+def test_lengths_and_numbers_of_runs_share_one_program(compilations):
+    runs(3, 1000)
+    before = len(compilations)
+    runs(11, 5000)
+    assert len(compilations) == before
+
+
+def test_a_long_series_needs_no_more_memory():
+    """One program for all lengths: what it holds is known before it is told the length."""
+    with jax.enable_x64(True):
+        many = series.GROUP
+        run = series.Series(np.ones((many, 2)), np.ones((many, 2)), np.full(many, 10**9), np.arange(many))
+        program = series._program(tuple(jax.local_devices()[:1])).lower(run).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 64 * 8 * series.BLOCK_VALUES
+
+
+@pytest.mark.parametrize("length", [1, 1000, 16_384, 16_385, 100_000])
+def test_any_length_counts_its_own_pairs(length):
+    found = runs(1, length, np.array([0.5, 0.3]), np.array([0.0, 0.0]))
+    np.testing.assert_allclose(found.lam, found.yx[:, [0, 1], [0, 1]], rtol=1e-15)
+    std = data.lam_std(np.array([0.5, 0.3]), np.zeros(2), length)
+    assert np.all(np.abs(found.lam - [0.5, 0.3]) < 5 * std)
+
+
+def test_the_measure_is_zero_where_one_basis_serves_both():
+    with jax.enable_x64(True):
+        q = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+        xx, yx = q * np.arange(1, 6) @ q.T, q * [0.5, 0.1, 0.4, 0.2, 0.3] @ q.T
+        assert series.off_diagonal(xx, yx) < 1e-29
+        assert series.off_diagonal(xx, yx + 0.1 * q[:, :1] @ q[:, 1:2].T) == pytest.approx(0.01 / 20)
+
+
+def test_one_feature_has_nothing_off_the_diagonal():
+    assert series.estimate([[0.5]], [[1.0]], [100], [0]).off_diagonal == [0.0]

@@ -90,19 +90,19 @@ def _one(run: Series) -> tuple:
     scatter = jnp.sqrt(1 - run.gamma**2)
 
     def block(number: Int[Array, ""], carry: tuple) -> tuple:
-        u, x, xx, yx = carry
+        u, x, sums = carry
         shocks, xi = jax.random.normal(jax.random.fold_in(key, number + 1), (2, size, d))
         us = data.ar1(u, scatter * shocks, run.gamma)
         y = us + run.noise * xi
         before = jnp.concatenate([x[None], y[:-1]])
         # Beyond the end of the series a pair counts for nothing.
         counted = jnp.where((number * size + jnp.arange(size) < run.length)[:, None], before, 0)
-        return us[-1], y[-1], xx + counted.T @ before, yx + y.T @ counted
+        # Both moments in one product: of two, the compiler may sum one in another order on another number of devices.
+        return us[-1], y[-1], sums + jnp.concatenate([counted, y], axis=1).T @ counted
 
-    zero = jnp.zeros((d, d))
     blocks = -(-run.length // size)
-    *_, xx, yx = lax.fori_loop(0, blocks, block, (u, u + run.noise * xi, zero, zero))
-    xx, yx = xx / run.length, yx / run.length
+    *_, sums = lax.fori_loop(0, blocks, block, (u, u + run.noise * xi, jnp.zeros((2 * d, d))))
+    xx, yx = jnp.split(sums / run.length, 2)
     lam, s2 = jnp.diag(yx), jnp.diag(xx)
     return lam, lam / s2, off_diagonal(xx, yx), xx, yx
 

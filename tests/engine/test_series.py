@@ -1,5 +1,7 @@
 """Long series: unbiased, as scattered as theory says, and each run the same whatever is computed beside it."""
 
+import subprocess
+import sys
 import time
 
 import jax
@@ -59,6 +61,18 @@ def test_a_run_depends_on_nothing_but_itself():
             np.testing.assert_array_equal(a[i], b[0])
     backwards = series.estimate(gamma[::-1], noise[::-1], length[::-1], seed[::-1])
     np.testing.assert_array_equal(backwards.yx[::-1], together.yx)
+
+
+def test_several_devices_find_the_same(tmp_path):
+    script = (
+        "import jax, numpy as np; jax.config.update('jax_num_cpu_devices', 2);"
+        "from jepa_sweep.engine import series; g = np.tile([0.99, 0.95], (11, 1));"
+        "np.savez('two.npz', **series.estimate(g, g, np.full(11, 20_000), np.arange(11))._asdict())"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    two, one = np.load(tmp_path / "two.npz"), runs(11, 20_000, LAM, LAM)
+    for name, values in one._asdict().items():
+        np.testing.assert_array_equal(two[name], values)
 
 
 def test_lengths_and_numbers_of_runs_share_one_program(compilations):

@@ -4,23 +4,17 @@ Solves run in a pool of lanes on every device, each device at its own pace over 
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
 """
 
-import collections
-import functools
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jepa_sweep.engine import clock, devices, forward, pool, solver
+from jepa_sweep.engine import blocks, clock, devices, forward, pool, solver
 from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.systems import Columns, Coordinate, Prediction, Status, System
-
-FEWEST_LANES = 8
-ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
 
 
 class Predictions(NamedTuple):
@@ -47,115 +41,6 @@ class Solves(NamedTuple):
     lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
-class Compiled:
-    """Seconds and number of the compilations of this process, for reports and for tests."""
-
-    seconds = 0.0
-    count = 0
-
-
-class Shape(NamedTuple):
-    """What one call of a compiled program takes, on each device."""
-
-    rows: int
-    width: int  # lanes, at most `rows`
-
-    def halved(self) -> "Shape":
-        """The same in half the memory, or itself if it is as small as may be."""
-        if self.width <= FEWEST_LANES:
-            return self
-        return Shape(max(FEWEST_LANES, self.rows // 2), max(FEWEST_LANES, self.width // 2))
-
-
-def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = None) -> Shape:
-    """The shape of the blocks for `count` rows on these devices."""
-    device, number = where[0], len(where)
-    share = -(-count // number)
-    if width is None:
-        width = min(devices.lanes_that_fit(device, lane_bytes), 1 << max(3, (share - 1).bit_length()))
-    rows = width * min(ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
-    return Shape(rows, width)
-
-
-@functools.lru_cache(maxsize=64)
-def _program(
-    build: Callable[..., Callable], key: tuple, shape: Shape, inner: tuple, precision: str, where: tuple
-) -> Any:
-    """The compiled program for one block on each of the devices; `inner` are the shapes of one row's arguments."""
-    began = time.perf_counter()
-    function, blocks = build(*key, shape), len(where) * shape.rows
-    mesh = jax.sharding.Mesh(np.array(where), ("devices",))
-    split = jax.sharding.PartitionSpec("devices")
-    if len(where) > 1:
-        function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
-    placed = jax.sharding.NamedSharding(mesh, split)
-    counts = jax.ShapeDtypeStruct((len(where),), np.dtype("int32"), sharding=placed)
-    args = [jax.ShapeDtypeStruct((blocks, *s), np.dtype(precision), sharding=placed) for s in inner]
-    program = jax.jit(function).lower(counts, *args).compile()
-    Compiled.seconds += time.perf_counter() - began
-    Compiled.count += 1
-    return program
-
-
-def _blocks(
-    build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, shape: Shape, where: tuple
-) -> Iterator[tuple[slice, list[np.ndarray] | None]]:
-    """Results block by block, with the rows they belong to; None for rows that fit into no memory.
-
-    Blocks are dispatched ahead, so that devices need not wait for the host.
-    """
-    count, number = len(args[0]), len(where)
-    inner = tuple(a.shape[1:] for a in args)
-    start, under_way, ahead = 0, collections.deque(), 2
-    while start < count or under_way:
-        try:
-            if start < count and len(under_way) < ahead:
-                stop = min(count, start + number * shape.rows)
-                program = _program(build, key, shape, inner, precision, where)
-                shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
-                dealt = [_dealt(a[start:stop].astype(precision, copy=False), shape.rows, number) for a in args]
-                under_way.append((slice(start, stop), program(shares, *dealt)))
-                start = stop
-                continue
-            rows, found = under_way[0]
-            collected = [_collected(np.asarray(out), rows.stop - rows.start, number) for out in found]
-            under_way.popleft()
-            yield rows, collected
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            # What is under way is lost: go back to the first row without a result, in smaller blocks,
-            # one at a time.
-            start = under_way[0][0].start if under_way else start
-            under_way.clear()
-            if shape.halved() == shape and ahead == 1:
-                stop = min(count, start + number * shape.rows)
-                yield slice(start, stop), None
-                start = stop
-            shape, ahead = shape.halved(), 1
-
-
-def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
-    """Rows dealt out like cards to `number` devices, `each` to one, the last repeated until all have as many."""
-    missing = each * number - len(rows)
-    if missing:
-        rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-    return np.ascontiguousarray(rows.reshape(each, number, *rows.shape[1:]).swapaxes(0, 1)).reshape(rows.shape)
-
-
-def _collected(dealt: np.ndarray, count: int, number: int) -> np.ndarray:
-    """The first `count` rows in the order they had before `_dealt`."""
-    hands = dealt.reshape(number, len(dealt) // number, *dealt.shape[1:])
-    return hands.swapaxes(0, 1).reshape(dealt.shape)[:count]
-
-
-def _checked(array: np.ndarray, precision: str) -> np.ndarray:
-    assert array.dtype.kind != "f" or array.dtype == precision, (
-        f"the engine was asked for {precision} and computed {array.dtype}; refusing to pass it on"
-    )
-    return array
-
-
 def _leaves(system: System, columns: Columns) -> list[np.ndarray]:
     """The point's leaves as float64 rows, after the system has added what its objective implies."""
     point = system.point(**{q.name: columns[q.name].astype(float) for q in system.parameters})
@@ -172,15 +57,15 @@ def _batched(
     """Evaluate a function of one point, without lanes: rows in, rows out, always in float64."""
     where, parts = devices.pick(device), []
     with devices.scope("float64", where[0]):
-        shape = shape_for(batch or len(args[0]), where, row_bytes)
-        for rows, found in _blocks(_map, (one, key), args, "float64", shape, where):
+        shape = blocks.shape_for(batch or len(args[0]), where, row_bytes)
+        for rows, found in blocks.blocks(_map, (one, key), args, "float64", shape, where):
             if found is None:
                 raise MemoryError(f"rows {rows.start} to {rows.stop} do not fit into the memory of {where[0]}")
-            parts.append([_checked(a, "float64") for a in found])
+            parts.append([blocks.checked(a, "float64") for a in found])
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 
-def _map(build: Callable[..., Callable], key: tuple, shape: Shape) -> Callable:
+def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Callable:
     def block(count: Any, *args: Any) -> Any:
         del count
         return jax.lax.map(lambda row: build(*key)(*row), args, batch_size=shape.width)
@@ -249,7 +134,7 @@ def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
     return (clock if by_clock else forward).course(coordinate, settings)
 
 
-def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: Shape) -> Callable:
+def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: blocks.Shape) -> Callable:
     course = course_of(coordinate, settings)
 
     def block(count, p, target, wanted, times, *leaves):
@@ -326,11 +211,12 @@ def solve(
     samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)
     lane_steps = 0
     with devices.scope(settings.precision, where[0]):
-        shape = shape_for(batch or len(p), where, _lane_bytes(*key, args), width)
-        for rows, found in _blocks(_pool_of, key, args, settings.precision, shape, where):
+        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, args), width)
+        for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]
-                hit, samples[here], ended[here], steps[here], paid = (_checked(a, settings.precision) for a in found)
+                found = [blocks.checked(a, settings.precision) for a in found]
+                hit, samples[here], ended[here], steps[here], paid = found
                 hits[here[:, None], met[here]] = hit
                 lane_steps += int(paid[: len(where)].astype(np.int64).prod(axis=1).sum())
     gave_up = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)[:, None]

@@ -1,4 +1,4 @@
-"""What a dynamical system is: one record of pure functions of one point.
+"""What can be swept: one record each, and of a dynamical system pure functions of one point.
 
 Everything else in the package asks the record (for its parameters, its field, its predictions) and knows
 nothing of the system itself, so a new kind of dynamics is one new `System` and nothing more.
@@ -36,6 +36,10 @@ class Status(enum.IntEnum):
     RESOLVED = 9
     UNRESOLVED = 10
     OOM = 11
+    TRAINED = 12
+    DIVERGED = 13
+    NOT_YET = 14
+    ESTIMATED = 15
 
     @property
     def label(self) -> str:
@@ -45,7 +49,7 @@ class Status(enum.IntEnum):
     @property
     def failed(self) -> bool:
         """True where the numerics gave up; every other status is an answer about the point."""
-        return self in (Status.MAX_STEPS, Status.NON_FINITE, Status.OOM)
+        return self in (Status.MAX_STEPS, Status.NON_FINITE, Status.OOM, Status.DIVERGED)
 
 
 SENTENCES = {
@@ -72,13 +76,19 @@ def labels(codes: np.ndarray) -> np.ndarray:
 
 
 class Parameter(NamedTuple):
-    """One axis that may be swept. `groups` marks those whose every value gets files of its own."""
+    """One axis that may be swept. `groups` marks those whose every value gets files of its own.
+
+    `choices` are the words it takes, if not numbers; columns on the host hold their places. `default` is what it is
+    where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals.
+    """
 
     name: str
     meaning: str
     unit: str = "1"
     integer: bool = False
     groups: bool = False
+    default: float | str | None = None
+    choices: tuple[str, ...] = ()
 
 
 class Rule(NamedTuple):
@@ -148,8 +158,24 @@ class System(NamedTuple):
     cost: Callable[[Columns], np.ndarray]  # predicted work, in any unit, one per point
     coordinates: tuple[Coordinate, ...]  # the paper's first, then better ones; the last is the default
     prediction: Prediction
+    layout: str = "critical_times"  # the tables it fills
 
     def coordinate(self, name: str | None = None) -> Coordinate:
         """Look a coordinate up by name; the last one, which integrates best, by default."""
         by_name = {c.name: c for c in self.coordinates}
         return self.coordinates[-1] if name is None else by_name[name]
+
+
+class Experiment(NamedTuple):
+    """Something else that is swept: what may vary, and in which ways it is computed."""
+
+    name: str
+    objective: str
+    version: int
+    parameters: tuple[Parameter, ...]
+    rules: tuple[Rule, ...]
+    layout: str
+    methods: tuple[str, ...]  # of computing it; the first is the default
+
+
+Swept = System | Experiment

@@ -1,6 +1,7 @@
 """The column table: name, type, unit, meaning, equation. The only place where a column is spelled.
 
-A store's schemas are frozen when it is created; the parameters of its system stand among the columns.
+A layout is the set of tables that one kind of system fills. A store's schemas are frozen when it is created; the
+parameters of its system stand among the columns.
 """
 
 from collections.abc import Sequence
@@ -50,20 +51,115 @@ TRAJECTORIES = (
 
 FAILURES = (P, STATUS, Column("message", "text", "", "what the status means and what to try"), STEPS)
 
-BODIES = {"points": POINTS, "trajectories": TRAJECTORIES, "failures": FAILURES}
-TABLES = tuple(BODIES)
+# --- networks: a point is one network ---------------------------------------------------------------------------
+
+FEATURE = Column("feature", "integer", "", "number of the feature, from 0, in the order of growing lam")
+LAM = Column("lam", "exact", "1", "covariance of input and target along the feature, E[xy]")
+RHO = Column("rho", "exact", "1", "regression coefficient of the feature, E[xy] / E[x^2]")
+TRAIN_STEPS = Column("steps", "integer", "steps", "of the optimiser, or of the solver, accepted and rejected")
+
+NETWORKS = (
+    P,
+    Column("status", "text", "", "trained, or why not"),
+    Column("learned", "integer", "", "features whose encoder response has met p w_star"),
+    Column("order_lam", "exact", "1", "Spearman rank correlation of t_learned with lam; those not met come last"),
+    Column("order_rho", "exact", "1", "the same with rho"),
+    Column("fit_order_lam", "exact", "1", "Spearman rank correlation of t_fitted with lam"),
+    Column("fit_order_rho", "exact", "1", "the same with rho"),
+    Column("strength_lam", "exact", "1", "Spearman rank correlation of the last encoder response with lam"),
+    Column("strength_rho", "exact", "1", "the same with rho"),
+    Column("w_mean", "numeric", "1", "mean encoder response at the end"),
+    Column("w_most", "numeric", "1", "largest encoder response at the end"),
+    Column("loss_start", "numeric", "1", "loss at the start", "half the mean squared error"),
+    Column("loss_end", "numeric", "1", "loss at the end"),
+    TRAIN_STEPS,
+)
+
+FEATURES = (
+    P,
+    FEATURE,
+    LAM,
+    RHO,
+    Column("status", "text", "", "whether t_learned exists: learned, above_threshold, not_yet, collapses, ..."),
+    Column("t_learned", "numeric", "time", "when the encoder response met its threshold", "w(t) = p w_star"),
+    Column("t_fitted", "numeric", "time", "when the prediction held the fraction p of the regression", "fit(t) = p"),
+    Column("t_exact", "exact", "time", "critical time of the scalar flow from w_start, in closed form"),
+    Column("relative_difference", "exact", "1", "disagreement with it", "abs(t_learned - t_exact) / t_exact"),
+    Column("w_star", "exact", "1", "rest point of a balanced, aligned network", "rho^L, for mae rho^(L/(L+1))"),
+    Column("w_start", "numeric", "1", "encoder response at the start", "norm(Wbar e_i)"),
+    Column("w_end", "numeric", "1", "encoder response at the end"),
+    Column("v_end", "numeric", "1", "predictor response at the end"),
+)
+
+RESPONSES = (
+    Column("t", "exact", "time", "time of the sample"),
+    Column("step", "integer", "steps", "steps taken until then"),
+    FEATURE,
+    LAM,
+    RHO,
+    Column("w", "numeric", "1", "encoder response", "norm(Wbar e_i)"),
+    Column("projection", "numeric", "1", "response along the direction an aligned start gives the feature"),
+    Column("v", "numeric", "1", "predictor response", "jepa <a, V a>, mae <e_i, V a>, a = Wbar e_i / w"),
+    Column("fit", "numeric", "1", "regression held by the prediction, as a fraction", "jepa v / rho, mae v w / rho"),
+)
+
+LOSSES = (
+    Column("t", "exact", "time", "time of the sample"),
+    Column("step", "integer", "steps", "steps taken until then"),
+    Column("loss", "numeric", "1", "the objective", "half the mean squared error"),
+)
+
+LOST_NETWORKS = (P, STATUS, Column("message", "text", "", "what the status means and what to try"), TRAIN_STEPS)
+
+# --- estimates of lam and rho: a point is one series ------------------------------------------------------------
+
+SERIES = (
+    Column("status", "text", "", "estimated, or why not"),
+    Column("pairs", "integer", "", "length of the series, in pairs (x^t, x^(t+1))", "round(10^log10_T)"),
+    Column("off_diagonal", "exact", "1", "mean square off-diagonal entry of E[y x^T] in the eigenbasis of E[x x^T]"),
+    Column("off_diagonal_exact", "exact", "1", "its expectation, to leading order in 1/pairs"),
+)
+
+ESTIMATES = (
+    FEATURE,
+    Column("gamma", "exact", "1", "correlation of the signal from step to step"),
+    Column("noise", "exact", "1", "standard deviation of the noise"),
+    Column("lam", "exact", "1", "population value", "gamma"),
+    Column("rho", "exact", "1", "population value", "gamma / (1 + noise^2)"),
+    Column("lam_hat", "exact", "1", "estimate"),
+    Column("rho_hat", "exact", "1", "estimate"),
+    Column("lam_std", "exact", "1", "standard deviation of lam_hat, predicted (Bartlett)"),
+    Column("rho_std", "exact", "1", "standard deviation of rho_hat, predicted (Bartlett)"),
+)
+
+LOST_SERIES = (STATUS, Column("message", "text", "", "what the status means and what to try"))
+
+LAYOUTS: dict[str, dict[str, tuple[Column, ...]]] = {
+    "critical_times": {"points": POINTS, "trajectories": TRAJECTORIES, "failures": FAILURES},
+    "networks": {
+        "points": NETWORKS,
+        "features": FEATURES,
+        "trajectories": RESPONSES,
+        "losses": LOSSES,
+        "failures": LOST_NETWORKS,
+    },
+    "estimates": {"points": SERIES, "features": ESTIMATES, "failures": LOST_SERIES},
+}
 
 
-def columns(table: str, parameters: Sequence[Column]) -> tuple[Column, ...]:
+REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
+
+
+def columns(layout: str, table: str, parameters: Sequence[Column]) -> tuple[Column, ...]:
     """All columns of a table: objective, the system's parameters, then what was measured."""
-    return (OBJECTIVE, *parameters, *BODIES[table])
+    return (OBJECTIVE, *parameters, *LAYOUTS[layout][table])
 
 
-def arrow(table: str, parameters: Sequence[Column], precision: str, time: str) -> pa.Schema:
+def arrow(layout: str, table: str, parameters: Sequence[Column], precision: str, time: str) -> pa.Schema:
     """The Arrow schema of a table; meaning and unit stand in each field, the time convention in the file."""
     types = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.type_for_alias(precision)}
     fields = []
-    for column in columns(table, parameters):
+    for column in columns(layout, table, parameters):
         notes = {"unit": column.unit.replace("time", f"{time} time"), "meaning": column.meaning}
         if column.equation:
             notes["equation"] = column.equation
@@ -72,12 +168,12 @@ def arrow(table: str, parameters: Sequence[Column], precision: str, time: str) -
     return pa.schema(fields, metadata={"time": conventions[time], "precision": precision})
 
 
-def markdown(parameters: Sequence[Column]) -> str:
+def markdown(layout: str, parameters: Sequence[Column] = ()) -> str:
     """The tables of columns as they stand in the README."""
     lines = []
-    for table in TABLES:
+    for table in LAYOUTS[layout]:
         lines += [f"`{table}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
-        for c in columns(table, parameters):
+        for c in columns(layout, table, parameters):
             equation = f"`{c.equation}`" if c.equation else ""
             lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
         lines.append("")

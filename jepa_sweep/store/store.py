@@ -32,7 +32,7 @@ from jepa_sweep.store.records import Claim, Commit
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.table import Filters
 
-_FOLDERS = ("specs", *schema.TABLES, "commits", "environment", files.STAGING)
+_FOLDERS = ("specs", "commits", "environment", files.STAGING)  # beside one for each table
 
 
 class Store:
@@ -57,7 +57,13 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: str | Path, frozen: dict[str, Any], parameters: Sequence[Column], precision: str, time: str
+        cls,
+        path: str | Path,
+        frozen: dict[str, Any],
+        parameters: Sequence[Column],
+        precision: str,
+        time: str,
+        layout: str = "critical_times",
     ) -> "Store":
         """Open a store for writing, creating it if need be.
 
@@ -65,13 +71,14 @@ class Store:
             SpecError: it exists and its numbers were made in another way (`frozen` differs).
         """
         root = Path(path)
-        files.make_folders(root, _FOLDERS)
+        files.make_folders(root, (*_FOLDERS, *schema.LAYOUTS[layout]))
         files.clear_leftovers(root)
         config = {
             "format": schema.FORMAT,
             "frozen": frozen,
             "precision": precision,
             "time": time,
+            "layout": layout,
             "parameters": [c._asdict() for c in parameters],
         }
         files.publish(root, "store.json", records.sealed(config))
@@ -92,7 +99,7 @@ class Store:
 
     def make_folders(self) -> None:
         """Create the folders of a store that are missing."""
-        files.make_folders(self.path, _FOLDERS)
+        files.make_folders(self.path, (*_FOLDERS, *self.tables))
 
     # --- what is here ---------------------------------------------------------------------------------------------
 
@@ -111,9 +118,14 @@ class Store:
         """The swept parameters, as columns."""
         return tuple(Column(**c) for c in self._config["parameters"])
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables."""
+        return tuple(schema.LAYOUTS[self._config["layout"]])
+
     def schema(self, name: str) -> pa.Schema:
         """The Arrow schema of one of the tables."""
-        return schema.arrow(name, self.parameters, self._config["precision"], self.time)
+        return schema.arrow(self._config["layout"], name, self.parameters, self._config["precision"], self.time)
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
@@ -219,7 +231,7 @@ class Store:
             if rows.num_rows and f"{name}/{number}.parquet" not in self._written:
                 self._publish_table(name, number, self._fitting(name, rows))
         listed = []
-        for name in schema.TABLES:
+        for name in self.tables:
             path = f"{name}/{number}.parquet"
             if path in self._written:
                 listed.append(self._written.pop(path))
@@ -238,7 +250,10 @@ class Store:
         files.publish(self.path, f"commits/{number}.json", records.sealed(record))
 
     def _publish_table(self, name: str, number: str, rows: pa.Table) -> bool:
-        path, data = f"{name}/{number}.parquet", table.encode(rows, [c.name for c in self.parameters] + ["p"])
+        path, data = (
+            f"{name}/{number}.parquet",
+            table.encode(rows, [*(c.name for c in self.parameters), *schema.REPEATING]),
+        )
         if files.publish(self.path, path, data):
             self._written[path] = _entry(path, data, rows.num_rows)
             return True
@@ -274,6 +289,14 @@ class Store:
         """One row a point that failed: its parameters, status, and what to try. Arguments as `points`."""
         return self._read("failures", columns, filters)
 
+    def features(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+        """One row a feature of a network or series, in stores that have them. Arguments as `points`."""
+        return self._read("features", columns, filters)
+
+    def losses(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+        """One row a sample of the loss of a network, in stores that have them. Arguments as `points`."""
+        return self._read("losses", columns, filters)
+
     def select(self, table_name: str = "points", rtol: float = 1e-9, **values: Any) -> pd.DataFrame:
         """Rows whose columns equal the given values, numbers within a relative tolerance.
 
@@ -291,11 +314,13 @@ class Store:
         return [self.path / path for path in listed if path.startswith(f"{name}/")]
 
     def _read(self, name: str, columns: Sequence[str] | None, filters: Filters) -> pd.DataFrame:
+        if name not in self.tables:
+            raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
         return table.read(self.paths(name), self.schema(name), columns, filters)
 
     def __repr__(self) -> str:
         commits = self.commits()
-        rows = {name: sum(commit.rows(name) for commit in commits) for name in schema.TABLES}
+        rows = {name: sum(commit.rows(name) for commit in commits) for name in self.tables}
         return f"Store({str(self.path)!r}, " + ", ".join(f"{name}={count:,}" for name, count in rows.items()) + ")"
 
     # --- integrity ------------------------------------------------------------------------------------------------
@@ -320,7 +345,7 @@ class Store:
             if f"{number}.json" not in committed:
                 try:
                     self._claim_in_points(number)
-                    for kind in schema.TABLES:
+                    for kind in self.tables:
                         path = self.path / kind / name
                         if files.exists(path):
                             table.check(path)
@@ -359,7 +384,7 @@ class Store:
     def set_aside(self, number: str) -> None:
         """Take a damaged chunk out of the store, so that its points count as not yet computed."""
         # The record first: without it nothing promises that the files are whole.
-        for name in (f"commits/{number}.json", *(f"{t}/{number}.parquet" for t in schema.TABLES)):
+        for name in (f"commits/{number}.json", *(f"{t}/{number}.parquet" for t in self.tables)):
             files.set_aside(self.path, name)
         self._commits.pop(f"{number}.json", None)
         self._claims.pop(number, None)

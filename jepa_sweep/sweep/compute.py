@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from jepa_sweep.engine import lanes
+from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import SENTENCES, Columns, Status, System
 from jepa_sweep.store.schema import Column
@@ -73,7 +73,7 @@ def parameter_columns(system: System) -> tuple[Column, ...]:
 
 def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[dict[str, Rows], Work]:
     """All tables for the points at `index`, which lie in one segment of the grid."""
-    began, compiling = time.perf_counter(), lanes.Compiled.seconds
+    began, compiling = time.perf_counter(), blocks.Compiled.seconds
     points = grid.take(index)
     system, settings = sweep.systems[points.objective], sweep.solver.settings()
     predicted = lanes.predict(system, points.columns, points.p, **place._asdict())
@@ -106,7 +106,7 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
     if times is not None:
         out["trajectories"] = _trajectories(sweep, system, keys, points, rows, solved, times, status, unit, place)
     checked = _recheck(sweep, system, points, predicted, numeric, status)
-    compiled = lanes.Compiled.seconds - compiling
+    compiled = blocks.Compiled.seconds - compiling
     seconds = time.perf_counter() - began - compiled
     return out, Work(seconds, compiled, int(solved.steps.sum()), solved.lane_steps, *checked, peak_memory())
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import schema
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import plan, provenance
@@ -70,7 +69,7 @@ class Job:
         self._seen = Store(store.path)  # for `compute`; `store` is for `commit`
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
-        self._schemas = {name: store.schema(name) for name in schema.TABLES}
+        self._schemas = {name: store.schema(name) for name in store.tables}
         where = devices.pick(device)
         self._environment = store.add_environment(provenance.facts(where, sweep.solver.precision))
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store import schema, table
+from jepa_sweep.store import table
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import validate
 
@@ -27,8 +27,8 @@ def rows(
     Raises:
         SpecError: a table, column or condition that does not exist or does not read.
     """
-    validate.one_of("table", name, schema.TABLES)
     store = Store(path)
+    validate.one_of("table", name, store.tables)
     known = store.schema(name)
     expression = None
     for text in where:

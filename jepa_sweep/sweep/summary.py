@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.store import files, schema, table
+from jepa_sweep.store import files, table
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import job, plan, run
@@ -91,7 +91,7 @@ def status_of(path: str | Path) -> dict[str, Any]:
     return {
         "run": str(path),
         "time": store.time,
-        **{name: sum(commit.rows(name) for commit in commits) for name in schema.TABLES},
+        **{name: sum(commit.rows(name) for commit in commits) for name in store.tables},
         "commits": len(commits),
         "unfinished_commits": len(pending),
         "bytes": sum(commit.bytes for commit in commits),

@@ -227,14 +227,14 @@ def test_the_command_line_prints_it(command):
 
 
 def test_points_that_fit_into_no_memory_are_failures(command, tmp_path, monkeypatch):
-    real = lanes._program
+    real = blocks._program
 
     def full(build, *others):
         if build is lanes._pool_of:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         return real(build, *others)
 
-    monkeypatch.setattr(lanes, "_program", full)
+    monkeypatch.setattr(blocks, "_program", full)
     done = command(js.Sweep(**TRACKED))
     assert done.exit_code == 3, done.output
     assert "72 points failed" in done.stdout

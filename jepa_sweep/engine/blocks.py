@@ -1,0 +1,125 @@
+"""Rows to devices and back: blocks of one shape, one compiled program, every device with a share of its own."""
+
+import collections
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jepa_sweep.engine import devices
+
+FEWEST_LANES = 8
+ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
+
+
+class Compiled:
+    """Seconds and number of the compilations of this process, for reports and for tests."""
+
+    seconds = 0.0
+    count = 0
+
+
+class Shape(NamedTuple):
+    """What one call of a compiled program takes, on each device."""
+
+    rows: int
+    width: int  # lanes, at most `rows`
+
+    def halved(self) -> "Shape":
+        """The same in half the memory, or itself if it is as small as may be."""
+        if self.width <= FEWEST_LANES:
+            return self
+        return Shape(max(FEWEST_LANES, self.rows // 2), max(FEWEST_LANES, self.width // 2))
+
+
+def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = None) -> Shape:
+    """The shape of the blocks for `count` rows on these devices."""
+    device, number = where[0], len(where)
+    share = -(-count // number)
+    if width is None:
+        width = min(devices.lanes_that_fit(device, lane_bytes), 1 << max(3, (share - 1).bit_length()))
+    rows = width * min(ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
+    return Shape(rows, width)
+
+
+@functools.lru_cache(maxsize=64)
+def _program(
+    build: Callable[..., Callable], key: tuple, shape: Shape, inner: tuple, precision: str, where: tuple
+) -> Any:
+    """The compiled program for one block on each of the devices; `inner` are the shapes of one row's arguments."""
+    began = time.perf_counter()
+    function, rows = build(*key, shape), len(where) * shape.rows
+    mesh = jax.sharding.Mesh(np.array(where), ("devices",))
+    split = jax.sharding.PartitionSpec("devices")
+    if len(where) > 1:
+        function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    placed = jax.sharding.NamedSharding(mesh, split)
+    counts = jax.ShapeDtypeStruct((len(where),), np.dtype("int32"), sharding=placed)
+    args = [jax.ShapeDtypeStruct((rows, *s), np.dtype(precision), sharding=placed) for s in inner]
+    program = jax.jit(function).lower(counts, *args).compile()
+    Compiled.seconds += time.perf_counter() - began
+    Compiled.count += 1
+    return program
+
+
+def blocks(
+    build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, shape: Shape, where: tuple
+) -> Iterator[tuple[slice, list[np.ndarray] | None]]:
+    """Results block by block, with the rows they belong to; None for rows that fit into no memory.
+
+    Blocks are dispatched ahead, so that devices need not wait for the host.
+    """
+    count, number = len(args[0]), len(where)
+    inner = tuple(a.shape[1:] for a in args)
+    start, under_way, ahead = 0, collections.deque(), 2
+    while start < count or under_way:
+        try:
+            if start < count and len(under_way) < ahead:
+                stop = min(count, start + number * shape.rows)
+                program = _program(build, key, shape, inner, precision, where)
+                shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
+                dealt = [_dealt(a[start:stop].astype(precision, copy=False), shape.rows, number) for a in args]
+                under_way.append((slice(start, stop), program(shares, *dealt)))
+                start = stop
+                continue
+            rows, found = under_way[0]
+            collected = [_collected(np.asarray(out), rows.stop - rows.start, number) for out in found]
+            under_way.popleft()
+            yield rows, collected
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            # What is under way is lost: go back to the first row without a result, in smaller blocks,
+            # one at a time.
+            start = under_way[0][0].start if under_way else start
+            under_way.clear()
+            if shape.halved() == shape and ahead == 1:
+                stop = min(count, start + number * shape.rows)
+                yield slice(start, stop), None
+                start = stop
+            shape, ahead = shape.halved(), 1
+
+
+def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
+    """Rows dealt out like cards to `number` devices, `each` to one, the last repeated until all have as many."""
+    missing = each * number - len(rows)
+    if missing:
+        rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+    return np.ascontiguousarray(rows.reshape(each, number, *rows.shape[1:]).swapaxes(0, 1)).reshape(rows.shape)
+
+
+def _collected(dealt: np.ndarray, count: int, number: int) -> np.ndarray:
+    """The first `count` rows in the order they had before `_dealt`."""
+    hands = dealt.reshape(number, len(dealt) // number, *dealt.shape[1:])
+    return hands.swapaxes(0, 1).reshape(dealt.shape)[:count]
+
+
+def checked(array: np.ndarray, precision: str) -> np.ndarray:
+    """The same array, if its numbers have the precision that was asked for."""
+    assert array.dtype.kind != "f" or array.dtype == precision, (
+        f"the engine was asked for {precision} and computed {array.dtype}; refusing to pass it on"
+    )
+    return array

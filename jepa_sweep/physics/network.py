@@ -1,0 +1,264 @@
+"""Networks whole: the losses of JEPA and MAE on the matrices W^1..W^L and V, their gradients, and what is learned.
+
+x passes through the encoder Wbar = W^L ... W^1 and the predictor V. MAE predicts the target y itself, JEPA its
+representation Wbar y, which it treats as a constant: it stops the gradient. Two more objectives take that apart:
+`nosg` lets the gradient through, `ema` encodes the target by a slowly following average of the encoder.
+
+In the limit of many samples a linear network sees the data through three matrices, E[x x^T], E[y x^T] and E[y y^T];
+each may be given whole, or as its diagonal where it is diagonal. Times are plain gradient-flow times t, dW/dt = -dl/dW.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jepa_sweep.physics.data import Moments, Values
+from jepa_sweep.physics.systems import Scalar
+
+Matrix = Float[Array, "n m"]
+Activation = Callable[[Array], Array]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": lambda x: x,
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "tanh": jnp.tanh,
+}
+STARTS = ("aligned", "gaussian")
+
+
+class Weights(NamedTuple):
+    """A network: encoder layers W^1..W^L, predictor V, and the layers of the averaged encoder if there is one."""
+
+    layers: tuple[Matrix, ...]
+    predictor: Matrix
+    average: tuple[Matrix, ...] = ()
+
+
+class Objective(NamedTuple):
+    """What the predictor is asked for, and whether the encoder of the target learns."""
+
+    name: str
+    decodes: bool = False  # y itself is the target, as in MAE
+    stops: bool = True  # no gradient flows into the target
+    averages: bool = False  # the target is encoded by a moving average of the encoder
+
+
+OBJECTIVES = {
+    o.name: o
+    for o in (
+        Objective("jepa"),
+        Objective("mae", decodes=True),
+        Objective("nosg", stops=False),
+        Objective("ema", averages=True),
+    )
+}
+
+
+class Signals(NamedTuple):
+    """The linear maps a network stands for: x to representation, x to prediction."""
+
+    encoder: Matrix  # Wbar
+    output: Matrix  # V Wbar
+
+
+class Seen(NamedTuple):
+    """What a network has made of each feature.
+
+    w: encoder response |Wbar e_i|. projection: of Wbar e_i on the direction in which an aligned start puts feature i.
+    v: predictor response, JEPA <a_i, V a_i> with a_i = Wbar e_i / |Wbar e_i|, MAE <e_i, V a_i>; 0 without a response.
+    """
+
+    w: Values
+    projection: Values
+    v: Values
+
+
+def _times(a: Matrix, s: Array) -> Matrix:
+    """A S, where S may be given as its diagonal."""
+    return a * s if s.ndim == 1 else a @ s
+
+
+def _whole(s: Array) -> Matrix:
+    return jnp.diag(s) if s.ndim == 1 else s
+
+
+def _transposed(s: Array) -> Array:
+    return s if s.ndim == 1 else s.T
+
+
+def encoder(layers: tuple[Matrix, ...]) -> Matrix:
+    """Wbar = W^L ... W^1."""
+    return functools.reduce(lambda product, layer: layer @ product, layers)
+
+
+def signals(weights: Weights) -> Signals:
+    """Wbar and V Wbar."""
+    wbar = encoder(weights.layers)
+    return Signals(wbar, weights.predictor @ wbar)
+
+
+def _target(objective: Objective, weights: Weights, wbar: Matrix) -> Matrix:
+    return encoder(weights.average) if objective.averages else wbar
+
+
+def loss(objective: Objective, weights: Weights, moments: Moments) -> Scalar:
+    """Half the mean squared error: tr(V Wbar Sxx Wbar^T V^T)/2 - tr(V Wbar Syx^T Wbar^T) + tr(Wbar Syy Wbar^T)/2.
+
+    For MAE the last two Wbar are the identity; for `ema` they are the averaged encoder.
+    """
+    wbar, output = signals(weights)
+    own = jnp.sum(_times(output, moments.xx) * output)
+    if objective.decodes:
+        return own / 2 - jnp.sum(_whole(moments.yx) * output) + jnp.trace(_whole(moments.yy)) / 2
+    target = _target(objective, weights, wbar)
+    crossed = jnp.sum(_times(output, _transposed(moments.yx)) * target)
+    return own / 2 - crossed + jnp.sum(_times(target, moments.yy) * target) / 2
+
+
+def gradient(objective: Objective, weights: Weights, moments: Moments) -> tuple[Weights, Signals]:
+    """dl/dV = R Wbar^T and dl/dW^a = (W^L..W^(a+1))^T V^T R (W^(a-1)..W^1)^T, and the maps computed on the way.
+
+    R = V Wbar Sxx - Wbar Syx for JEPA, V Wbar Sxx - Syx for MAE. Without the stopped gradient V^T R becomes
+    V^T R - (V Wbar Syx^T - Wbar Syy).
+    """
+    products = [weights.layers[0]]
+    for layer in weights.layers[1:]:
+        products.append(layer @ products[-1])
+    wbar = products[-1]
+    output = weights.predictor @ wbar
+    target = _whole(moments.yx) if objective.decodes else _times(_target(objective, weights, wbar), moments.yx)
+    residual = _times(output, moments.xx) - target
+    back = weights.predictor.T @ residual
+    if not objective.stops:
+        back = back - _times(output, _transposed(moments.yx)) + _times(wbar, moments.yy)
+    layers = []
+    for layer, below in zip(weights.layers[:0:-1], products[-2::-1], strict=True):
+        layers.append(back @ below.T)
+        back = layer.T @ back
+    still = tuple(jnp.zeros_like(a) for a in weights.average)
+    return Weights((back, *layers[::-1]), residual @ wbar.T, still), Signals(wbar, output)
+
+
+def flow(objective: Objective, weights: Weights, moments: Moments, rate: Scalar | float = 0.0) -> Weights:
+    """d weights / dt = -gradient; the averaged encoder follows by dA^a/dt = rate (W^a - A^a)."""
+    slope, _ = gradient(objective, weights, moments)
+    average = tuple(rate * (w - a) for w, a in zip(weights.layers, weights.average, strict=False))
+    return Weights(tuple(-g for g in slope.layers), -slope.predictor, average)
+
+
+def encode(layers: tuple[Matrix, ...], x: Float[Array, "b d"], activation: Activation) -> Float[Array, "b n"]:
+    """The representation of samples; the activation stands between layers, not after the last."""
+    for layer in layers[:-1]:
+        x = activation(x @ layer.T)
+    return x @ layers[-1].T
+
+
+def sample_loss(
+    objective: Objective,
+    weights: Weights,
+    x: Float[Array, "b d"],
+    y: Float[Array, "b d"],
+    activation: Activation = ACTIVATIONS["linear"],
+) -> Scalar:
+    """Half the mean squared error over samples, for networks with or without an activation."""
+    predicted = encode(weights.layers, x, activation) @ weights.predictor.T
+    if objective.decodes:
+        target = y
+    else:
+        target = encode(weights.average if objective.averages else weights.layers, y, activation)
+        target = jax.lax.stop_gradient(target) if objective.stops else target
+    return jnp.sum((predicted - target) ** 2) / (2 * len(x))
+
+
+def linear_response(weights: Weights, x: Float[Array, "b d"], activation: Activation) -> Signals:
+    """The linear maps closest to a network on samples of uncorrelated features: E[h x_i] / E[x_i^2]."""
+    h = encode(weights.layers, x, activation)
+    wbar = h.T @ (x / jnp.sum(x**2, axis=0))
+    return Signals(wbar, weights.predictor @ wbar)
+
+
+def observe(objective: Objective, found: Signals, frame: Matrix) -> Seen:
+    """What has become of each feature, e_i being the unit vectors of the input."""
+    wbar, output = found
+    square = jnp.sum(wbar**2, axis=0)
+    w = jnp.sqrt(square)
+    projection = jnp.sum(frame * wbar, axis=0)
+    if objective.decodes:
+        return Seen(w, projection, jnp.where(w > 0, jnp.diag(output) / jnp.where(w > 0, w, 1), 0))
+    return Seen(w, projection, jnp.where(w > 0, jnp.sum(wbar * output, axis=0) / jnp.where(w > 0, square, 1), 0))
+
+
+def fit(objective: Objective, seen: Seen, rho: Values) -> Values:
+    """How much of each feature's regression is in the prediction: v / rho for JEPA, v w / rho for MAE; 1 at rest."""
+    return seen.v * (seen.w if objective.decodes else 1.0) / rho
+
+
+def rest(objective: Objective, rho: Values, L: int) -> Values:
+    """Encoder response at which a balanced aligned network comes to rest, |rho|^L or |rho|^(L/(L+1))."""
+    return jnp.abs(rho) ** (L / (L + 1) if objective.decodes else L)
+
+
+def orthonormal(a: Matrix) -> Matrix:
+    """The matrix of orthonormal columns nearest to one with as many rows or more; of a Gaussian one, uniform (Haar).
+
+    The polar factor, by Newton and Schulz: X <- X (3 - X^T X) / 2 takes every singular value to 1.
+    """
+    near = 100 * a.shape[1] ** 0.5 * jnp.finfo(a.dtype).eps
+
+    def off(x: Matrix) -> Matrix:
+        return jnp.eye(a.shape[1], dtype=a.dtype) - x.T @ x
+
+    def going(carry: tuple[Matrix, Scalar]) -> Array:
+        x, tries = carry
+        return (jnp.linalg.norm(off(x)) > near) & (tries < 200)
+
+    def better(carry: tuple[Matrix, Scalar]) -> tuple[Matrix, Scalar]:
+        x, tries = carry
+        return x + x @ off(x) / 2, tries + 1
+
+    # Only products of matrices: a factorisation would leave the compiled program, and wait for one matrix at a time.
+    return better(jax.lax.while_loop(going, better, (a / jnp.linalg.norm(a), jnp.zeros((), int))))[0]
+
+
+def start(
+    objective: Objective,
+    kind: str,
+    key: Array,
+    *,
+    features: int,
+    width: int,
+    L: int,
+    scale: Scalar | float,
+    predictor_scale: Scalar | float,
+) -> tuple[Weights, Matrix]:
+    """A network to begin with, and the frame F of its representation, of shape (width, features).
+
+    aligned: W^a = scale F^a F^(a-1)^T with random F^a of orthonormal columns, F^0 = I; V = predictor_scale F F^T for
+    JEPA, predictor_scale F^T for MAE. So every feature begins with w = scale^L. Needs width >= features.
+    gaussian: independent normal weights of standard deviation scale / sqrt(inputs of the layer); the frame is I.
+    """
+    dtype = jnp.result_type(scale)
+    keys = jax.random.split(key, L + 1)
+    outputs = features if objective.decodes else width
+    if kind == "aligned":
+        frames = [jnp.eye(features, dtype=dtype)]
+        for k in keys[:L]:
+            frames.append(orthonormal(jax.random.normal(k, (width, features), dtype)))
+        layers = tuple(scale * above @ below.T for below, above in itertools.pairwise(frames))
+        frame = frames[-1]
+        predictor = predictor_scale * (frame.T if objective.decodes else frame @ frame.T)
+    else:
+        sizes = [features, *[width] * L]
+        layers = tuple(
+            scale / m**0.5 * jax.random.normal(k, (n, m), dtype)
+            for k, m, n in zip(keys[:L], sizes, sizes[1:], strict=False)
+        )
+        predictor = predictor_scale / width**0.5 * jax.random.normal(keys[L], (outputs, width), dtype)
+        frame = jnp.eye(width, features, dtype=dtype)
+    return Weights(layers, predictor, layers if objective.averages else ()), frame

@@ -11,6 +11,8 @@ from .errors import IntegrityError as IntegrityError
 from .errors import JepaSweepError as JepaSweepError
 from .errors import SpecError as SpecError
 from .errors import StorageError as StorageError
+from .networks import NetworkPath as NetworkPath
+from .networks import network_flow as network_flow
 from .pairs import inversions as inversions
 from .pairs import moments as moments
 from .pairs import order as order

@@ -27,12 +27,13 @@ class Shape(NamedTuple):
 
     rows: int
     width: int  # lanes, at most `rows`
+    least: int = FEWEST_LANES  # that a device may advance together
 
     def halved(self) -> "Shape":
         """The same in half the memory, or itself if it is as small as may be."""
-        if self.width <= FEWEST_LANES:
+        if self.width <= self.least:
             return self
-        return Shape(max(FEWEST_LANES, self.rows // 2), max(FEWEST_LANES, self.width // 2))
+        return Shape(max(self.least, self.rows // 2), max(self.least, self.width // 2), self.least)
 
 
 def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = None) -> Shape:

@@ -45,16 +45,27 @@ def settings(given: Settings, system: System, methods: Sequence[str] = METHODS, 
             raise SpecError(
                 "`method` clenshaw_curtis steps too far to sample w(t) on the way; for trajectories try dopri8."
             )
-    if isinstance(given.rtol, bool) or not isinstance(given.rtol, int | float):
-        raise SpecError(f"`rtol` must be a number, but it is {given.rtol!r}.")
-    floor = 10 * float(np.finfo(given.precision).eps)
-    if given.method != "exact" and not floor <= given.rtol <= 0.1:
+    if given.method != "exact":
+        tolerance(given.rtol, given.precision)
+    steps(given.max_steps)
+
+
+def tolerance(rtol: float, precision: str) -> None:
+    """Raise unless a solver can keep this relative tolerance."""
+    if isinstance(rtol, bool) or not isinstance(rtol, int | float):
+        raise SpecError(f"`rtol` must be a number, but it is {rtol!r}.")
+    floor = 10 * float(np.finfo(precision).eps)
+    if not floor <= rtol <= 0.1:
         raise SpecError(
-            f"`rtol` must lie between {floor:.0e} (ten roundings of {given.precision}) and 0.1, but it is "
-            f"{given.rtol:g}; try 1e-8 in float64, 1e-5 in float32."
+            f"`rtol` must lie between {floor:.0e} (ten roundings of {precision}) and 0.1, but it is {rtol:g}; try 1e-8 "
+            "in float64, 1e-5 in float32."
         )
-    if isinstance(given.max_steps, bool) or not isinstance(given.max_steps, int) or not 1 <= given.max_steps < 2**31:
-        raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {given.max_steps!r}.")
+
+
+def steps(most: int) -> None:
+    """Raise unless this can be a limit on the number of steps."""
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most < 2**31:
+        raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {most!r}.")
 
 
 def numbers(name: str, value: object) -> np.ndarray:
@@ -68,10 +79,10 @@ def numbers(name: str, value: object) -> np.ndarray:
     return array
 
 
-def times(values: np.ndarray) -> None:
+def times(values: np.ndarray, name: str = "t") -> None:
     """Raise unless these are increasing, finite times from 0 on, in one dimension."""
     if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) <= 0):
-        raise SpecError("`t` must be one list of finite, strictly increasing times from 0 on.")
+        raise SpecError(f"`{name}` must be one list of finite, strictly increasing times from 0 on.")
 
 
 def arguments(system: System, columns: Columns, *, reachable: bool = True) -> None:

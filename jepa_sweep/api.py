@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.catalog import REDUCED
 from jepa_sweep.physics.systems import System, labels
 from jepa_sweep.sweep import validate
 
@@ -44,15 +44,15 @@ class Solution(NamedTuple):
 
 
 def _system(objective: str, time: str = "paper") -> System:
-    validate.one_of("objective", objective, tuple(SYSTEMS["reduced"]))
+    validate.one_of("objective", objective, tuple(REDUCED))
     validate.one_of("time", time, TIMES)
-    return SYSTEMS["reduced"][objective]
+    return REDUCED[objective]
 
 
 @functools.lru_cache(maxsize=64)
 def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time: str, power: int) -> Callable:
     """A prediction as a compiled function of broadcasting arrays, times scaled by (flow factor)^power."""
-    system = SYSTEMS["reduced"][objective]
+    system = REDUCED[objective]
 
     def one(*values):
         given = dict(zip(names, values, strict=True))

@@ -79,7 +79,8 @@ def run(
             report = execute(spec, out, device=device, chunk_points=chunk_points, progress=progress, stop=stop)
         failed = len(report.store.failures(columns=["status"]))
         gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
-        samples = len(report.store.trajectories(columns=["status"], filters=gave_up))
+        sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
+        samples = len(report.store.trajectories(columns=["status"], filters=gave_up)) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples}
         text = (
             f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now, "

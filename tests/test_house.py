@@ -16,7 +16,7 @@ import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import SENTENCES, Status
 from jepa_sweep.store import schema
-from jepa_sweep.sweep.compute import parameter_columns
+from jepa_sweep.sweep.rows import parameter_columns
 
 PACKAGE = ROOT / "jepa_sweep"
 README = (ROOT / "README.md").read_text()

@@ -5,7 +5,7 @@ located on the solver's dense output.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -198,11 +198,9 @@ def _moments(features: Features) -> Moments:
     return Moments(features.s2, features.lam, features.sy2)
 
 
-def at_times(
-    objective: Objective, weights: Weights, moments: Moments, times: Sequence[float], **options: Any
-) -> Weights:
+def at_times(objective: Objective, weights: Weights, moments: Moments, times: np.ndarray, **options: Any) -> Weights:
     """`through`, where the weights at time 0 are those given."""
-    later = jnp.asarray([t for t in times if t > 0])
+    later = jnp.asarray(times[times > 0])
     start = jax.tree.map(lambda w: w[None][: len(times) - len(later)], weights)
     if not len(later):
         return start

@@ -120,9 +120,16 @@ def keys_of(given: Given) -> tuple[Array, Array]:
 
 def begin(recipe: Recipe, given: Given) -> tuple[Weights, Float[Array, "n d"]]:
     """The network at the start, and the frame of its representation."""
-    sizes = {"features": recipe.features, "width": recipe.width, "L": recipe.L}
-    scales = {"scale": given.scale, "predictor_scale": given.predictor_scale}
-    return network.start(recipe.rule, recipe.start, keys_of(given)[0], **sizes, **scales)
+    return network.start(
+        recipe.rule,
+        recipe.start,
+        keys_of(given)[0],
+        features=recipe.features,
+        width=recipe.width,
+        L=recipe.L,
+        scale=given.scale,
+        predictor_scale=given.predictor_scale,
+    )
 
 
 def levels(recipe: Recipe, given: Given, features: Features) -> Float[Array, "2 p d"]:

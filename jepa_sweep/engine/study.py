@@ -5,18 +5,30 @@ matrices stay in the cache of a core; an accelerator takes as many as its memory
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
 
-from jepa_sweep.engine import blocks, devices, flow, train
-from jepa_sweep.engine.networks import Found, Given, Recipe
+from jepa_sweep.engine import blocks, devices, flow, networks, train
+from jepa_sweep.engine.networks import Given, Recipe
 from jepa_sweep.physics.experiments import OPTIMIZERS
 from jepa_sweep.physics.systems import Columns, Status
 
 GROUP = 4  # networks that advance together on a core
 COPIES = 12  # of its weights that a network may need at once: gradients, products, the optimiser, stages
+
+
+class Learned(NamedTuple):
+    """What came of n networks; shapes as in `networks.Found`, with n in front."""
+
+    crossed: np.ndarray
+    seen: np.ndarray
+    losses: np.ndarray
+    times: np.ndarray
+    ended: np.ndarray  # status codes
+    steps: np.ndarray
 
 
 def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
@@ -51,7 +63,7 @@ def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> blocks
 
 def learn(
     recipe: Recipe, columns: Columns, p: np.ndarray, *, precision: str, batch: int | None = None, device: str = "auto"
-) -> Found:
+) -> Learned:
     """Train, or integrate, n networks.
 
     Args:
@@ -63,16 +75,14 @@ def learn(
         device: where to compute, see `devices.pick`.
 
     Returns:
-        A `Found` of arrays with a first axis of n, in the order of the networks. Those that fit into no memory
+        A `Learned`, in the order of the networks. Those that fit into no memory
         end as OOM.
     """
     where = devices.pick(device)
-    blank = np.zeros(len(p))
-    args = [p, *(columns.get(name, blank) for name in Given._fields[1:])]
-    order = np.argsort(
-        args[Given._fields.index("t_end")] / np.maximum(columns.get("eta", blank), 1e-300), kind="stable"
-    )
-    args = [np.asarray(a, float)[order] for a in args]
+    given = _given(columns, p)
+    # Networks with as many steps to take go together.
+    order = np.argsort(given["t_end"] / np.where(given["eta"] > 0, given["eta"], 1), kind="stable")
+    args = [a[order] for a in given.values()]
     out: list[np.ndarray] | None = None
     with devices.scope(precision, where[0]):
         shape = shape_for(recipe, batch or len(p), where, np.dtype(precision).itemsize)
@@ -82,18 +92,32 @@ def learn(
             found = [blocks.checked(a, precision) for a in found]
             if out is None:
                 out = [np.full((len(p), *a.shape[1:]), np.nan if a.dtype.kind == "f" else 0, a.dtype) for a in found]
-                out[Found._fields.index("ended")][:] = Status.OOM
+                out[Learned._fields.index("ended")][:] = Status.OOM
             for whole, part in zip(out, found, strict=True):
                 whole[order[rows]] = part
-    return Found(*out) if out else _none(recipe, *p.shape, precision)
+    return Learned(*out) if out else _none(recipe, p, precision)
 
 
-def _none(recipe: Recipe, n: int, thresholds: int, precision: str) -> Found:
+def _given(columns: Columns, p: np.ndarray) -> Columns:
+    """The fields of `Given`, in their order."""
+    blank = np.zeros(len(p))
+    return {"p": p, **{name: np.asarray(columns.get(name, blank), float) for name in Given._fields[1:]}}
+
+
+def _none(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
     """Where not one network fits into memory."""
-    d, samples = recipe.features, recipe.samples + 1
+    (n, thresholds), d, samples = p.shape, recipe.features, recipe.samples + 1
 
     def lost(*shape: int) -> np.ndarray:
         return np.full((n, *shape), np.nan, precision)
 
     ended = np.full(n, Status.OOM)
-    return Found(lost(2, thresholds, d), lost(samples, 4, d), lost(samples), lost(samples), ended, np.zeros(n, int))
+    return Learned(lost(2, thresholds, d), lost(samples, 4, d), lost(samples), lost(samples), ended, np.zeros(n, int))
+
+
+def features_of(recipe: Recipe, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """lam and rho of each network's data, float64 arrays of shape (n, features)."""
+    with devices.scope("float64", devices.pick("cpu")[0]):
+        given = Given(*map(jax.numpy.asarray, _given(columns, np.zeros((len(columns["seed"]), 1))).values()))
+        found = jax.vmap(lambda g: networks.features_of(recipe, g))(given)
+        return np.asarray(found.lam), np.asarray(found.rho)

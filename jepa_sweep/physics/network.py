@@ -11,7 +11,7 @@ each may be given whole, or as its diagonal where it is diagonal. Times are plai
 import functools
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -199,9 +199,9 @@ def fit(objective: Objective, seen: Seen, rho: Values) -> Values:
     return seen.v * (seen.w if objective.decodes else 1.0) / rho
 
 
-def rest(objective: Objective, rho: Values, L: int) -> Values:
+def rest(objective: Objective, rho: Any, L: int) -> Any:
     """Encoder response at which a balanced aligned network comes to rest, |rho|^L or |rho|^(L/(L+1))."""
-    return jnp.abs(rho) ** (L / (L + 1) if objective.decodes else L)
+    return abs(rho) ** (L / (L + 1) if objective.decodes else L)
 
 
 def orthonormal(a: Matrix) -> Matrix:

@@ -67,6 +67,11 @@ SENTENCES = {
     Status.UNRESOLVED: "The response changes by more than itself within the rounding of t, so w(t) has no "
     "correct digits; read the time of a response instead.",
     Status.OOM: "Not even the smallest batch with this point fits into the memory of the device; choose another one.",
+    Status.TRAINED: "The network was trained to the end.",
+    Status.DIVERGED: "Training blew up: the step is above the stability limit; lower `eta`, to less than about "
+    "2 / (lam rho^(2L-1)) for JEPA and 2 / ((L+1) lam rho^((L-1)/(L+1))) for MAE.",
+    Status.NOT_YET: "The response had not met its threshold when training ended; raise `t_end` to see it.",
+    Status.ESTIMATED: "The moments of the series were estimated.",
 }
 
 

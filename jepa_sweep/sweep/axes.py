@@ -1,12 +1,13 @@
 """The axes of a spec and how they combine."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 
-from jepa_sweep.physics.systems import Columns
+from jepa_sweep.physics.systems import Columns, Parameter
 
 MOST_VALUES = 10_000_000  # of one axis, or one sobol block: these are held in memory, unlike products
 _MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
@@ -58,8 +59,13 @@ class Range(Model):
 
 
 def _read_axis(given: Any) -> Any:
-    """A number, a list of numbers or a table become a tuple of floats or a `Range`."""
-    return given if isinstance(given, dict | Range) else read_numbers(given)
+    """A number or word, a list of either, or a table become a tuple or a `Range`."""
+    if isinstance(given, dict | Range):
+        return given
+    values = given if isinstance(given, list | tuple | np.ndarray) else [given]
+    if len(values) and all(isinstance(value, str) for value in values):
+        return tuple(values)
+    return read_numbers(given)
 
 
 def read_numbers(given: Any) -> tuple[float, ...]:
@@ -84,7 +90,7 @@ def _axis_kind(given: Any) -> str:
 
 
 Axis = Annotated[
-    Annotated[Range, pydantic.Tag("range")] | Annotated[tuple[float, ...], pydantic.Tag("values")],
+    Annotated[Range, pydantic.Tag("range")] | Annotated[tuple[float, ...] | tuple[str, ...], pydantic.Tag("values")],
     pydantic.Discriminator(_axis_kind),
     pydantic.BeforeValidator(_read_axis),
 ]
@@ -97,7 +103,7 @@ class Block(Model):
     combine: Literal["product", "zip", "sobol", "points"] = "product"
     num: int | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
     seed: int | None = pydantic.Field(default=None, ge=0)  # sobol: scrambled with this seed, or unscrambled
-    points: tuple[dict[str, Annotated[float, pydantic.Strict()]], ...] | None = None  # points: one table each
+    points: tuple[dict[str, Annotated[float, pydantic.Strict()] | str], ...] | None = None  # points: one table each
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -110,7 +116,42 @@ class Block(Model):
         return {**data, **lifted, "axes": rest}
 
 
-def axis_values(axis: Range | tuple[float, ...]) -> np.ndarray:
+def completed(block: Block, parameters: Sequence[Parameter]) -> tuple[Block, dict[str, str]]:
+    """A block with numbers for words, and defaults for what it leaves out.
+
+    Also which parameters equal another one that has several values.
+    """
+
+    def coded(name: str, value: Any) -> Any:
+        choices = known[name].choices
+        return float(choices.index(value)) if choices and isinstance(value, str) else value
+
+    known = {q.name: q for q in parameters}
+    named = {q.name: q.default for q in parameters if not q.choices and isinstance(q.default, str)}
+    plain = {q.name: coded(q.name, q.default) for q in parameters if q.default is not None and q.name not in named}
+    if block.points is not None:
+        points = []
+        for point in block.points:
+            row = {**plain, **{name: coded(name, value) for name, value in point.items()}}
+            points.append({**{name: row[other] for name, other in named.items() if other in row}, **row})
+        return block.model_copy(update={"points": tuple(points)}), {}
+    given = {
+        name: tuple(coded(name, v) for v in axis) if isinstance(axis, tuple) else axis
+        for name, axis in block.axes.items()
+    }
+    axes = {**{name: (value,) for name, value in plain.items()}, **given}
+    same = {}
+    for name, other in named.items():
+        if name not in axes and other in axes:
+            axis = axes[other]
+            if isinstance(axis, tuple) and len(axis) == 1:
+                axes[name] = axis
+            else:
+                same[name] = other
+    return block.model_copy(update={"axes": axes}), same
+
+
+def axis_values(axis: Axis) -> np.ndarray:
     """All values of one axis."""
     return axis.values() if isinstance(axis, Range) else np.array(axis)
 

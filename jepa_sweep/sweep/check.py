@@ -7,9 +7,9 @@ import numpy as np
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.physics.systems import Columns
+from jepa_sweep.physics.systems import Columns, Parameter, Swept
 from jepa_sweep.sweep import validate
-from jepa_sweep.sweep.axes import Block, Range, axis_values, zipped
+from jepa_sweep.sweep.axes import Axis, Block, Range, axis_values, completed, zipped
 
 if TYPE_CHECKING:
     from jepa_sweep.sweep.spec import Sweep
@@ -25,9 +25,11 @@ def sweep(sweep: "Sweep") -> None:
     _distinct("objective", sweep.objective, "[objective]")
     _distinct("p", sweep.measure.p, "[measure.p]")
     _in("[solver.time]", validate.one_of, "time", sweep.solver.time, ("paper", "flow"))
-    for system in sweep.systems.values():
-        sampled = sweep.measure.trajectories is not None
-        _in("[solver]", validate.settings, sweep.solver.settings(), system, sampled=sampled)
+    sampled = sweep.measure.trajectories is not None
+    for record in sweep.systems.values():
+        _in("[solver]", validate.settings, sweep.solver.settings(), record, sampled=sampled)
+    if sweep.record.layout != "critical_times":
+        _check_measure(sweep)
     own = {"axes", "combine", "num", "seed", "points"} & sweep.model_fields_set
     if sweep.block and own:
         raise SpecError(
@@ -36,6 +38,18 @@ def sweep(sweep: "Sweep") -> None:
         )
     for number, block in enumerate(sweep.blocks):
         _check_block(sweep, block, f"block.{number}." if sweep.block else "")
+
+
+def _check_measure(sweep: "Sweep") -> None:
+    """What systems other than scalar flows measure in their own way."""
+    if sweep.record.layout == "estimates" and "measure" in sweep.model_fields_set:
+        raise SpecError(f"`measure` says nothing for the system {sweep.system}; leave it out ([measure]).")
+    sampled = sweep.measure.trajectories
+    if sampled and "until" in sampled.model_fields_set:
+        raise SpecError(
+            "`until` belongs to flows with a critical time of their own; networks are sampled until `t_end` "
+            "([measure.trajectories.until])."
+        )
 
 
 def _in(where: str, check: Any, *args: Any, **options: Any) -> None:
@@ -52,7 +66,8 @@ def _distinct(name: str, values: tuple, where: str) -> None:
 
 
 def _check_block(sweep: "Sweep", block: Block, prefix: str) -> None:
-    names = [q.name for q in next(iter(sweep.systems.values())).parameters]
+    parameters = {q.name: q for q in sweep.record.parameters}
+    names = list(parameters)
     where = f"[{prefix}axes]"
     if block.combine == "points":
         if block.axes or not block.points:
@@ -66,7 +81,7 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> None:
         for key in given:
             if key not in names:
                 raise SpecError(f"`{key}` is not a parameter.{validate.did_you_mean(key, names)} ({place})")
-        missing = [name for name in names if name not in given]
+        missing = [name for name in names if name not in given and parameters[name].default is None]
         if missing:
             raise SpecError(f"`{missing[0]}` must be given, but it is missing ({place}).")
     if block.combine == "sobol" and block.num is None:
@@ -75,16 +90,21 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> None:
         raise SpecError(f'`num` and `seed` of a block must come with combine = "sobol" ({where}).')
     for name, axis in block.axes.items():
         _check_axis(block, name, axis, f"[{prefix}axes.{name}]")
-        whole = name in {q.name for q in next(iter(sweep.systems.values())).parameters if q.integer}
-        if whole and block.combine == "sobol" and isinstance(axis, Range):
+        _check_words(parameters[name], axis, f"[{prefix}axes.{name}]")
+        if parameters[name].integer and block.combine == "sobol" and isinstance(axis, Range):
             raise SpecError(f"`{name}` takes whole numbers: list them in a sobol block ([{prefix}axes.{name}]).")
 
-    def places(parameters: tuple[str, ...]) -> str:
-        return ", ".join(_place(prefix, block, name) for name in parameters)
+    for number, point in enumerate(block.points or ()):
+        for name, value in point.items():
+            _check_words(parameters[name], (value,), f"[{prefix}points.{number}.{name}]")
 
-    for system in sweep.systems.values():
-        for columns in _representatives(block, np.array(sweep.measure.p)):
-            validate.rules(system, columns, places)
+    def places(names: tuple[str, ...]) -> str:
+        return ", ".join(_place(prefix, block, name) for name in names)
+
+    whole, same = completed(block, sweep.record.parameters)
+    for record in sweep.systems.values():
+        for columns in _representatives(whole, same, np.array(sweep.measure.p), record):
+            validate.rules(record, columns, places)
 
 
 def _place(prefix: str, block: Block, name: str) -> str:
@@ -93,7 +113,7 @@ def _place(prefix: str, block: Block, name: str) -> str:
     return f"[{prefix}points]" if block.combine == "points" else f"[{prefix}axes.{name}]"
 
 
-def _check_axis(block: Block, name: str, axis: Range | tuple[float, ...], where: str) -> None:
+def _check_axis(block: Block, name: str, axis: Axis, where: str) -> None:
     if isinstance(axis, Range):
         if block.combine == "sobol" and axis.num is not None:
             raise SpecError(f"`{name}` must not have a `num` of its own in a sobol block ({where}).")
@@ -113,11 +133,24 @@ def _check_axis(block: Block, name: str, axis: Range | tuple[float, ...], where:
             )
 
 
-def _representatives(block: Block, p: np.ndarray) -> Iterator[Columns]:
+def _check_words(parameter: Parameter, axis: Axis | tuple, where: str) -> None:
+    """Words where words are wanted, numbers elsewhere."""
+    for value in axis if isinstance(axis, tuple) else ("a range",):
+        if parameter.choices:
+            _in(where, validate.one_of, parameter.name, value, parameter.choices)
+        elif isinstance(value, str) and isinstance(axis, tuple):
+            raise SpecError(
+                f"`{parameter.name}` must be a number, a list of numbers or a range, but it has {value!r}; TOML "
+                f"numbers stand without quotes ({where})."
+            )
+
+
+def _representatives(block: Block, same: dict[str, str], p: np.ndarray, record: Swept) -> Iterator[Columns]:
     """Columns on which the rules decide for the whole block.
 
     Every value of each axis, for rules of one parameter; the corners of the grid, for rules that are monotone in each
     parameter; and for rules of two, which ask for signs, the smallest and largest value of each and the one nearest 0.
+    Of words every one is taken each time.
     """
     if block.combine in ("zip", "points"):
         columns = zipped(block)
@@ -126,13 +159,16 @@ def _representatives(block: Block, p: np.ndarray) -> Iterator[Columns]:
         return
     axes = {name: np.array(axis.ends) if block.combine == "sobol" and isinstance(axis, Range) else axis_values(axis)
             for name, axis in block.axes.items()}  # fmt: skip
-    yield validate.corners({**axes, "p": p})
+    words = {q.name for q in record.parameters if q.choices}
+    corners = validate.corners({**axes, "p": p}, words)
+    yield corners | {name: corners[other] for name, other in same.items()}
     for name, values in {**axes, "p": p}.items():
         yield {name: values}
     ordered = list(axes)
     for i, first in enumerate(ordered):
         for second in ordered[i + 1 :]:
-            yield {first: _signs(axes[first])[:, None], second: _signs(axes[second])[None, :]}
+            ends = [axes[name] if name in words else _signs(axes[name]) for name in (first, second)]
+            yield {first: ends[0][:, None], second: ends[1][None, :]}
 
 
 def _signs(values: np.ndarray) -> np.ndarray:

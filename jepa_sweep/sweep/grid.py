@@ -8,14 +8,15 @@ points of one spec another spec has already visited needs no stored list of poin
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from scipy.stats import qmc
 
-from jepa_sweep.physics.systems import Columns
-from jepa_sweep.sweep.axes import Block, Range, axis_values, zipped
+from jepa_sweep.physics.systems import Columns, Parameter
+from jepa_sweep.sweep.axes import Block, Range, axis_values, completed, zipped
 from jepa_sweep.sweep.spec import Sweep
 
 
@@ -38,17 +39,18 @@ class Rows(Protocol):
 
 
 class Product:
-    """Every combination of the axes, the first axis slowest."""
+    """Every combination of the axes, the first axis slowest; and parameters that are the same as one of them."""
 
-    def __init__(self, axes: Columns, groups: int) -> None:
-        self._axes, self._groups = axes, groups  # the first `groups` axes get files of their own
+    def __init__(self, axes: Columns, groups: int, same: dict[str, str]) -> None:
+        self._axes, self._groups, self._same = axes, groups, same  # the first `groups` axes get files of their own
         self._shape = tuple(len(values) for values in axes.values())
         self.size = math.prod(self._shape)
 
     def take(self, index: np.ndarray) -> Columns:
         """See `Rows`."""
         places = np.unravel_index(index, self._shape)
-        return {name: values[i] for (name, values), i in zip(self._axes.items(), places, strict=True)}
+        columns = {name: values[i] for (name, values), i in zip(self._axes.items(), places, strict=True)}
+        return columns | {name: columns[other] for name, other in self._same.items()}
 
     def find(self, columns: Columns) -> np.ndarray:
         """See `Rows`."""
@@ -59,6 +61,8 @@ class Product:
             place = order[np.searchsorted(values, columns[name], sorter=order).clip(max=len(values) - 1)]
             known &= values[place] == columns[name]
             index = index * len(values) + place
+        for name, other in self._same.items():
+            known &= columns[name] == columns[other]
         return np.where(known, index, -1)
 
     def starts(self) -> np.ndarray:
@@ -108,10 +112,7 @@ class Grid:
 
     def __init__(self, sweep: Sweep) -> None:
         self.objectives, self.p = sweep.objective, np.array(sweep.measure.p)
-        parameters = next(iter(sweep.systems.values())).parameters
-        names = sorted((q.name for q in parameters), key=lambda n: not {q.name: q for q in parameters}[n].groups)
-        groups = sum(q.groups for q in parameters)
-        self._blocks = [_rows(block, names, groups) for block in sweep.blocks]
+        self._blocks = [_rows(block, sweep.record.parameters) for block in sweep.blocks]
         self._sizes = [len(self.objectives) * rows.size * len(self.p) for rows in self._blocks]
         self._offsets = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
 
@@ -174,23 +175,28 @@ class Grid:
         return self.find(points, blocks=number) >= 0 if number else np.zeros(len(index), dtype=bool)
 
 
-def _rows(block: Block, names: list[str], groups: int) -> Rows:
+def _rows(block: Block, parameters: Sequence[Parameter]) -> Rows:
+    drawn, (block, same) = sorted(block.axes), completed(block, parameters)
+    ordered = sorted((q for q in parameters if q.name not in same), key=lambda q: not q.groups)
+    names, groups = [q.name for q in ordered], sum(q.groups for q in ordered)
     if block.combine == "product":
-        return Product({name: axis_values(block.axes[name]) for name in names}, groups)
-    columns = _sobol(block) if block.combine == "sobol" else zipped(block)
-    return Listed({name: columns[name] for name in names}, groups)
+        return Product({name: axis_values(block.axes[name]) for name in names}, groups, same)
+    columns = _sobol(block, drawn) if block.combine == "sobol" else zipped(block)
+    columns |= {name: columns[other] for name, other in same.items()}
+    return Listed({name: columns[name] for name in (*names, *same)}, groups)
 
 
-def _sobol(block: Block) -> Columns:
-    """A Sobol sequence over the axes: the first n points are the same however many are asked for.
+def _sobol(block: Block, drawn: Sequence[str]) -> Columns:
+    """A Sobol sequence over the `drawn` axes: the first n points are the same however many are asked for.
 
-    Listed values are drawn as equal parts of their axis.
+    Listed values are drawn as equal parts of their axis; the other axes have one value.
     """
     assert block.num is not None, "checked by spec.py"
-    sequence = qmc.Sobol(len(block.axes), scramble=block.seed is not None, rng=block.seed)
+    sequence = qmc.Sobol(len(drawn), scramble=block.seed is not None, rng=block.seed)
     unit = sequence.random_base2(max(0, (block.num - 1).bit_length()))[: block.num]
-    columns = {}
-    for (name, axis), u in zip(sorted(block.axes.items()), unit.T, strict=True):
+    columns = {name: np.resize(axis_values(axis), block.num) for name, axis in block.axes.items() if name not in drawn}
+    for name, u in zip(drawn, unit.T, strict=True):
+        axis = block.axes[name]
         if isinstance(axis, Range):
             columns[name] = axis.at(u)
         else:

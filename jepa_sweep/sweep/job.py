@@ -10,9 +10,10 @@ from jepa_sweep.errors import IntegrityError
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import plan, provenance
-from jepa_sweep.sweep.compute import Place, Rows, Work, compute, tables
+from jepa_sweep.sweep.compute import compute
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Intervals, Visited
+from jepa_sweep.sweep.rows import Place, Rows, Work, tables
 from jepa_sweep.sweep.spec import Sweep
 
 
@@ -62,8 +63,7 @@ class Job:
         self.grid = Grid(sweep)
         self.computed = self.failed = 0
         self.work = Work()
-        samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
-        self._size = chunk_points or plan.points_per_chunk(self.grid, samples)
+        self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
         longest = max((b - a for a, b in self.grid.segments()), default=1)
         self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
         self._seen = Store(store.path)  # for `compute`; `store` is for `commit`

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.sweep.grid import Grid, Points
+from jepa_sweep.sweep.spec import Sweep
 
 ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
+MOST_NETWORKS = 256
 FEWEST_POINTS, USUAL_POINTS, MOST_POINTS = 1 << 12, 1 << 17, 1 << 20
 
 
@@ -67,8 +69,12 @@ class Chunk(NamedTuple):
         return np.arange(self.start, self.stop)
 
 
-def points_per_chunk(grid: Grid, samples: int) -> int:
+def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
     """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
+    samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
+    if sweep.record.layout != "critical_times":  # each of its points is much work, and many rows
+        rows = max(1, samples) * int(grid.take(np.arange(1)).columns["features"][0])
+        return int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
     wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 1000)
     fitting = max(1, ROWS_PER_FILE // max(1, samples))
     return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.compute import Work, parameter_columns
 from jepa_sweep.sweep.job import Job
+from jepa_sweep.sweep.rows import Work, parameter_columns
 from jepa_sweep.sweep.spec import Sweep, read_spec
 
 
@@ -159,9 +159,9 @@ def default_path(sweep: Sweep) -> Path:
 
 def open_for(sweep: Sweep, out: str | Path | None) -> Store:
     """The store of a sweep, created if need be."""
-    parameters = parameter_columns(next(iter(sweep.systems.values())))
+    columns, solver = parameter_columns(sweep.record), sweep.solver
     path = Path(out) if out else default_path(sweep)
-    return Store.create(path, sweep.frozen(), parameters, sweep.solver.precision, sweep.solver.time)
+    return Store.create(path, sweep.frozen(), columns, solver.precision, solver.time, sweep.record.layout)
 
 
 def finish_pending(store: Store, device: str = "auto") -> None:

@@ -14,8 +14,9 @@ import tomli_w
 
 from jepa_sweep.engine.solver import Settings
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.physics.systems import System
+from jepa_sweep.physics.catalog import REDUCED, SYSTEMS
+from jepa_sweep.physics.experiments import OPTIMIZERS
+from jepa_sweep.physics.systems import Experiment, Swept, System
 from jepa_sweep.sweep import check, validate
 from jepa_sweep.sweep.axes import Block, Model, Range, read_numbers
 
@@ -66,14 +67,14 @@ class Sweep(Block):
 
     name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$")]
     system: str = "reduced"
-    objective: Names = ("jepa", "mae")
+    objective: Names = ()  # both of the paper's, unless the system has others
     block: tuple[Block, ...] = ()
     measure: Measure = Measure()
     solver: Solver = Solver()
 
     def __init__(self, /, **data: Any) -> None:
         try:
-            super().__init__(**data)
+            super().__init__(**_with_defaults(data))
         except pydantic.ValidationError as error:
             raise SpecError(_explain(error)) from None
         check.sweep(self)
@@ -103,26 +104,43 @@ class Sweep(Block):
         return self.block or (self,)
 
     @property
-    def systems(self) -> dict[str, System]:
+    def systems(self) -> dict[str, Swept]:
         """Objective -> record of its dynamics."""
         return {objective: SYSTEMS[self.system][objective] for objective in self.objective}
 
+    @property
+    def record(self) -> Swept:
+        """One of them: parameters, tables and the like are the same for all objectives of a system."""
+        return SYSTEMS[self.system][self.objective[0]]
+
     def frozen(self) -> dict[str, Any]:
         """What decides a number in the tables: two sweeps in one store must agree on it."""
-        any_system = next(iter(self.systems.values()))
-        solver = self.solver.model_dump(exclude={"max_steps"})
-        if self.solver.method == "exact":
-            solver = {key: solver[key] for key in ("method", "precision", "time")}
-        else:
-            solver["coordinate"] = any_system.coordinate(self.solver.coordinate).name
+        record = self.record
+        solver = self.solver.model_dump(exclude={"max_steps", "coordinate"})
+        if self.solver.method in ("exact", *OPTIMIZERS):
+            del solver["rtol"]
+        elif isinstance(record, System):
+            solver["coordinate"] = record.coordinate(self.solver.coordinate).name
         sampled = self.measure.trajectories
         trajectories = {**sampled.model_dump(), "p": self.measure.p[0]} if sampled else None
         return {
             "system": self.system,
-            "version": any_system.version,
+            "version": record.version,
             "solver": solver,
             "trajectories": trajectories,
         }
+
+
+def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """What a spec does not say and its system decides: objectives, and the method."""
+    records = SYSTEMS.get(data.get("system", "reduced")) if isinstance(data.get("system", ""), str) else None
+    if not records:
+        return data
+    data = {"objective": [name for name in records if name in REDUCED] or list(records), **data}
+    solver, first = data.get("solver", {}), next(iter(records.values()))
+    if isinstance(solver, dict) and isinstance(first, Experiment):
+        data = {**data, "solver": {"method": first.methods[0], **solver}}
+    return data
 
 
 def read_spec(path: str | Path) -> str:

@@ -11,9 +11,9 @@ from jepa_sweep.store import files, table
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import job, plan, run
-from jepa_sweep.sweep.compute import Work
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Intervals, Visited
+from jepa_sweep.sweep.rows import Work
 from jepa_sweep.sweep.spec import Sweep, digest
 
 # Without a measurement in the store: two cores of a 2024 server processor, rtol 1e-8.
@@ -47,7 +47,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     store = Store(path) if files.exists(path / "store.json") else None
     grid = Grid(sweep)
     samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
-    size = plan.points_per_chunk(grid, samples)
+    size = plan.points_per_chunk(sweep, grid)
     finished, others = Intervals(), []
     if store:
         store.refuse_a_mix(sweep.frozen())
@@ -84,7 +84,7 @@ def status_of(path: str | Path) -> dict[str, Any]:
     for name, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {path}")
         grid = Grid(sweep)
-        left = _left(grid, job.done(store, name), others, plan.points_per_chunk(grid, 0))
+        left = _left(grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
         specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
     work = _work(commits)
     computed = sum(commit.rows("points") + commit.rows("failures") for commit in commits)

@@ -7,7 +7,8 @@ import numpy as np
 
 from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.systems import Columns, Rule, System
+from jepa_sweep.physics.experiments import OPTIMIZERS
+from jepa_sweep.physics.systems import Columns, Rule, Swept, System
 
 PRECISIONS = ("float64", "float32")
 METHODS = (*SOLVERS, "exact")  # of a sweep; `exact` integrates nothing
@@ -28,10 +29,17 @@ def one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{hint}")
 
 
-def settings(given: Settings, system: System, methods: Sequence[str] = METHODS, *, sampled: bool = False) -> None:
+def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *, sampled: bool = False) -> None:
     """Raise unless these settings can be used for this system; `sampled` if w(t) is wanted beside critical times."""
-    one_of("method", given.method, methods)
+    one_of("method", given.method, methods if isinstance(system, System) else system.methods)
     one_of("precision", given.precision, PRECISIONS)
+    if given.method not in ("exact", *OPTIMIZERS):
+        tolerance(given.rtol, given.precision)
+    steps(given.max_steps)
+    if not isinstance(system, System):
+        if given.coordinate is not None:
+            raise SpecError(f"`coordinate` must be left out: {system.name} has none, but it is {given.coordinate!r}.")
+        return
     if given.coordinate is not None:
         one_of("coordinate", given.coordinate, [c.name for c in system.coordinates])
     if given.method == "clenshaw_curtis":
@@ -45,9 +53,6 @@ def settings(given: Settings, system: System, methods: Sequence[str] = METHODS, 
             raise SpecError(
                 "`method` clenshaw_curtis steps too far to sample w(t) on the way; for trajectories try dopri8."
             )
-    if given.method != "exact":
-        tolerance(given.rtol, given.precision)
-    steps(given.max_steps)
 
 
 def tolerance(rtol: float, precision: str) -> None:
@@ -100,7 +105,7 @@ def arguments(system: System, columns: Columns, *, reachable: bool = True) -> No
     rules(asked, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
 
 
-def rules(system: System, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:
+def rules(system: Swept, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:
     """Raise unless the system's rules hold over columns that broadcast together; `where` names their place."""
     with np.errstate(all="ignore"):
         for rule in system.rules:
@@ -108,9 +113,9 @@ def rules(system: System, columns: Columns, where: Callable[[tuple[str, ...]], s
                 _check(rule, {name: columns[name] for name in rule.parameters}, where)
 
 
-def corners(columns: Columns) -> Columns:
-    """Smallest and largest value of each column, as axes that broadcast to all their combinations."""
-    ends = [np.array([np.min(v), np.max(v)]) for v in columns.values()]
+def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
+    """Smallest and largest value of each column, all of `words`, as axes that broadcast to all their combinations."""
+    ends = [v if name in words else np.unique([np.min(v), np.max(v)]) for name, v in columns.items()]
     return dict(zip(columns, np.ix_(*ends), strict=True))
 
 

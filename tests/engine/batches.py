@@ -6,10 +6,10 @@ import numpy as np
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.lanes import Predictions, Solves
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.catalog import REDUCED
 from jepa_sweep.physics.systems import Status, System
 
-JEPA = SYSTEMS["reduced"]["jepa"]
+JEPA = REDUCED["jepa"]
 COUNT, WIDTH, SAMPLES = 96, 16, 40
 RTOL = 1e-8
 CHI, LOG_W, W = (Settings("dopri8", RTOL, coordinate=name) for name in ("chi", "log_w", "w"))

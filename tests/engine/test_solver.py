@@ -8,7 +8,7 @@ from conftest import mixed_points
 import jepa_sweep as js
 from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.catalog import REDUCED
 
 OBJECTIVES = ("jepa", "mae")
 POINT = {"lam": 1.3, "rho": 0.8, "L": [1, 2, 3, 5], "eps": 1e-3}
@@ -146,7 +146,7 @@ def test_a_point_that_needs_too_many_steps_says_so(coordinate):
 
 
 def test_second_batches_and_other_depths_compile_nothing(compilations):
-    system, settings = SYSTEMS["reduced"], Settings(rtol=3e-8)
+    system, settings = REDUCED, Settings(rtol=3e-8)
 
     def visit(objective, depth, seed):
         points = {**mixed_points(64, seed), "L": np.full(64, depth)}

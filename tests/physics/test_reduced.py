@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jepa_sweep as js
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.catalog import REDUCED
 
 ULP = 2.0**-53  # relative rounding of one operation
 POINTS = 96  # of every call: one compiled program then serves all tests
@@ -63,7 +63,7 @@ FIELD = 4 * 63 * ULP
 
 def record(objective, coordinate):
     """One coordinate of one system, and its functions of (variable, point) applied to all lanes."""
-    system = SYSTEMS["reduced"][objective]
+    system = REDUCED[objective]
 
     def lanes(function, variable, at):
         at = {name: jnp.asarray(x) for name, x in at.items()}
@@ -172,7 +172,7 @@ def test_logistic_coordinate_only_grows(objective, moving):
 
 
 def test_one_unit_of_paper_time_is_one_over_L_of_flow_time(objective):
-    system, one = SYSTEMS["reduced"][objective], jnp.ones(())
+    system, one = REDUCED[objective], jnp.ones(())
     assert float(system.flow(system.point(lam=one, rho=one, L=4 * one, eps=one))) == 0.25
 
 
@@ -304,7 +304,7 @@ def test_points_without_a_crossing_spoil_no_other_derivative(objective):
 def test_condition_is_the_logarithmic_derivative():
     """|d ln w / d ln T| = |T f(w) / w|: how many roundings of w one rounding of T makes. One function for both laws."""
     points, t, expected = [], [], []
-    for objective, system in SYSTEMS["reduced"].items():
+    for objective, system in REDUCED.items():
         at = {name: jnp.asarray(x) for name, x in crossings(responses, objective).items()}
         w = responses(objective, at)
         expected.append(np.abs(at["t"] * field_at(objective, w, at) / w))

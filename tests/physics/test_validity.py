@@ -7,7 +7,7 @@ import pytest
 
 import jepa_sweep as js
 from jepa_sweep.physics import exact
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.catalog import REDUCED
 from jepa_sweep.physics.systems import SENTENCES, Status
 
 GOOD = {"lam": 1.0, "rho": 0.5, "L": 2.0, "eps": 1e-3, "p": 0.5}
@@ -102,7 +102,7 @@ def log_time(objective, **at) -> float:
     with jax.enable_x64(True):
         given = {name: jnp.asarray(float(x)) for name, x in at.items()}
         p = given.pop("p")
-        return float(exact.log_critical_time(SYSTEMS["reduced"][objective].point(**given), p))
+        return float(exact.log_critical_time(REDUCED[objective].point(**given), p))
 
 
 @pytest.mark.parametrize("L", [2, 8])

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import jepa_sweep as js
 from jepa_sweep import cli
-from jepa_sweep.engine import devices, lanes
+from jepa_sweep.engine import blocks, devices, lanes
 from jepa_sweep.errors import StorageError
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.job import Job

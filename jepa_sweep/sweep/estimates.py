@@ -1,0 +1,62 @@
+"""Estimates of lam and rho from temporal series, beside what theory says of their spread."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jepa_sweep.engine import devices, series
+from jepa_sweep.physics import data
+from jepa_sweep.physics.systems import Columns, Status
+from jepa_sweep.sweep.grid import Grid
+from jepa_sweep.sweep.provenance import peak_memory
+from jepa_sweep.sweep.rows import Place, Rows, Work, keys_of
+from jepa_sweep.sweep.spec import Sweep
+
+
+def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[dict[str, Rows], Work]:
+    """All tables for the points at `index`, which lie in one segment of the grid."""
+    began = time.perf_counter()
+    points = grid.take(index)
+    c, record = points.columns, sweep.systems[points.objective]
+    [d] = np.unique(c["features"]).astype(int)
+    length = np.rint(10 ** c["log10_T"]).astype(np.int64)
+    gamma, noise = (_between(c[f"{name}_first"], c[f"{name}_last"], d) for name in ("gamma", "noise"))
+    found = series.estimate(gamma, noise, length, c["seed"].astype(np.int64), device=place.device)
+    keys, every = keys_of(record, c), np.arange(len(index))
+    estimated = np.full(len(index), Status.ESTIMATED)
+    with devices.scope("float64", devices.pick("cpu")[0]):
+        model, pairs = (jnp.asarray(gamma), jnp.asarray(noise)), jnp.asarray(length[:, None], float)
+        population = data.temporal(*model)
+        spread = {"lam_std": data.lam_std(*model, pairs), "rho_std": data.rho_std(*model, pairs)}
+        expected = jax.vmap(data.off_diagonal)(*model, pairs[:, 0])
+    points_table = {
+        **keys,
+        "status": estimated,
+        "pairs": length,
+        "off_diagonal": found.off_diagonal,
+        "off_diagonal_exact": np.asarray(expected),
+    }
+    measured = {
+        "gamma": gamma,
+        "noise": noise,
+        "lam": population.lam,
+        "rho": population.rho,
+        "lam_hat": found.lam,
+        "rho_hat": found.rho,
+        **spread,
+    }
+    features: Columns = {name: np.repeat(values, d) for name, values in keys.items()}
+    features["feature"] = np.tile(np.arange(d), len(index))
+    features |= {name: np.asarray(values, float).ravel() for name, values in measured.items()}
+    out = {"points": Rows(points_table, every), "features": Rows(features, np.repeat(every, d))}
+    lost = {**{n: v[:0] for n, v in keys.items()}, "status": estimated[:0], "message": estimated[:0]}
+    out["failures"] = Rows(lost, every[:0])
+    return out, Work(time.perf_counter() - began, peak_memory_bytes=peak_memory())
+
+
+def _between(first: np.ndarray, last: np.ndarray, d: int) -> np.ndarray:
+    """d evenly spaced values a row."""
+    place = np.arange(d) / (d - 1)
+    return (1 - place) * first[:, None] + place * last[:, None]

@@ -26,7 +26,7 @@ from jepa_sweep.engine import devices, lanes, pool
 from jepa_sweep.engine.lanes import Predictions
 from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.physics.catalog import REDUCED
 
 MOST = 1 << 22  # points of one call; larger sweeps come in chunks of this size, as in `jepa-sweep run`
 
@@ -49,7 +49,7 @@ class Problem:
         self.count = count
         self._parts = []
         for objective, points in grid(max(1, count // 2)).items():
-            system, p = SYSTEMS["reduced"][objective], np.full(max(1, count // 2), P)
+            system, p = REDUCED[objective], np.full(max(1, count // 2), P)
             predicted = lanes.predict(system, points, p, device="cpu")
             self._parts.append((system, points, p[:, None], Predictions(*(f[:, None] for f in predicted))))
 

@@ -66,13 +66,13 @@ def in_memory(count: int, samples: int, **settings: Any) -> tuple[Callable[[], A
     """Predictions and solves of a grid, without files."""
     from jepa_sweep.engine import lanes
     from jepa_sweep.engine.solver import Settings
-    from jepa_sweep.physics.catalog import SYSTEMS
+    from jepa_sweep.physics.catalog import REDUCED
 
     points, p = grid(count), np.full(count, P)
 
     def run() -> None:
         for objective in OBJECTIVES:
-            system = SYSTEMS["reduced"][objective]
+            system = REDUCED[objective]
             flat = lanes.predict(system, points[objective], p)
             predicted = lanes.Predictions(*(field[:, None] for field in flat))
             times = predicted.time * np.linspace(0, 2, samples) if samples else None

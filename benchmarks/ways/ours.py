@@ -14,9 +14,9 @@ def engine(points: dict[str, Points], rtol: float, **settings: Any) -> Run:
     """The lanes, on a device for each core."""
     from jepa_sweep.engine import lanes
     from jepa_sweep.engine.solver import Settings
-    from jepa_sweep.physics.catalog import SYSTEMS
+    from jepa_sweep.physics.catalog import REDUCED
 
-    systems, p, predicted = SYSTEMS["reduced"], {}, {}
+    systems, p, predicted = REDUCED, {}, {}
     for o in points:
         p[o] = np.full((len(points[o]["L"]), 1), P)
         flat = lanes.predict(systems[o], points[o], p[o][:, 0])

@@ -78,7 +78,7 @@ RULES = (
     Rule(
         ("data", "lam_high"),
         lambda c: ~_is(c, "data", MODELS, "temporal") | (c["lam_high"] < 1),
-        "be below 1 for temporal data, where lam is the correlation from step to step",
+        "keep lam below 1 for temporal data, where it is the correlation from step to step",
     ),
     Rule(
         ("data", "lam_low", "rho_high"),
@@ -88,7 +88,7 @@ RULES = (
     Rule(
         ("start", "features", "width"),
         lambda c: ~_is(c, "start", STARTS, "aligned") | (c["width"] >= c["features"]),
-        "be at least as wide as there are features for an aligned start; try gaussian",
+        "give an aligned start at least as much width as there are features; try gaussian",
     ),
 )
 TRAINING_RULES = (

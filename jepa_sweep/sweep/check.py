@@ -99,7 +99,7 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> None:
             _check_words(parameters[name], (value,), f"[{prefix}points.{number}.{name}]")
 
     def places(names: tuple[str, ...]) -> str:
-        return ", ".join(_place(prefix, block, name) for name in names)
+        return ", ".join(dict.fromkeys(_place(prefix, block, name) for name in names))
 
     whole, same = completed(block, sweep.record.parameters)
     for record in sweep.systems.values():

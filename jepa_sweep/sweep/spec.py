@@ -168,6 +168,7 @@ _MUST = {
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
+    "cell": "must be a number, or a word in quotes",
     "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, and not begin with a dot",
 }
 
@@ -192,6 +193,11 @@ def _explain(error: pydantic.ValidationError) -> str:
     lines = []
     for problem in error.errors():
         location = problem["loc"]
+        if "points" in location and location[-1] in ("float", "str"):  # neither a number nor a word: said once
+            if location[-1] == "str":
+                continue
+            location = location[:-1]
+            problem = {**problem, "type": "cell"}
         name = str(location[-1]) if location else "spec"
         where = f"({_keypath(location)})"
         if problem["type"] == "extra_forbidden":

@@ -107,10 +107,11 @@ def arguments(system: System, columns: Columns, *, reachable: bool = True) -> No
 
 def rules(system: Swept, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:
     """Raise unless the system's rules hold over columns that broadcast together; `where` names their place."""
+    words = {q.name: q.choices for q in system.parameters if q.choices}
     with np.errstate(all="ignore"):
         for rule in system.rules:
             if all(name in columns for name in rule.parameters):
-                _check(rule, {name: columns[name] for name in rule.parameters}, where)
+                _check(rule, {name: columns[name] for name in rule.parameters}, where, words)
 
 
 def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
@@ -119,13 +120,16 @@ def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
     return dict(zip(columns, np.ix_(*ends), strict=True))
 
 
-def _check(rule: Rule, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:
+def _check(
+    rule: Rule, columns: Columns, where: Callable[[tuple[str, ...]], str], words: dict[str, tuple[str, ...]]
+) -> None:
     holds = np.asarray(rule.holds(columns))
     if holds.size == 0 or (holds.any() if rule.somewhere else holds.all()):
         return
     first = np.unravel_index(int(np.argmin(holds)), holds.shape)
     *most, last = (f"`{n}`" for n in rule.parameters)
     names = f"{', '.join(most)} and {last}" if most else last
-    given = [f"{n} = {np.broadcast_to(v, holds.shape)[first]:g}" for n, v in columns.items()]
+    values = {n: float(np.broadcast_to(v, holds.shape)[first]) for n, v in columns.items()}
+    given = [f"{n} = {words[n][int(v)] if n in words else f'{v:.12g}'}" for n, v in values.items()]
     example = "no point does; the first has" if rule.somewhere else "there is"
     raise SpecError(f"{names} must {rule.must}, but {example} {', '.join(given)} ({where(rule.parameters)}).")

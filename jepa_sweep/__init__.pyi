@@ -20,5 +20,6 @@ from .physics.moments import Estimate as Estimate
 from .physics.systems import SENTENCES as SENTENCES
 from .physics.systems import Status as Status
 from .store.store import Store as Store
+from .sweep.overlap import overlap as overlap
 from .sweep.run import run as run
 from .sweep.spec import Sweep as Sweep

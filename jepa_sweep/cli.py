@@ -166,18 +166,18 @@ def query(
 
 @app.command()
 def compare(run: Run, as_json: Json = False) -> None:
-    """Numeric against analytic critical times, by objective and depth."""
+    """Numbers against predictions: times by objective and depth, networks and estimates by setting."""
     with _explained():
         from jepa_sweep.store.store import Store
         from jepa_sweep.sweep.query import records
-        from jepa_sweep.sweep.summary import compare as compare_store
+        from jepa_sweep.sweep.compare import compare as compare_store
 
         frame = compare_store(Store(run))
-        worst = max((w for w in frame["worst_difference"].tolist() if w == w), default=None)
-        text = frame.to_string(index=False, float_format=lambda x: f"{x:.2e}")
-        text += "\nworst relative difference from the closed form: " + (
-            f"{worst:.2e}" if worst is not None else "none measured"
-        )
+        text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None
+        if "worst_difference" in frame:
+            worst = max((w for w in frame["worst_difference"].tolist() if w == w), default=None)
+            text += "\nworst relative difference from the closed form: "
+            text += f"{worst:.2e}" if worst is not None else "none measured"
         _print({"worst_difference": worst, "groups": records(frame)}, text, as_json)
 
 

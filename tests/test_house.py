@@ -14,7 +14,7 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.physics.systems import SENTENCES, Status
+from jepa_sweep.physics.systems import SENTENCES, Status, System
 from jepa_sweep.store import schema
 from jepa_sweep.sweep.rows import parameter_columns
 
@@ -27,6 +27,7 @@ ABOVE = {  # room -> what it may import; every room may import itself and `error
     "store": set(),
     "engine": {"physics"},
     "sweep": {"physics", "engine", "store"},
+    "networks": {"physics", "engine", "sweep"},
     "api": {"physics", "engine", "sweep"},
     "samples": {"sweep"},
     "pairs": {"physics", "engine", "sweep", "samples"},
@@ -83,7 +84,11 @@ def test_a_record_is_all_a_system_needs():
     for name, objectives in SYSTEMS.items():
         for objective, system in objectives.items():
             assert (system.name, system.objective) == (name, objective)
-            assert next(c.name for c in system.coordinates) == "w"
+            assert system.layout in schema.LAYOUTS
+            if isinstance(system, System):
+                assert next(c.name for c in system.coordinates) == "w"
+            defaults = [q for q in system.parameters if q.choices]
+            assert all(q.default in q.choices for q in defaults)
 
 
 def test_every_status_has_its_sentence():
@@ -122,8 +127,15 @@ def test_every_module_says_what_it_is_for(module):
 
 
 def test_readme_has_the_columns_of_the_tables():
-    columns = parameter_columns(SYSTEMS["reduced"]["jepa"])
-    assert schema.markdown("critical_times", columns) in README
+    assert schema.markdown("critical_times", parameter_columns(SYSTEMS["reduced"]["jepa"])) in README
+    assert schema.markdown("networks") in README
+    assert schema.markdown("estimates") in README
+
+
+def test_readme_has_the_parameters_of_networks_and_series():
+    for system in ("training", "temporal"):
+        for q in next(iter(SYSTEMS[system].values())).parameters:
+            assert re.search(rf"^\| `{q.name}` \|", README, re.M), q.name
 
 
 def test_readme_explains_every_status():

@@ -111,8 +111,11 @@ class Block(Model):
         axes = data.get("axes") if isinstance(data, dict) else None
         if not isinstance(axes, dict):
             return data
-        lifted = {key: axes[key] for key in _MOVABLE if key in axes}
-        rest = {key: value for key, value in axes.items() if key not in _MOVABLE}
+        # A seed is that of the sequence where there is one; elsewhere networks have an axis of that name.
+        drawn = "sobol" in (axes.get("combine"), data.get("combine")) and not isinstance(axes.get("seed"), list | dict)
+        movable = _MOVABLE if drawn else tuple(key for key in _MOVABLE if key != "seed")
+        lifted = {key: axes[key] for key in movable if key in axes}
+        rest = {key: value for key, value in axes.items() if key not in movable}
         return {**data, **lifted, "axes": rest}
 
 

@@ -122,13 +122,15 @@ class _Features:
     def summary(self) -> Columns:
         """One number a network and threshold."""
         met = np.where(self._status == Status.ABOVE_THRESHOLD, -np.inf, self._learned)
+        held = np.isnan(self._fitted) & (self._start[:, 3] >= self._p[:, None])
+        fitted = np.where(held, -np.inf, self._fitted)
         end = self._end[:, 0]
         return {
             "learned": np.isfinite(self._learned).sum(axis=1),
             "order_lam": _rank_correlation(_late(met), self.lam),
             "order_rho": _rank_correlation(_late(met), self.rho),
-            "fit_order_lam": _rank_correlation(_late(self._fitted), self.lam),
-            "fit_order_rho": _rank_correlation(_late(self._fitted), self.rho),
+            "fit_order_lam": _rank_correlation(_late(fitted), self.lam),
+            "fit_order_rho": _rank_correlation(_late(fitted), self.rho),
             "strength_lam": _rank_correlation(end, self.lam),
             "strength_rho": _rank_correlation(end, self.rho),
             "w_mean": end.mean(axis=1, dtype=end.dtype),

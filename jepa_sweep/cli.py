@@ -169,8 +169,8 @@ def compare(run: Run, as_json: Json = False) -> None:
     """Numbers against predictions: times by objective and depth, networks and estimates by setting."""
     with _explained():
         from jepa_sweep.store.store import Store
-        from jepa_sweep.sweep.query import records
         from jepa_sweep.sweep.compare import compare as compare_store
+        from jepa_sweep.sweep.query import records
 
         frame = compare_store(Store(run))
         text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None

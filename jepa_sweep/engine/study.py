@@ -4,6 +4,7 @@ On each device the networks of a block are taken a group at a time. On a process
 matrices stay in the cache of a core; an accelerator takes as many as its memory holds.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -118,6 +119,12 @@ def _none(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
 def features_of(recipe: Recipe, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """lam and rho of each network's data, float64 arrays of shape (n, features)."""
     with devices.scope("float64", devices.pick("cpu")[0]):
-        given = Given(*map(jax.numpy.asarray, _given(columns, np.zeros((len(columns["seed"]), 1))).values()))
-        found = jax.vmap(lambda g: networks.features_of(recipe, g))(given)
-        return np.asarray(found.lam), np.asarray(found.rho)
+        given = Given(*_given(columns, np.zeros((len(columns["seed"]), 1))).values())
+        lam, rho = _lam_rho(recipe, given)
+        return np.asarray(lam), np.asarray(rho)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _lam_rho(recipe: Recipe, given: Given) -> tuple[jax.Array, jax.Array]:
+    found = jax.vmap(lambda g: networks.features_of(recipe, g))(given)
+    return found.lam, found.rho

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.store import table
+from jepa_sweep.store import table as tables
 from jepa_sweep.store.store import Store
 
 
@@ -19,28 +19,29 @@ def compare(store: Store) -> pd.DataFrame:
 
 
 def _networks(store: Store) -> pd.DataFrame:
-    """Rank correlations of learning with lam and rho as means over seeds, and the worst time against the scalar flow."""
+    """Rank correlations of learning with lam and rho, means over seeds, and the worst time against the scalar flow."""
     points, features = store.points(), store.features()
-    keys = [c.name for c in store.parameters if c.name != "seed"]
-    keys = ["objective", *(name for name in keys if points[name].nunique() > 1), "p"]
-    orders = ["order_lam", "order_rho", "fit_order_lam", "fit_order_rho", "strength_lam", "strength_rho"]
-    means = points.groupby(keys)[["learned", *orders, "loss_start", "loss_end"]].mean()
-    means.insert(0, "networks", points.groupby(keys).size())
-    means["worst_difference"] = features.groupby(keys)["relative_difference"].max()
-    return means.reset_index()
+    keys = [c.name for c in store.parameters if c.name != "seed" and len(set(points[c.name])) > 1]
+    keys = ["objective", *keys, "p"]
+    measured = ["order_lam", "order_rho", "fit_order_lam", "fit_order_rho", "strength_lam", "strength_rho"]
+    means = {name: (name, "mean") for name in ("learned", *measured, "loss_start", "loss_end")}
+    table = points.groupby(keys).agg(networks=("p", "size"), **means)
+    worst = features.groupby(keys).agg(worst_difference=("relative_difference", "max"))
+    return table.join(worst).reset_index()
 
 
 def _estimates(store: Store) -> pd.DataFrame:
-    """Estimates in units of their predicted standard deviation: mean, spread and share within 2, and off-diagonals."""
-    features, points = store.features(), store.points()
-    rows = {}
+    """Estimates in units of their predicted standard deviation: mean, spread and share within 2; off-diagonals."""
+    features, wanted = store.features(), {}
     for name in ("lam", "rho"):
-        score = (features[f"{name}_hat"] - features[name]) / features[f"{name}_std"]
-        grouped = score.groupby(features["log10_T"])
-        rows |= {f"{name}_mean": grouped.mean(), f"{name}_spread": grouped.std()}
-        rows[f"{name}_within_2"] = (score.abs() < 2).groupby(features["log10_T"]).mean()
-    means = points.groupby("log10_T")[["off_diagonal", "off_diagonal_exact"]].mean()
-    return pd.DataFrame({"runs": points.groupby("log10_T").size(), **rows}).join(means).reset_index()
+        features[name] = (features[f"{name}_hat"] - features[name]) / features[f"{name}_std"]
+        features[f"{name}_within"] = features[name].abs() < 2
+        wanted |= {f"{name}_mean": (name, "mean"), f"{name}_spread": (name, "std")}
+        wanted[f"{name}_within_2"] = (f"{name}_within", "mean")
+    scores = features.groupby("log10_T").agg(**wanted)
+    off = {name: (name, "mean") for name in ("off_diagonal", "off_diagonal_exact")}
+    runs = store.points().groupby("log10_T").agg(runs=("log10_T", "size"), **off)
+    return runs.join(scores).reset_index()
 
 
 def _critical_times(store: Store) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def _critical_times(store: Store) -> pd.DataFrame:
     keys = ["objective", *(c.name for c in store.parameters if c.dtype == "integer")]
     measured = ["status", "relative_difference", "t_exact", "t_leading", "t_asymptotic"]
     parts = []
-    for frame in table.batches(store.paths("points"), store.schema("points"), [*keys, *measured]):
+    for frame in tables.batches(store.paths("points"), store.schema("points"), [*keys, *measured]):
         frame["learned"] = frame["status"] == "learned"
         frame["compared"] = frame["relative_difference"].notna()
         for name in ("t_leading", "t_asymptotic"):

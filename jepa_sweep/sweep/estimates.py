@@ -3,8 +3,8 @@
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jepa_sweep.engine import devices, series
 from jepa_sweep.physics import data
@@ -27,10 +27,7 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
     keys, every = keys_of(record, c), np.arange(len(index))
     estimated = np.full(len(index), Status.ESTIMATED)
     with devices.scope("float64", devices.pick("cpu")[0]):
-        model, pairs = (jnp.asarray(gamma), jnp.asarray(noise)), jnp.asarray(length[:, None], float)
-        population = data.temporal(*model)
-        spread = {"lam_std": data.lam_std(*model, pairs), "rho_std": data.rho_std(*model, pairs)}
-        expected = jax.vmap(data.off_diagonal)(*model, pairs[:, 0])
+        known, expected = _theory(gamma, noise, length.astype(float))
     points_table = {
         **keys,
         "status": estimated,
@@ -41,11 +38,9 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
     measured = {
         "gamma": gamma,
         "noise": noise,
-        "lam": population.lam,
-        "rho": population.rho,
         "lam_hat": found.lam,
         "rho_hat": found.rho,
-        **spread,
+        **known,
     }
     features: Columns = {name: np.repeat(values, d) for name, values in keys.items()}
     features["feature"] = np.tile(np.arange(d), len(index))
@@ -54,6 +49,19 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
     lost = {**{n: v[:0] for n, v in keys.items()}, "status": estimated[:0], "message": estimated[:0]}
     out["failures"] = Rows(lost, every[:0])
     return out, Work(time.perf_counter() - began, peak_memory_bytes=peak_memory())
+
+
+@jax.jit  # as one program: each of its operations alone would be compiled for every number of series
+def _theory(gamma: Array, noise: Array, length: Array) -> tuple[dict[str, Array], Array]:
+    """What the estimates should be and how far they scatter; and the mean square off-diagonal entry, to be expected."""
+    population, pairs = data.temporal(gamma, noise), length[:, None]
+    known = {
+        "lam": population.lam,
+        "rho": population.rho,
+        "lam_std": data.lam_std(gamma, noise, pairs),
+        "rho_std": data.rho_std(gamma, noise, pairs),
+    }
+    return known, jax.vmap(data.off_diagonal)(gamma, noise, length)
 
 
 def _between(first: np.ndarray, last: np.ndarray, d: int) -> np.ndarray:

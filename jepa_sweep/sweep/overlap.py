@@ -1,5 +1,7 @@
 """What JEPA and MAE have in common when both are stopped early."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -39,15 +41,20 @@ def overlap(store: Store) -> pd.DataFrame:
     both = [found[found["objective"] == objective] for objective in ("jepa", "mae")]
     if any(part.empty for part in both):
         raise SpecError(f"`store` must hold both jepa and mae, but {store.path} lacks one of them.")
-    varying = [name for name in keys if name == "p" or found[name].nunique() > 1]
-    jepa, mae = (dict(list(part.groupby(keys, sort=False))) for part in both)
-    rows = [
-        {**{name: key[keys.index(name)] for name in varying}, **row}
-        for key in jepa.keys() & mae.keys()
-        for row in _pair(jepa[key], mae[key])
-    ]
+    varying = [name for name in keys if name == "p" or len(set(found[name])) > 1]
+    jepa, mae = (dict(_networks(part, keys)) for part in both)
+    rows = []
+    for key in jepa.keys() & mae.keys():
+        setting = dict(zip(keys, key, strict=True))
+        rows += [{**{name: setting[name] for name in varying}, **row} for row in _pair(jepa[key], mae[key])]
     names = [*varying, "learned", "overlap", "chance", "t_jepa", "t_mae"]
     return pd.DataFrame(rows, columns=names).sort_values([*varying, "learned"], ignore_index=True)
+
+
+def _networks(found: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
+    for key, part in found.groupby(keys, sort=False):
+        assert isinstance(key, tuple), "pandas groups by several columns into tuples"
+        yield key, pd.DataFrame(part)
 
 
 def _pair(jepa: pd.DataFrame, mae: pd.DataFrame) -> list[dict[str, float]]:

@@ -4,9 +4,6 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-
 from jepa_sweep.store import files, table
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store

@@ -31,6 +31,7 @@ bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/sweeps.py
+	$(BIN)/python benchmarks/networks.py
 
 # Rebuilt whenever the dependencies change.
 .venv/ready: pyproject.toml

@@ -147,7 +147,9 @@ def workers() -> list[ProcessPoolExecutor]:
 
 
 def release() -> None:
-    """End the worker processes."""
+    """End the worker processes, if there are any."""
+    if not workers.cache_info().currsize:
+        return
     for pool in workers():
         pool.shutdown()
     workers.cache_clear()

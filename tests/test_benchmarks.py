@@ -7,7 +7,7 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import gpu, peers
+from benchmarks import gpu, networks, peers
 from benchmarks.common import release
 from benchmarks.report import report
 from benchmarks.ways import ours, plain
@@ -37,3 +37,10 @@ def test_the_gpu_script_says_what_it_needs():
 def test_the_tables_of_the_gpu_script_can_be_made_anywhere():
     text = gpu.main("cpu", small=True)
     assert text.count("share of the pool") == 2
+
+
+def test_networks_are_compared_at_equal_results():
+    rows, text = networks.main(small=True, peers=networks.PEERS[:2])
+    assert [row.name for row in rows] == ["jepa_sweep", "JAX, loop over networks", "JAX, vmap"]
+    assert all(row.steps_per_second > 0 and row.error < 1e-5 for row in rows)
+    assert "of the product rate" in text

@@ -1,0 +1,381 @@
+"""Training many deep linear networks: steps a second against plain loops, and the share of it that is matrix products.
+
+    python benchmarks/networks.py [--device cpu|gpu] [--small]
+
+trains 64 networks (1,024 on a GPU) of 100 features and L = 5 by JEPA's gradient descent in float32, and writes
+benchmarks/networks.md. Every way starts from the same weights, takes the same steps, and must see every feature learned
+as far at the end. Repeats of all ways alternate, and each waits until nothing else computes, for ten seconds at most.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.common import cores, needs, release
+from benchmarks.ways import networks_torch
+from benchmarks.ways.networks_torch import Numbers, Weights
+from jepa_sweep.engine import devices, networks, study
+from jepa_sweep.engine.networks import Given, Recipe
+from jepa_sweep.errors import SpecError
+from jepa_sweep.physics import network
+
+P = 0.5
+JEPA = network.OBJECTIVES["jepa"]
+
+
+class Problem(NamedTuple):
+    """Networks to train, by the columns of `Given`, and the same as arrays for those who are not us."""
+
+    recipe: Recipe
+    columns: dict[str, np.ndarray]
+    device: str
+    steps: int
+    eta: float
+    weights: Weights
+    numbers: Numbers
+    features: Any
+
+    @property
+    def networks(self) -> int:
+        """How many."""
+        return len(self.columns["seed"])
+
+    @property
+    def flops(self) -> int:
+        """Of one step of one network: 3 L products of n x n matrices, 2 n^3 each.
+
+        L for V W^L ... W^1, one for V^T R, one for dl/dV, and two for each of the layers above the first.
+        """
+        return 3 * self.recipe.L * 2 * self.recipe.features**3
+
+
+class Way(NamedTuple):
+    """One way to train: `prepare(problem)` returns what is timed, which returns the weights, or w and v of features."""
+
+    name: str
+    prepare: Callable[[Problem], Callable[[], Any]]
+    missing: Callable[[], str] = lambda: ""
+    plain: bool = True  # a plain loop or vmap; not ours, and not what takes gradients on paper or cores by hand
+    cpu_only: bool = False
+
+
+class Row(NamedTuple):
+    """What was measured of one way."""
+
+    name: str
+    plain: bool
+    compile_seconds: float
+    steps_per_second: float  # of networks
+    error: float  # of the responses w and v, against ours, relative to the largest
+
+
+# --- the problem --------------------------------------------------------------------------------------------------
+
+
+def problem(count: int, n: int, L: int, steps: int, device: str) -> Problem:
+    """Gaussian starts, the spectrum of the paper with small lam at large rho, a seed for each network."""
+    eta = 0.1
+    recipe = Recipe("jepa", "gaussian", n, L, n, "gaussian", "sgd", samples=16)
+    same = {
+        "layout": 1,
+        "lam_low": 1.0,
+        "lam_high": 1.3,
+        "rho_low": 0.4,
+        "rho_high": 0.9,
+        "target_noise": 1.0,
+        "scale": 0.7,
+        "predictor_scale": 0.7,
+        "t_end": steps * eta,
+        "eta": eta,
+    }
+    columns = {name: np.full(count, float(value)) for name, value in same.items()} | {"seed": np.arange(count) * 1.0}
+    given = Given(*(jnp.asarray(columns.get(name, np.zeros(count)), jnp.float32) for name in Given._fields))
+    weights, _ = jax.vmap(lambda g: networks.begin(recipe, g))(given)
+    features = jax.vmap(lambda g: networks.features_of(recipe, g))(given)
+    start = [np.array(w) for w in (*weights.layers, weights.predictor)]
+    return Problem(
+        recipe, columns, device, steps, eta, start, (np.array(features.s2), np.array(features.lam)), features
+    )
+
+
+def responses(problem: Problem, weights: Sequence[Any]) -> np.ndarray:
+    """w and v of every feature of networks with these weights."""
+
+    def one(weights: list[Any]) -> Any:
+        *layers, v = weights
+        seen = network.observe(JEPA, network.signals(network.Weights(tuple(layers), v)), jnp.eye(len(v), dtype=v.dtype))
+        return jnp.stack([seen.w, seen.v])
+
+    return np.asarray(jax.vmap(one)([jnp.asarray(w) for w in weights])).reshape(problem.networks, 2, -1)
+
+
+# --- the ways -----------------------------------------------------------------------------------------------------
+
+
+def ours(problem: Problem) -> Callable[[], np.ndarray]:
+    """The engine: also looks at every feature on every step, and samples the curves."""
+    p = np.full((problem.networks, 1), P)
+
+    def run() -> np.ndarray:
+        learned = study.learn(problem.recipe, problem.columns, p, precision="float32", device=problem.device)
+        return learned.seen[:, -1, [0, 2]]
+
+    return run
+
+
+def _descend(weights: list[Any], s2: Any, lam: Any, steps: int, eta: float) -> list[Any]:
+    """Gradient descent of one network as one would write it in JAX."""
+
+    def loss(weights: list[Any]) -> Any:
+        wbar = weights[0]
+        for layer in weights[1:-1]:
+            wbar = layer @ wbar
+        output = weights[-1] @ wbar
+        return jnp.sum((output * s2 / 2 - lax.stop_gradient(wbar) * lam) * output)
+
+    def step(_: Any, weights: list[Any]) -> list[Any]:
+        return jax.tree.map(lambda w, slope: w - eta * slope, weights, jax.grad(loss)(weights))
+
+    return lax.fori_loop(0, steps, step, weights)
+
+
+def jax_way(how: str) -> Callable[[Problem], Callable[[], Any]]:
+    """Plain JAX: a loop over networks, or vmap over all of them, or vmap over a share on each device."""
+
+    def prepare(problem: Problem) -> Callable[[], Any]:
+        where = devices.pick(problem.device)
+
+        def descend(weights: list[Any], s2: Any, lam: Any) -> list[Any]:
+            return _descend(weights, s2, lam, problem.steps, problem.eta)
+
+        start = jax.device_put(([*map(jnp.asarray, problem.weights)], *map(jnp.asarray, problem.numbers)), where[0])
+        if how == "loop":
+            one = jax.jit(descend)
+
+            def loop() -> Weights:
+                done = [one(*jax.tree.map(lambda a, n=n: a[n], start)) for n in range(problem.networks)]
+                return [np.stack(same) for same in zip(*done, strict=True)]
+
+            return loop
+        every = jax.vmap(descend)
+        if how == "shares":
+            mesh = jax.sharding.Mesh(np.array(where), ("devices",))
+            split = jax.sharding.PartitionSpec("devices")
+            every = jax.shard_map(every, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+            start = jax.device_put(start, jax.sharding.NamedSharding(mesh, split))
+        program = jax.jit(every)
+        return lambda: [np.asarray(w) for w in program(*start)]
+
+    return prepare
+
+
+def torch_way(way: Callable[..., Callable[[], Weights]]) -> Callable[[Problem], Callable[[], Any]]:
+    """One of `ways/networks_torch.py`."""
+    return lambda problem: way(
+        problem.weights,
+        problem.numbers,
+        problem.steps,
+        problem.eta,
+        "cuda" if problem.device == "gpu" else "cpu",
+    )
+
+
+def _torch(name: str, way: Callable[..., Any], plain: bool = True, cpu_only: bool = False) -> Way:
+    return Way(name, torch_way(way), needs("torch"), plain, cpu_only)
+
+
+OURS = Way("jepa_sweep", ours, plain=False)
+PEERS = [
+    Way("JAX, loop over networks", jax_way("loop")),
+    Way("JAX, vmap", jax_way("vmap")),
+    Way("JAX, vmap over a share on each core", jax_way("shares"), plain=False, cpu_only=True),
+    _torch("PyTorch, loop over networks", networks_torch.loop),
+    _torch("PyTorch, loop in a process on each core", networks_torch.processes, plain=False, cpu_only=True),
+    _torch("torch.func.vmap, torch.compile", networks_torch.func()),
+    _torch("torch.func.vmap, torch.compile, blocks of 8", networks_torch.func(block=8), cpu_only=True),
+    _torch("torch.bmm, gradients by hand", networks_torch.by_hand(), plain=False),
+    _torch("torch.bmm, gradients by hand, blocks of 8", networks_torch.by_hand(block=8), plain=False, cpu_only=True),
+]
+
+
+# --- the rate of products -----------------------------------------------------------------------------------------
+
+
+def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]]:
+    """Calls which do batched products of the shapes of the problem, and return how many."""
+    n, where = problem.recipe.features, devices.pick(problem.device)
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((problem.networks, n, n)).astype(np.float32) / n**0.5 for _ in range(2))
+    group = len(where) * study.GROUP if problem.device == "cpu" else problem.networks
+    calls = repeats * problem.networks // group
+    mesh = jax.sharding.Mesh(np.array(where), ("devices",))
+    split = jax.sharding.PartitionSpec("devices")
+
+    def products(a: Any, b: Any) -> Any:
+        return lax.fori_loop(0, calls, lambda _, a: a @ b, a)
+
+    program = jax.jit(jax.shard_map(products, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
+    some = jax.device_put((a[:group], b[:group]), jax.sharding.NamedSharding(mesh, split))
+
+    def by_jax() -> int:
+        jax.block_until_ready(program(*some))
+        return calls * group
+
+    def by_numpy() -> int:
+        for _ in range(repeats):
+            np.matmul(a, b)
+        return repeats * problem.networks
+
+    out: dict[str, Callable[[], int]] = {"JAX": by_jax}
+    if problem.device == "cpu":
+        out["NumPy"] = by_numpy
+    if not needs("torch")():
+        device = "cuda" if problem.device == "gpu" else "cpu"
+        out["torch.bmm"] = networks_torch.products(problem.networks, n, repeats, device)
+    return out
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def wait_for_cores(seconds: float) -> None:
+    """Wait until nothing else computes on this machine, for so long at most; only Linux says."""
+    stat, until = Path("/proc/stat"), time.monotonic() + seconds
+
+    def idle() -> float:
+        return float(stat.read_text().split(None, 6)[4]) / 100  # seconds, of all cores together
+
+    while stat.exists() and time.monotonic() < until:
+        before, began = idle(), time.monotonic()
+        time.sleep(0.25)
+        if idle() - before > 0.9 * (os.cpu_count() or 1) * (time.monotonic() - began):
+            return
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what came out."""
+    began = time.perf_counter()
+    out = call()
+    return time.perf_counter() - began, out
+
+
+def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tuple[list[Row], dict[str, float]]:
+    """All ways, and the rates of products in FLOP a second, in turns."""
+    ways = [OURS, *peers]
+    runs = [way.prepare(problem) for way in ways]
+    first = [timed(run) for run in runs]
+    rates = product_rates(problem, 5 * problem.steps)
+    for call in rates.values():
+        call()
+    seconds: list[list[float]] = [[] for _ in ways]
+    flops: dict[str, list[float]] = {name: [] for name in rates}
+    for _ in range(repeats):
+        for taken, run in zip(seconds, runs, strict=True):
+            wait_for_cores(wait)
+            taken.append(timed(run)[0])
+        for name, call in rates.items():
+            wait_for_cores(wait)
+            took, count = timed(call)
+            flops[name].append(count * 2 * problem.recipe.features**3 / took)
+    found = [out if isinstance(out, np.ndarray) else responses(problem, out) for _, out in first]
+    total = problem.networks * problem.steps
+    rows = []
+    for way, (began, _), taken, out in zip(ways, first, seconds, found, strict=True):
+        median = statistics.median(taken)
+        error = float(np.max(np.abs(out - found[0])) / np.max(np.abs(found[0])))
+        rows.append(Row(way.name, way.plain, max(0.0, began - median), total / median, error))
+    return rows, {name: statistics.median(each) for name, each in flops.items()}
+
+
+def report(problem: Problem, rows: list[Row], rates: dict[str, float], skipped: list[str]) -> str:
+    """As Markdown."""
+    best = max(rates.values())
+    us, plain = rows[0], [row for row in rows if row.plain]
+    versions = [f"{name} {metadata.version(name)}" for name in ("jax", "numpy", "torch") if not needs(name)()]
+    where = devices.pick(problem.device)
+    machine = (
+        f"{cores()} cores of {_processor()}" if problem.device == "cpu" else f"{len(where)} x {where[0].device_kind}"
+    )
+    peer = max(plain, key=lambda row: row.steps_per_second)
+    lines = [
+        f"# Training many networks on {machine}",
+        "",
+        f"`python benchmarks/networks.py --device {problem.device}`; Python {platform.python_version()}, "
+        f"{', '.join(versions)}; float32. {problem.networks:,} networks of {problem.recipe.features} features and as "
+        f"wide, L = {problem.recipe.L}, {problem.steps} steps of JEPA's gradient descent each.",
+        "",
+        "| way | compile s | network steps/s | jepa_sweep / this | GFLOP/s | of the product rate | error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rate = row.steps_per_second * problem.flops
+        lines.append(
+            f"| {row.name} | {row.compile_seconds:.1f} | {row.steps_per_second:,.0f} | "
+            f"{us.steps_per_second / row.steps_per_second:.2f} | {rate / 1e9:,.1f} | {rate / best:.0%} | "
+            f"{row.error:.0e} |"
+        )
+    measured = ", ".join(f"{name} {rate / 1e9:,.1f}" for name, rate in rates.items())
+    lines += [
+        "",
+        f"jepa_sweep is {us.steps_per_second / peer.steps_per_second:.2f} times as fast as the best plain loop or vmap "
+        f"({peer.name}) and runs at {us.steps_per_second * problem.flops / best:.0%} of the product rate.",
+        "",
+        f"Product rate: batched {problem.recipe.features} x {problem.recipe.features} products in float32 on all of "
+        f"the machine, GFLOP/s: {measured}. A step is counted as its 3 L products, {problem.flops / 1e6:g} MFLOP.",
+        *("" if i == 0 else line for line in skipped for i in range(2)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main(small: bool = False, device: str = "cpu", peers: list[Way] | None = None) -> tuple[list[Row], str]:
+    """Measure and report; `small` is a check that the script runs, not a measurement."""
+    with devices.scope("float32", devices.pick(device)[0]):
+        if small:
+            given = problem(4, 8, 3, steps=5, device=device)
+        else:
+            given = problem(64 if device == "cpu" else 1024, 100, 5, steps=50, device=device)
+        asked = [way for way in (PEERS if peers is None else peers) if device == "cpu" or not way.cpu_only]
+        skipped = [f"{way.name}: skipped, {way.missing()}." for way in asked if way.missing()]
+        rows, rates = measure(
+            given, [way for way in asked if not way.missing()], 1 if small else 5, 0.0 if small else 10.0
+        )
+        release()
+        return rows, report(given, rows, rates, skipped)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
+    parser.add_argument("--small", action="store_true", help="only check that the script runs; writes nothing")
+    asked = parser.parse_args()
+    devices.use_all_cores()
+    try:
+        _, text = main(asked.small, asked.device)
+    except SpecError as error:
+        sys.exit(f"benchmarks/networks.py: {error}")
+    print(text)
+    if not asked.small:
+        name = "networks.md" if asked.device == "cpu" else "networks_gpu.md"
+        Path(__file__).with_name(name).write_text(text)

@@ -93,7 +93,7 @@ def test_fig5_rho_orders_what_jepa_holds_and_lam_what_mae_fits_first(reduced):
 
 
 def test_mlp_rho_orders_jepa_and_lam_mae_on_both_distributions(reduced):
-    points = reduced("mlp", samples=9, activation="tanh", seed=[0]).points()
+    points = reduced("mlp", samples=33, activation="tanh", seed=[0]).points()
     jepa, mae = of(points, objective="jepa"), of(points, objective="mae")
     assert (jepa["strength_rho"] > 0.8).all()
     assert (mae["fit_order_lam"] < -0.6).all()
@@ -112,7 +112,7 @@ def test_early_stopped_networks_hold_different_features(reduced):
 
 
 def test_collapse_ends_where_the_theory_says(reduced):
-    features = reduced("collapse", samples=2, features=4, ema=[0.01, 1.0], t_end=1e6).features()
+    features = reduced("collapse", samples=2, features=4, ema=[0.01, 1.0], L=2).features()
     s0, v0, rho, L = (features[name].to_numpy() for name in ("scale", "predictor_scale", "rho", "L"))
     delta = v0**2 - s0**2
     kept = np.where(delta < rho**2, np.maximum(rho**2 - delta, 0) ** (L / 2), 0.0)
@@ -132,7 +132,7 @@ def test_collapse_ends_where_the_theory_says(reduced):
 
 
 def test_loss_of_jepa_rises_as_its_condition_says_and_that_of_mae_falls(reduced):
-    losses = reduced("loss", features=3, samples=257).losses()
+    losses = reduced("loss", features=3, samples=257, L=2).losses()
     for (objective, noise, L), one in losses.groupby(["objective", "target_noise", "L"]):
         change = np.diff(one.sort_values("t")["loss"].to_numpy())
         small = 1e-7 * one["loss"].max()  # of the solver, whose rtol is 1e-9

@@ -119,7 +119,7 @@ def _none(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
 def features_of(recipe: Recipe, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     """lam and rho of each network's data, float64 arrays of shape (n, features)."""
     with devices.scope("float64", devices.pick("cpu")[0]):
-        given = Given(*_given(columns, np.zeros((len(columns["seed"]), 1))).values())
+        given = Given(*map(jax.numpy.asarray, _given(columns, np.zeros((len(columns["seed"]), 1))).values()))
         lam, rho = _lam_rho(recipe, given)
         return np.asarray(lam), np.asarray(rho)
 

@@ -190,8 +190,8 @@ def observe(objective: Objective, found: Signals, frame: Matrix) -> Seen:
     w = jnp.sqrt(square)
     projection = jnp.sum(frame * wbar, axis=0)
     if objective.decodes:
-        return Seen(w, projection, jnp.where(w > 0, jnp.diag(output) / jnp.where(w > 0, w, 1), 0))
-    return Seen(w, projection, jnp.where(w > 0, jnp.sum(wbar * output, axis=0) / jnp.where(w > 0, square, 1), 0))
+        return Seen(w, projection, jnp.where(w == 0, 0, jnp.diag(output) / jnp.where(w == 0, 1, w)))
+    return Seen(w, projection, jnp.where(w == 0, 0, jnp.sum(wbar * output, axis=0) / jnp.where(w == 0, 1, square)))
 
 
 def fit(objective: Objective, seen: Seen, rho: Values) -> Values:

@@ -74,7 +74,8 @@ def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
     samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
     if sweep.record.layout != "critical_times":  # each of its points is much work, and many rows
         rows = max(1, samples) * int(grid.take(np.arange(1)).columns["features"][0])
-        return int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
+        # Its thresholds are computed together, and should lie together.
+        return len(grid.p) * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
     wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 1000)
     fitting = max(1, ROWS_PER_FILE // max(1, samples))
     return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))

@@ -7,29 +7,28 @@ from typing import Any, NamedTuple
 from jepa_sweep.store import files, table
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep import job, plan, run
+from jepa_sweep.sweep import forecast, job, plan, run
+from jepa_sweep.sweep.forecast import Forecast
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Intervals, Visited
 from jepa_sweep.sweep.rows import Work
 from jepa_sweep.sweep.spec import Sweep, digest
-
-# Without a measurement in the store: two cores of a 2024 server processor, rtol 1e-8.
-_SECONDS_PER_POINT, _SECONDS_PER_SAMPLE = 2e-6, 2e-7
-_BYTES_PER_POINT, _BYTES_PER_SAMPLE = 75.0, 27.0
 
 
 class _Left(NamedTuple):
     points: int  # of the spec, each counted once
     new: int  # not in the store
     chunks: int
+    takes: Forecast
 
 
-def _left(grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
-    new = chunks = 0
+def _left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
+    new, chunks, takes = 0, 0, Forecast()
     for chunk in plan.chunks(grid, finished, size):
-        count = int(plan.fresh(grid, chunk.indices, others).sum())
-        new, chunks = new + count, chunks + bool(count)
-    return _Left(grid.unique, new, chunks)
+        missing = chunk.indices[plan.fresh(grid, chunk.indices, others)]
+        new, chunks = new + len(missing), chunks + bool(len(missing))
+        takes = takes.plus(forecast.of(sweep, grid, missing))
+    return _Left(grid.unique, new, chunks, takes)
 
 
 def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str, Any]:
@@ -43,22 +42,19 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     path = Path(out) if out else run.default_path(sweep)
     store = Store(path) if files.exists(path / "store.json") else None
     grid = Grid(sweep)
-    samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
     size = plan.points_per_chunk(sweep, grid)
     finished, others = Intervals(), []
     if store:
         store.refuse_a_mix(sweep.frozen())
         finished = job.done(store, digest(text))
         others = job.visited(store, {})
-    left = _left(grid, finished, others, size)
-    samples /= len(sweep.measure.p)  # trajectories belong to the first threshold
-    seconds = _SECONDS_PER_POINT + samples * _SECONDS_PER_SAMPLE
-    size_each = _BYTES_PER_POINT + samples * _BYTES_PER_SAMPLE
+    left = _left(sweep, grid, finished, others, size)
+    takes = left.takes
     commits = store.commits() if store else []
     rows = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
     if rows:
-        seconds = _work(commits).seconds / rows
-        size_each = sum(commit.bytes for commit in commits) / rows
+        share = left.new / rows
+        takes = Forecast(share * _work(commits).seconds, share * sum(commit.bytes for commit in commits))
     return {
         "name": sweep.name,
         "run": str(path),
@@ -66,9 +62,9 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         "committed": left.points - left.new,
         "new": left.new,
         "chunks": left.chunks,
-        "bytes": int(left.new * size_each),
-        "seconds": left.new * seconds,
-        "memory_bytes": int(5e8 + min(size, grid.size) * (600 + 400 * samples)),
+        "bytes": int(takes.bytes),
+        "seconds": takes.seconds,
+        "memory_bytes": int(forecast.memory(sweep, grid, size)),
         "measured": bool(rows),
     }
 
@@ -81,7 +77,7 @@ def status_of(path: str | Path) -> dict[str, Any]:
     for name, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {path}")
         grid = Grid(sweep)
-        left = _left(grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
+        left = _left(sweep, grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
         specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
     work = _work(commits)
     computed = sum(commit.rows("points") + commit.rows("failures") for commit in commits)

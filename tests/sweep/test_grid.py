@@ -151,6 +151,7 @@ def test_points_of_another_spec_are_not_wanted_again():
 def test_large_sweeps_make_few_files(size):
     axes = {"lam": {"geom": [0.1, 10], "num": 1000}, "rho": {"linear": [0.1, 1], "num": max(1, size // 10_000)},
             "L": [1, 2, 3, 5, 8], "eps": [1e-3]}  # fmt: skip
-    grid = grid_of({"axes": axes})
-    chunks = list(plan.chunks(grid, Intervals(), plan.points_per_chunk(grid, 0)))
+    spec = js.Sweep(name="x", axes=axes)
+    grid = Grid(spec)
+    chunks = list(plan.chunks(grid, Intervals(), plan.points_per_chunk(spec, grid)))
     assert len(chunks) <= max(10, 2000 if size > 10**8 else 200)

@@ -98,7 +98,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
     def field(t: Any, weights: Weights, args: tuple[Features, Scalar]) -> Weights:
         del t
         features, rate = args
-        return network.flow(rule, weights, _moments(features), rate)
+        return network.flow(rule, weights, features.diagonals, rate)
 
     stepper = Stepper(Settings(recipe.method, recipe.rtol, recipe.max_steps), field)
     matrix = dense.of_flow(stepper.solver)
@@ -126,7 +126,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         seen = network.observe(rule, network.signals(mover.weights), fixed.frame)
         now = networks.both(recipe, seen, fixed.features)
         looks = mover.looks._replace(last=jnp.where(j == 0, now, mover.looks.last))
-        loss = network.loss(rule, mover.weights, _moments(fixed.features))
+        loss = network.loss(rule, mover.weights, fixed.features.diagonals)
         return mover._replace(looks=looks), (networks.describe(recipe, seen, fixed.features), loss, mover.t)
 
     def located(fixed: Fixed, mover: Mover, tried: Tried, t1: Scalar, meets: Array) -> Array:
@@ -192,10 +192,6 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         return Found(mover.looks.crossed, seen, losses, times, ended, mover.control.steps)
 
     return integrate
-
-
-def _moments(features: Features) -> Moments:
-    return Moments(features.s2, features.lam, features.sy2)
 
 
 def at_times(objective: Objective, weights: Weights, moments: Moments, times: np.ndarray, **options: Any) -> Weights:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool
 from jepa_sweep.engine import networks
 from jepa_sweep.engine.networks import Found, Given, Looks, Recipe
 from jepa_sweep.physics import network
-from jepa_sweep.physics.data import Features, Moments
+from jepa_sweep.physics.data import Features
 from jepa_sweep.physics.network import Signals, Weights
 from jepa_sweep.physics.systems import Code, Status
 
@@ -63,12 +63,9 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         whole, rest = fixed.steps // samples, fixed.steps % samples
         return j * whole + -(-j * rest // samples)
 
-    def moments(features: Features) -> Moments:
-        return Moments(features.s2, features.lam, features.sy2)
-
     def slope(fixed: Fixed, weights: Weights, step: Code) -> tuple[Weights, Signals | None]:
         if recipe.batch == 0:
-            return network.gradient(rule, weights, moments(fixed.features))
+            return network.gradient(rule, weights, fixed.features.diagonals)
         key = jax.random.fold_in(networks.keys_of(fixed.given)[1], step)
         x, y = networks.samples_of(recipe, fixed.given, fixed.features, key, recipe.batch)
         activation = network.ACTIVATIONS[recipe.activation]
@@ -84,7 +81,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
     def sample(fixed: Fixed, learner: Learner, j: Code) -> tuple[Learner, tuple]:
         if recipe.linear:
             found = network.signals(learner.weights)
-            loss = network.loss(rule, learner.weights, moments(fixed.features))
+            loss = network.loss(rule, learner.weights, fixed.features.diagonals)
         else:
             found, loss = networks.signals_on_probe(recipe, fixed.given, fixed.features, learner.weights)
         step = step_of(fixed, j)

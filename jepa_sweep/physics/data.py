@@ -39,6 +39,11 @@ class Features(NamedTuple):
     s2: Values
     sy2: Values
 
+    @property
+    def diagonals(self) -> Moments:
+        """The moments in the basis of the features, each by its diagonal."""
+        return Moments(self.s2, self.lam, self.sy2)
+
     def moments(self) -> Moments:
         """The same as matrices, all of them diagonal in the basis of the features."""
         return Moments(jnp.diag(self.s2), jnp.diag(self.lam), jnp.diag(self.sy2))

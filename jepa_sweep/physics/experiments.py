@@ -10,7 +10,7 @@ MODELS = ("gaussian", "temporal", "masked", "complementary")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 SOLVERS = ("dopri8", "dopri5", "tsit5")
 MOST_SEED = 2**24 - 1  # the largest that single precision holds with all smaller ones
-MOST_STEPS = 10**8
+MOST_STEPS = 2**24  # that single precision can count
 
 DATA = (
     Parameter("data", "model of the data", groups=True, default="gaussian", choices=MODELS),

@@ -53,7 +53,7 @@ FAILURES = (P, STATUS, Column("message", "text", "", "what the status means and 
 
 # --- networks: a point is one network ---------------------------------------------------------------------------
 
-FEATURE = Column("feature", "integer", "", "number of the feature, from 0, in the order of growing lam")
+FEATURE = Column("feature", "integer", "", "number of the feature, from 0")
 LAM = Column("lam", "exact", "1", "covariance of input and target along the feature, E[xy]")
 RHO = Column("rho", "exact", "1", "regression coefficient of the feature, E[xy] / E[x^2]")
 TRAIN_STEPS = Column("steps", "integer", "steps", "of the optimiser, or of the solver, accepted and rejected")

@@ -42,7 +42,7 @@ def overlap(store: Store) -> pd.DataFrame:
     if any(part.empty for part in both):
         raise SpecError(f"`store` must hold both jepa and mae, but {store.path} lacks one of them.")
     varying = [name for name in keys if name == "p" or len(set(found[name])) > 1]
-    jepa, mae = (dict(_networks(part, keys)) for part in both)
+    jepa, mae = (dict(_networks(pd.DataFrame(part), keys)) for part in both)
     rows = []
     for key in jepa.keys() & mae.keys():
         setting = dict(zip(keys, key, strict=True))

@@ -8,6 +8,8 @@ from jepa_sweep.physics.systems import Columns, Experiment, Parameter, Rule
 
 MODELS = ("gaussian", "temporal", "masked", "complementary")
 OPTIMIZERS = ("sgd", "momentum", "adam")
+SERIES_METHODS = ("blocks",)
+UNTOLERANT = ("exact", *OPTIMIZERS, *SERIES_METHODS)  # methods that keep no relative tolerance
 SOLVERS = ("dopri8", "dopri5", "tsit5")
 MOST_SEED = 2**24 - 1  # the largest that single precision holds with all smaller ones
 MOST_STEPS = 2**24  # that single precision can count
@@ -131,4 +133,4 @@ TRAININGS = tuple(
     Experiment("training", name, 1, (*DATA, *NETWORK, *TRAINING), (*RULES, *TRAINING_RULES), "networks", OPTIMIZERS)
     for name in OBJECTIVES
 )
-TEMPORAL = Experiment("temporal", "moments", 1, SERIES, SERIES_RULES, "estimates", ("blocks",))
+TEMPORAL = Experiment("temporal", "moments", 1, SERIES, SERIES_RULES, "estimates", SERIES_METHODS)

@@ -80,7 +80,7 @@ FEATURES = (
     FEATURE,
     LAM,
     RHO,
-    Column("status", "text", "", "whether t_learned exists: learned, above_threshold, not_yet, collapses, ..."),
+    Column("status", "text", "", "whether t_learned exists: learned, above_threshold or not_yet"),
     Column("t_learned", "numeric", "time", "when the encoder response met its threshold", "w(t) = p w_star"),
     Column("t_fitted", "numeric", "time", "when the prediction held the fraction p of the regression", "fit(t) = p"),
     Column("t_exact", "exact", "time", "critical time of the scalar flow from w_start, in closed form"),

@@ -44,6 +44,8 @@ def _check_measure(sweep: "Sweep") -> None:
     """What systems other than scalar flows measure in their own way."""
     if sweep.record.layout == "estimates" and "measure" in sweep.model_fields_set:
         raise SpecError(f"`measure` says nothing for the system {sweep.system}; leave it out ([measure]).")
+    if sweep.record.layout == "estimates" and sweep.solver.precision != "float64":
+        raise SpecError("`precision` must be float64 for series, whose sums are long ([solver.precision]).")
     sampled = sweep.measure.trajectories
     if sampled and "until" in sampled.model_fields_set:
         raise SpecError(

@@ -15,7 +15,7 @@ import tomli_w
 from jepa_sweep.engine.solver import Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.catalog import REDUCED, SYSTEMS
-from jepa_sweep.physics.experiments import OPTIMIZERS
+from jepa_sweep.physics.experiments import UNTOLERANT
 from jepa_sweep.physics.systems import Experiment, Swept, System
 from jepa_sweep.sweep import check, validate
 from jepa_sweep.sweep.axes import Block, Model, Range, read_numbers
@@ -117,7 +117,7 @@ class Sweep(Block):
         """What decides a number in the tables: two sweeps in one store must agree on it."""
         record = self.record
         solver = self.solver.model_dump(exclude={"max_steps", "coordinate"})
-        if self.solver.method in ("exact", *OPTIMIZERS):
+        if self.solver.method in UNTOLERANT:
             del solver["rtol"]
         elif isinstance(record, System):
             solver["coordinate"] = record.coordinate(self.solver.coordinate).name

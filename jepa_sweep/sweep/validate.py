@@ -7,7 +7,7 @@ import numpy as np
 
 from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.experiments import OPTIMIZERS
+from jepa_sweep.physics.experiments import UNTOLERANT
 from jepa_sweep.physics.systems import Columns, Rule, Swept, System
 
 PRECISIONS = ("float64", "float32")
@@ -33,7 +33,7 @@ def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *
     """Raise unless these settings can be used for this system; `sampled` if w(t) is wanted beside critical times."""
     one_of("method", given.method, methods if isinstance(system, System) else system.methods)
     one_of("precision", given.precision, PRECISIONS)
-    if given.method not in ("exact", *OPTIMIZERS):
+    if given.method not in UNTOLERANT:
         tolerance(given.rtol, given.precision)
     steps(given.max_steps)
     if not isinstance(system, System):

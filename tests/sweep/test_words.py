@@ -304,3 +304,11 @@ def test_objectives_of_another_system_are_refused():
         js.Sweep(name="x", system="temporal", objective="jepa", axes=LEAST["temporal"])
     with pytest.raises(js.SpecError, match=r"`objective` must be one of jepa, mae.*'nosg'.*\[objective\]"):
         js.Sweep(name="x", objective="nosg", axes={"lam": 1.0, "rho": 0.5, "L": 1, "eps": 1e-3})
+
+
+def test_series_are_summed_in_double_precision_and_have_no_tolerance():
+    axes = {"log10_T": 3.0}
+    with pytest.raises(js.SpecError, match="float64"):
+        js.Sweep(name="x", system="temporal", axes=axes, solver={"precision": "float32"})
+    loose = js.Sweep(name="x", system="temporal", axes=axes, solver={"rtol": 1e-3})
+    assert loose.frozen() == js.Sweep(name="x", system="temporal", axes=axes).frozen()

@@ -200,6 +200,12 @@ def test_nothing_is_seen_of_no_response(objective):
         assert value[1] > 0
 
 
+def test_a_diverged_network_shows_no_numbers(objective):
+    state = balanced(objective, np.array([np.nan, 0.3, 0.4]), 2)
+    for value in network.observe(objective, network.signals(state), frames(2)[-1]):
+        assert np.all(np.isnan(value))
+
+
 def test_observation_does_not_turn_with_the_representation():
     """Rotating the representation rotates the frame with it, and features keep their numbers."""
     jepa, Q = OBJECTIVES["jepa"], np.linalg.qr(np.random.default_rng(5).normal(size=(WIDTH, WIDTH)))[0]

@@ -74,7 +74,7 @@ def aligned(rng, objective, L, size, basis):
     return layers, size * (basis if objective == "mae" else frames[-1]) @ frames[-1].T, frames[-1]
 
 
-@pytest.mark.parametrize(("objective", "L"), [("jepa", 2), ("jepa", 3), ("mae", 1), ("mae", 2)])
+@pytest.mark.parametrize(("objective", "L"), [("jepa", 2), ("mae", 1), ("mae", 2)])
 def test_an_aligned_start_follows_the_scalar_law(objective, L):
     """w_i(t) for each feature, before, during and after its growth; V grows with it.
 

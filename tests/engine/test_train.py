@@ -268,7 +268,7 @@ def test_batches_have_the_gradient_of_the_population_on_average(model):
         assert np.max(np.abs(mean) / error) > 10  # there is something to see
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])  # each compiles for seconds; all are in test_network.py
 def test_networks_with_an_activation_learn(activation):
     made = recipe("mae", batch=16, activation=activation, start="gaussian")
     found = learn(made, 2, eta=0.05, t_end=20.0, scale=0.7, predictor_scale=0.7, seed=[0, 1])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jepa_sweep.physics.data import Moments, Values
@@ -224,6 +225,20 @@ def orthonormal(a: Matrix) -> Matrix:
 
     # Only products of matrices: a factorisation would leave the compiled program, and wait for one matrix at a time.
     return better(jax.lax.while_loop(going, better, (a / jnp.linalg.norm(a), jnp.zeros((), int))))[0]
+
+
+def step_limit(objective: Objective, lam: np.ndarray, rho: np.ndarray, L: int) -> float:
+    """The step above which gradient descent cannot stay at the balanced, aligned rest point of JEPA or MAE.
+
+    2 / max over features i, j of s2_j (rho_i^(2L+1) + rho_j^(2L+1)) / (rho_i + rho_j) for JEPA and of
+    s2_j (rho_i^2 - rho_j^2) / (rho_i^(2/(L+1)) - rho_j^(2/(L+1))) for MAE: the rate at which what leaks from feature j
+    into i decays. At i = j that is s2 rho^(2L), and (L+1) s2 rho^(2L/(L+1)).
+    """
+    i, j, s2 = rho[:, None], rho[None, :], (lam / rho)[None, :]
+    if not objective.decodes:
+        return float(2 / np.max(s2 * (i ** (2 * L + 1) + j ** (2 * L + 1)) / (i + j)))
+    x, y = i ** (2 / (L + 1)), j ** (2 / (L + 1))  # divided out: (x^(L+1) - y^(L+1)) / (x - y)
+    return float(2 / np.max(s2 * sum(x ** (L - k) * y**k for k in range(L + 1))))
 
 
 def start(

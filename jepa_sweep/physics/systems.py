@@ -40,6 +40,7 @@ class Status(enum.IntEnum):
     DIVERGED = 13
     NOT_YET = 14
     ESTIMATED = 15
+    UNSTABLE = 16
 
     @property
     def label(self) -> str:
@@ -68,8 +69,9 @@ SENTENCES = {
     "correct digits; read the time of a response instead.",
     Status.OOM: "Not even the smallest batch with this point fits into the memory of the device; choose another one.",
     Status.TRAINED: "The network was trained to the end.",
-    Status.DIVERGED: "Training blew up: the step is above the stability limit; lower `eta`, to less than about "
-    "2 / (lam rho^(2L-1)) for JEPA and 2 / ((L+1) lam rho^((L-1)/(L+1))) for MAE.",
+    Status.DIVERGED: "Training blew up: the step is far above the stability limit; lower `eta`.",
+    Status.UNSTABLE: "The network was trained, but its step is above the stability limit of its rest point, which it "
+    "therefore cannot keep; lower `eta`.",
     Status.NOT_YET: "The response had not met its threshold when training ended; raise `t_end` to see it.",
     Status.ESTIMATED: "The moments of the series were estimated.",
 }

@@ -60,7 +60,7 @@ TRAIN_STEPS = Column("steps", "integer", "steps", "of the optimiser, or of the s
 
 NETWORKS = (
     P,
-    Column("status", "text", "", "trained, or why not"),
+    Column("status", "text", "", "trained, or unstable where the step was too long to stay at rest"),
     Column("learned", "integer", "", "features whose encoder response has met p w_star"),
     Column("order_lam", "exact", "1", "Spearman rank correlation of t_learned with lam; those not met come last"),
     Column("order_rho", "exact", "1", "the same with rho"),

@@ -39,7 +39,8 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
     keys = keys_of(record, points.columns)
     features = _Features(recipe, own, found, rows, slot, points.p, unit, place)
     every, good = np.arange(len(index)), trained[rows.point]
-    status, steps = found.ended[rows.point], found.steps[rows.point].astype(np.int64)
+    ended = np.where(trained & _too_long(recipe, own), Status.UNSTABLE, found.ended)
+    status, steps = ended[rows.point], found.steps[rows.point].astype(np.int64)
     networks = {**keys, "p": points.p, "status": status, "steps": steps, **features.summary()}
     failures = {**keys, "p": points.p, "status": status, "message": status, "steps": steps}
     out = {
@@ -70,6 +71,18 @@ def recipe_of(sweep: Sweep, record: Experiment, columns: Columns) -> Recipe:
         **({} if solver.method in OPTIMIZERS else {"rtol": solver.rtol, "max_steps": solver.max_steps}),
         **shared,
     )
+
+
+def _too_long(recipe: Recipe, columns: Columns) -> np.ndarray:
+    """True for networks whose step is above a stability limit that is known: plain descent from an aligned start."""
+    if (recipe.method, recipe.start, recipe.batch) != ("sgd", "aligned", 0) or recipe.objective not in REDUCED:
+        return np.zeros(len(columns["seed"]), dtype=bool)
+    lam, rho = study.features_of(recipe, columns)
+    limits = [
+        network.step_limit(recipe.rule, *both, recipe.L) if (both[1] > 0).all() else np.inf
+        for both in zip(lam, rho, strict=True)
+    ]
+    return columns["eta"] > np.array(limits)
 
 
 class _Features:

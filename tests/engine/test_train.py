@@ -132,21 +132,6 @@ def test_small_steps_are_late_by_half_a_step_per_e_fold_of_speed(objective):
     np.testing.assert_allclose(late[1:] * eta[1:, None, None] / (late[:-1] * eta[:-1, None, None]), 0.5, rtol=0.02)
 
 
-def step_limit(objective, lam, rho):
-    """2 over the fastest decay at the rest point, over pairs of features: what leaks from feature j into direction i.
-
-    JEPA s2_j (rho_i^(2L+1) + rho_j^(2L+1)) / (rho_i + rho_j), MAE s2_j sum_(k=0)^L u_i^(2(L-k)) u_j^(2k) with
-    u = rho^(1/(L+1)). With i = j these are theory.md's lam rho^(2L-1) and (L+1) lam rho^((L-1)/(L+1)).
-    """
-    i, j, s2 = rho[:, None], rho[None, :], (lam / rho)[None, :]
-    if objective == "jepa":
-        rates = s2 * (i ** (2 * L + 1) + j ** (2 * L + 1)) / (i + j)
-    else:
-        u, v = i ** (2 / (L + 1)), j ** (2 / (L + 1))
-        rates = s2 * sum(u ** (L - k) * v**k for k in range(L + 1))
-    return 2 / rates.max()
-
-
 @BOTH
 @pytest.mark.parametrize("alike", [True, False], ids=["one law for all", "three features"])
 def test_the_largest_step(objective, alike):
@@ -154,7 +139,7 @@ def test_the_largest_step(objective, alike):
     alike), or another point of the line of rest points; far above they diverge. Each leaves its neighbours alone.
     """
     lam, rho = (np.full(3, 1.0), np.full(3, 0.6)) if alike else (LAM, RHO)
-    limit = step_limit(objective, lam, rho)
+    limit = network.step_limit(network.OBJECTIVES[objective], lam, rho, L)
     if alike:
         own = {"jepa": 2 / 0.6 ** (2 * L - 1), "mae": 2 / ((L + 1) * 0.6 ** ((L - 1) / (L + 1)))}
         np.testing.assert_allclose(limit, own[objective], rtol=1e-14)
@@ -277,3 +262,13 @@ def test_networks_with_an_activation_learn(activation):
         assert np.all(np.isfinite(values))
     assert np.all(found.losses[:, -1] < 0.8 * found.losses[:, 0])
     assert np.all(found.seen[:, -1, 3].mean(axis=1) > found.seen[:, 0, 3].mean(axis=1))
+
+
+@pytest.mark.parametrize("objective", ["jepa", "mae"])
+@pytest.mark.parametrize(("share", "status"), [(0.9, "trained"), (1.1, "unstable")])
+def test_a_step_above_the_limit_of_the_rest_point_is_said_to_be_so(objective, share, status, tmp_path):
+    lam, rho = np.linspace(1.0, 1.3, 3), np.linspace(0.4, 0.9, 3)
+    eta = share * network.step_limit(network.OBJECTIVES[objective], lam, rho, 1)
+    axes = {"features": 3, "L": 1, "scale": 0.3, "t_end": 100 * eta, "eta": eta}
+    store = js.run(js.Sweep(name="x", system="training", objective=[objective], axes=axes), tmp_path / "run")
+    assert store.points().status.tolist() == [status]

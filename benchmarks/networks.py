@@ -4,10 +4,12 @@
 
 trains 64 networks (1,024 on a GPU) of 100 features and L = 5 by JEPA's gradient descent in float32, and writes
 benchmarks/networks.md. Every way starts from the same weights, takes the same steps, and must see every feature learned
-as far at the end. Repeats of all ways alternate, and each waits until nothing else computes, for ten seconds at most.
+as far at the end. Repeats of all ways alternate, and each is tried for half a minute, until nothing else computes
+beside it.
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
 import statistics
@@ -34,6 +36,7 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import network
 
 P = 0.5
+UNDISTURBED = 0.08  # of a core, which other processes may use during a run that counts
 JEPA = network.OBJECTIVES["jepa"]
 
 
@@ -252,20 +255,6 @@ def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
-def wait_for_cores(seconds: float) -> None:
-    """Wait until nothing else computes on this machine, for so long at most; only Linux says."""
-    stat, until = Path("/proc/stat"), time.monotonic() + seconds
-
-    def idle() -> float:
-        return float(stat.read_text().split(None, 6)[4]) / 100  # seconds, of all cores together
-
-    while stat.exists() and time.monotonic() < until:
-        before, began = idle(), time.monotonic()
-        time.sleep(0.25)
-        if idle() - before > 0.9 * (os.cpu_count() or 1) * (time.monotonic() - began):
-            return
-
-
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds, and what came out."""
     began = time.perf_counter()
@@ -273,8 +262,42 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, out
 
 
-def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tuple[list[Row], dict[str, float]]:
-    """All ways, and the rates of products in FLOP a second, in turns."""
+def _cpu_seconds() -> tuple[float, float]:
+    """Processor time so far of everything on this machine, and of us and our workers; only Linux says."""
+    if not Path("/proc/stat").exists():
+        return 0.0, 0.0
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    ours = sum(os.times()[:2])
+    for child in multiprocessing.active_children():
+        after_name = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ours += sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), ours
+
+
+def _share_of_others(call: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of a call, and how much of a core other processes used meanwhile."""
+    everything, ours = _cpu_seconds()
+    took, _ = timed(call)
+    everything_after, ours_after = _cpu_seconds()
+    return took, max(0.0, everything_after - everything - (ours_after - ours)) / took
+
+
+def alone(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
+    """Seconds of a call during which the cores were ours, and what of a core was not.
+
+    Waits, and repeats, for so long at most; then the least disturbed of the calls counts.
+    """
+    tried, until = [], time.monotonic() + seconds
+    while True:
+        while _share_of_others(lambda: time.sleep(0.2))[1] > UNDISTURBED and time.monotonic() < until:
+            pass
+        tried.append(_share_of_others(call))
+        if tried[-1][1] < UNDISTURBED or time.monotonic() > until:
+            return min(tried, key=lambda one: one[1])
+
+
+def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tuple[list[Row], dict[str, float], float]:
+    """All ways, and the rates of products in FLOP a second, in turns; and how much of a core others used at worst."""
     ways = [OURS, *peers]
     runs = [way.prepare(problem) for way in ways]
     first = [timed(run) for run in runs]
@@ -283,14 +306,17 @@ def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tu
         call()
     seconds: list[list[float]] = [[] for _ in ways]
     flops: dict[str, list[float]] = {name: [] for name in rates}
+    disturbed = 0.0
     for _ in range(repeats):
         for taken, run in zip(seconds, runs, strict=True):
-            wait_for_cores(wait)
-            taken.append(timed(run)[0])
+            took, others = alone(run, wait)
+            taken.append(took)
+            disturbed = max(disturbed, others)
         for name, call in rates.items():
-            wait_for_cores(wait)
-            took, count = timed(call)
+            count = call()
+            took, others = alone(call, wait)
             flops[name].append(count * 2 * problem.recipe.features**3 / took)
+            disturbed = max(disturbed, others)
     found = [out if isinstance(out, np.ndarray) else responses(problem, out) for _, out in first]
     total = problem.networks * problem.steps
     rows = []
@@ -298,10 +324,10 @@ def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tu
         median = statistics.median(taken)
         error = float(np.max(np.abs(out - found[0])) / np.max(np.abs(found[0])))
         rows.append(Row(way.name, way.plain, max(0.0, began - median), total / median, error))
-    return rows, {name: statistics.median(each) for name, each in flops.items()}
+    return rows, {name: statistics.median(each) for name, each in flops.items()}, disturbed
 
 
-def report(problem: Problem, rows: list[Row], rates: dict[str, float], skipped: list[str]) -> str:
+def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed: float, skipped: list[str]) -> str:
     """As Markdown."""
     best = max(rates.values())
     us, plain = rows[0], [row for row in rows if row.plain]
@@ -335,7 +361,8 @@ def report(problem: Problem, rows: list[Row], rates: dict[str, float], skipped: 
         f"({peer.name}) and runs at {us.steps_per_second * problem.flops / best:.0%} of the product rate.",
         "",
         f"Product rate: batched {problem.recipe.features} x {problem.recipe.features} products in float32 on all of "
-        f"the machine, GFLOP/s: {measured}. A step is counted as its 3 L products, {problem.flops / 1e6:g} MFLOP.",
+        f"the machine, GFLOP/s: {measured}. A step is counted as its 3 L products, {problem.flops / 1e6:g} MFLOP. "
+        f"During the runs that count, other processes took {disturbed:.0%} of a core at most.",
         *("" if i == 0 else line for line in skipped for i in range(2)),
     ]
     return "\n".join(lines) + "\n"
@@ -358,11 +385,11 @@ def main(small: bool = False, device: str = "cpu", peers: list[Way] | None = Non
             given = problem(64 if device == "cpu" else 1024, 100, 5, steps=50, device=device)
         asked = [way for way in (PEERS if peers is None else peers) if device == "cpu" or not way.cpu_only]
         skipped = [f"{way.name}: skipped, {way.missing()}." for way in asked if way.missing()]
-        rows, rates = measure(
-            given, [way for way in asked if not way.missing()], 1 if small else 5, 0.0 if small else 10.0
-        )
+        present = [way for way in asked if not way.missing()]
+        repeats, wait = (1, 0.0) if small else (3, 30.0)
+        rows, rates, disturbed = measure(given, present, repeats, wait)
         release()
-        return rows, report(given, rows, rates, skipped)
+        return rows, report(given, rows, rates, disturbed, skipped)
 
 
 if __name__ == "__main__":

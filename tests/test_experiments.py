@@ -93,11 +93,13 @@ def test_fig5_rho_orders_what_jepa_holds_and_lam_what_mae_fits_first(reduced):
 
 
 def test_mlp_rho_orders_jepa_and_lam_mae_on_both_distributions(reduced):
-    points = reduced("mlp", samples=33, activation="tanh", seed=[0]).points()
+    store = reduced("mlp", samples=33, activation="tanh", seed=[0])
+    points, features = store.points(), store.features()
     jepa, mae = of(points, objective="jepa"), of(points, objective="mae")
     assert (jepa["strength_rho"] > 0.8).all()
     assert (mae["fit_order_lam"] < -0.6).all()
     assert (of(jepa, layout="opposite")["strength_lam"] < -0.8).all()
+    assert features["t_exact"].isna().all()  # the scalar law is for linear networks
 
 
 def test_early_stopped_networks_hold_different_features(reduced):

@@ -115,7 +115,7 @@ class _Features:
         """Critical times of the scalar flows that begin with the same responses; NaN for objectives without one."""
         exact = np.full(self.lam.shape, np.nan)
         usable = (self._start[:, 0] > 0) & (self.lam != 0)
-        if self._recipe.objective not in REDUCED or not usable.any():
+        if self._recipe.objective not in REDUCED or not self._recipe.linear or not usable.any():
             return exact
         eps = self._start[:, 0].astype(float)
         columns = {"lam": self.lam, "rho": self.rho, "L": np.full(eps.shape, float(self._recipe.L)), "eps": eps}

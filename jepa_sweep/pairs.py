@@ -9,12 +9,11 @@ from jepa_sweep import samples
 from jepa_sweep.engine import lanes
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import moments as physics
+from jepa_sweep.physics.catalog import REDUCED
 from jepa_sweep.physics.moments import Estimate
-from jepa_sweep.physics.reduced import JEPA, MAE
 from jepa_sweep.physics.systems import Status, labels
 from jepa_sweep.sweep import validate
-
-OBJECTIVES = {system.objective: system for system in (JEPA, MAE)}
+from jepa_sweep.sweep.query import records
 
 
 def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
@@ -90,7 +89,7 @@ def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> 
         "lam": estimate.lam, "lam_error": estimate.lam_error,
         "rho": estimate.rho, "rho_error": estimate.rho_error,
     }  # fmt: skip
-    for objective in OBJECTIVES:
+    for objective in REDUCED:
         table |= _times(objective, estimate, L, eps, p)
     return pd.DataFrame(table)
 
@@ -117,7 +116,7 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
     """
     timed = table.dropna(subset=["rank_jepa", "rank_mae"])
     lead, clear = [], []
-    for objective in OBJECTIVES:
+    for objective in REDUCED:
         rank = timed[f"rank_{objective}"].to_numpy(int)
         log = np.log(timed[f"t_{objective}"].to_numpy(float))
         spread = timed[f"t_{objective}_error"].to_numpy(float) / np.exp(log)
@@ -146,7 +145,7 @@ def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict
     ]
     if len(shown) < len(table):
         text.append(f"... and {len(table) - len(shown)} more features; --top {len(table)} shows all")
-    for objective in OBJECTIVES:
+    for objective in REDUCED:
         for status, group in table[table[f"rank_{objective}"].isna()].groupby(f"status_{objective}"):
             text.append(
                 f"{objective} does not learn {len(group)} ({status}): features {_some(group['feature'].tolist())}"
@@ -160,17 +159,12 @@ def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict
     return facts, "\n".join(text)
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON has them: what is missing is null."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")
-
-
 def _some(numbers: list[int], most: int = 12) -> str:
     return ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
 
 
 def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> dict[str, Any]:
-    system, d = OBJECTIVES[objective], len(estimate.lam)
+    system, d = REDUCED[objective], len(estimate.lam)
     given = {"lam": estimate.lam, "rho": estimate.rho, "L": L, "eps": eps, "p": p}
     arrays = {name: validate.numbers(name, value) for name, value in given.items()}
     validate.arguments(system, arrays, reachable=False)

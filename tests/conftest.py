@@ -1,12 +1,16 @@
 """What several rooms' tests share."""
 
+import signal
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import jepa_sweep as js
+from jepa_sweep import cli
+from jepa_sweep.engine import devices
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +47,27 @@ def compilations():
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The command line in this process, which has its devices and programs already; on a run in `tmp_path`."""
+    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
+    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
+    monkeypatch.setenv("EQX_ON_ERROR", "nan")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+
+    def call(sweep, *words, command="run"):
+        where = [str(tmp_path / "run")]
+        if command in ("run", "plan"):
+            path = tmp_path / "spec.toml"
+            path.write_text(sweep.to_toml())
+            where = [str(path), "--out", *where]
+        return CliRunner().invoke(cli.app, [command, *where, *words])
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def mixed_points(count: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -157,9 +157,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         now = responses(fixed, tried.y)
         return t1, tried, active, now, networks.meets(mover.looks, now, fixed.levels) & active & tried.keep
 
-    def settle(
-        mover: Mover, crossed: Array, t1: Scalar, tried: Tried, active: Bool[Array, ""], now: Array, stop: Scalar
-    ) -> Mover:
+    def settle(mover: Mover, crossed: Array, t1: Scalar, tried: Tried, active: Bool[Array, ""], now: Array) -> Mover:
         looks = Looks(t1, now, crossed)
         stepped = Mover(t1, tried.y, tried.carry, tried.control, looks)
         waited = mover._replace(control=tried.control)
@@ -174,7 +172,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
             crossed = lax.cond(
                 jnp.any(meets), jax.vmap(located), lambda *given: given[1].looks.crossed, fixed, mover, tried, t1, meets
             )
-            return jax.vmap(settle)(mover, crossed, t1, tried, active, now, stop)
+            return jax.vmap(settle)(mover, crossed, t1, tried, active, now)
 
         return lax.while_loop(going, one, mover)
 

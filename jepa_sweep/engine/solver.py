@@ -94,6 +94,7 @@ class Stepper:
     def _solver_for(self, atol: Scalar) -> Any:
         if self._explicit:
             return self.solver
+        # A traced number, where optimistix declares a float and takes either.
         roots = dfx.VeryChord(rtol=self._settings.rtol, atol=atol)  # type: ignore[arg-type]
         return type(self.solver)(root_finder=roots)
 

@@ -76,8 +76,7 @@ def learn(
         device: where to compute, see `devices.pick`.
 
     Returns:
-        A `Learned`, in the order of the networks. Those that fit into no memory
-        end as OOM.
+        A `Learned`, in the order of the networks. Those that fit into no memory end as OOM.
     """
     where = devices.pick(device)
     given = _given(columns, p)

@@ -2,17 +2,13 @@
 
 import json
 import shutil
-import signal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 import jepa_sweep as js
-from jepa_sweep import cli
-from jepa_sweep.engine import devices
 from jepa_sweep.store import schema
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.run import execute, repair
@@ -377,27 +373,6 @@ def test_damaged_tables_are_found_and_computed_again(command, copy, trained, nam
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """The command line in this process, on a run directory in `tmp_path`."""
-    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
-    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
-    monkeypatch.setenv("EQX_ON_ERROR", "nan")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-
-    def call(sweep, *words, command="run"):
-        where = [str(tmp_path / "run")]
-        if sweep is not None:
-            path = tmp_path / "spec.toml"
-            path.write_text(sweep.to_toml())
-            where = [str(path), "--out", *where]
-        return CliRunner().invoke(cli.app, [command, *where, *words])
-
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_status_counts_all_tables(copy, command):

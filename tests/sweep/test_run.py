@@ -1,17 +1,14 @@
 """From a spec to a store: several thresholds, one chunk written while the next is computed, and what a run reports."""
 
 import json
-import signal
 
 import jax
 import numpy as np
 import pytest
 from conftest import TINY, TRACKED
-from typer.testing import CliRunner
 
 import jepa_sweep as js
-from jepa_sweep import cli
-from jepa_sweep.engine import blocks, devices, lanes
+from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.errors import StorageError
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.job import Job
@@ -190,25 +187,6 @@ def test_work_of_chunks_adds_up(tmp_path, tiny):
     assert set(MEASURED) <= facts.keys()
     assert 0 <= facts["wasted"] < 1
     assert facts["steps_per_point"] == pytest.approx(report.steps_per_point, abs=0.01)
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """The command line in this process, which has its devices and programs already."""
-    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
-    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
-    monkeypatch.setenv("EQX_ON_ERROR", "nan")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-
-    def call(sweep, *words, command="run"):
-        path = tmp_path / "spec.toml"
-        path.write_text(sweep.to_toml())
-        where = [str(path), "--out", str(tmp_path / "run")] if command == "run" else [str(tmp_path / "run")]
-        return CliRunner().invoke(cli.app, [command, *where, *words])
-
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_the_command_line_prints_it(command):

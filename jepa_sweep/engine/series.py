@@ -1,5 +1,7 @@
 """Many long temporal series at once: simulated block by block, so that their length costs no memory.
 
+`estimate` gives what the whole of each series says about its features, `beginning` the first values of the same series.
+
 Every run has keys of its own, from its seed and the number of the block, and is computed by the same program whatever
 else is asked for beside it: its numbers depend on its own (gamma, noise, length, seed) and nothing else.
 """
@@ -70,6 +72,42 @@ def estimate(
         return Estimates(*(np.concatenate(fields)[:count] for fields in zip(*found, strict=True)))
 
 
+def beginning(gamma: np.ndarray, noise: np.ndarray, seed: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `samples` times of the series that `estimate` goes through, on the processor, in float64.
+
+    Args:
+        gamma, noise, seed: as of `estimate`.
+        samples: how many times, from t = 0.
+
+    Returns:
+        u: the signals, shape (n, samples, d).
+        x: the signals with their noise, in the basis v, the same shape.
+    """
+    with devices.scope("float64", devices.pick("cpu")[0]):
+        given = (np.asarray(gamma, float), np.asarray(noise, float), np.asarray(seed, int))
+        u, x = _beginnings(*given, samples)
+        return np.asarray(u), np.asarray(x)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _beginnings(gamma: Array, noise: Array, seed: Array, samples: int) -> tuple[Array, Array]:
+    def one(run: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        gamma, noise, seed = run
+        key, size = jax.random.key(seed), _block_size(gamma.shape[0])
+        u, x = _first(key, gamma, noise)
+
+        def block(u: Array, number: Array) -> tuple[Array, tuple[Array, Array]]:
+            us, y = _next(key, number, u, gamma, noise, size)
+            return us[-1], (us, y)
+
+        _, (us, y) = lax.scan(block, u, jnp.arange(-(-(samples - 1) // size)))
+        flat = (jnp.concatenate([first[None], rest.reshape(-1, *first.shape)]) for first, rest in ((u, us), (x, y)))
+        u, x = (values[:samples] for values in flat)
+        return u, x
+
+    return lax.map(one, (gamma, noise, seed))
+
+
 @functools.lru_cache(maxsize=8)
 def _program(where: tuple[devices.Device, ...]) -> Callable[[Series], tuple]:
     # One run after the other, not side by side, and always as many: a vectorised sum may round differently with the
@@ -82,18 +120,30 @@ def _program(where: tuple[devices.Device, ...]) -> Callable[[Series], tuple]:
     return jax.jit(function)
 
 
+def _block_size(d: int) -> int:
+    return max(64, BLOCK_VALUES // d)
+
+
+def _first(key: Array, gamma: Array, noise: Array) -> tuple[Array, Array]:
+    """Signals and observations at t = 0, of the stationary process."""
+    u, xi = jax.random.normal(jax.random.fold_in(key, 0), (2, gamma.shape[0]))
+    return u, u + noise * xi
+
+
+def _next(key: Array, number: Array, u: Array, gamma: Array, noise: Array, size: int) -> tuple[Array, Array]:
+    """The next block of signals and observations, after the signals `u`."""
+    shocks, xi = jax.random.normal(jax.random.fold_in(key, number + 1), (2, size, gamma.shape[0]))
+    us = data.ar1(u, jnp.sqrt(1 - gamma**2) * shocks, gamma)
+    return us, us + noise * xi
+
+
 def _one(run: Series) -> tuple:
     d = run.gamma.shape[0]
-    size = max(64, BLOCK_VALUES // d)
-    key = jax.random.key(run.seed)
-    u, xi = jax.random.normal(jax.random.fold_in(key, 0), (2, d))
-    scatter = jnp.sqrt(1 - run.gamma**2)
+    key, size = jax.random.key(run.seed), _block_size(d)
 
     def block(number: Int[Array, ""], carry: tuple) -> tuple:
         u, x, sums = carry
-        shocks, xi = jax.random.normal(jax.random.fold_in(key, number + 1), (2, size, d))
-        us = data.ar1(u, scatter * shocks, run.gamma)
-        y = us + run.noise * xi
+        us, y = _next(key, number, u, run.gamma, run.noise, size)
         before = jnp.concatenate([x[None], y[:-1]])
         # Beyond the end of the series a pair counts for nothing.
         counted = jnp.where((number * size + jnp.arange(size) < run.length)[:, None], before, 0)
@@ -101,7 +151,8 @@ def _one(run: Series) -> tuple:
         return us[-1], y[-1], sums + jnp.concatenate([counted, y], axis=1).T @ counted
 
     blocks = -(-run.length // size)
-    *_, sums = lax.fori_loop(0, blocks, block, (u, u + run.noise * xi, jnp.zeros((2 * d, d))))
+    start = _first(key, run.gamma, run.noise)
+    *_, sums = lax.fori_loop(0, blocks, block, (*start, jnp.zeros((2 * d, d))))
     xx, yx = jnp.split(sums / run.length, 2)
     lam, s2 = jnp.diag(yx), jnp.diag(xx)
     return lam, lam / s2, off_diagonal(xx, yx), xx, yx

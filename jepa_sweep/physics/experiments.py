@@ -133,4 +133,4 @@ TRAININGS = tuple(
     Experiment("training", name, 1, (*DATA, *NETWORK, *TRAINING), (*RULES, *TRAINING_RULES), "networks", OPTIMIZERS)
     for name in OBJECTIVES
 )
-TEMPORAL = Experiment("temporal", "moments", 1, SERIES, SERIES_RULES, "estimates", SERIES_METHODS)
+TEMPORAL = Experiment("temporal", "moments", 2, SERIES, SERIES_RULES, "estimates", SERIES_METHODS)

@@ -132,6 +132,20 @@ ESTIMATES = (
     Column("rho_std", "exact", "1", "standard deviation of rho_hat, predicted (Bartlett)"),
 )
 
+COVARIANCES = (
+    Column("row", "integer", "", "feature a of the entry (a, b), from 0"),
+    Column("column", "integer", "", "feature b of the entry (a, b)"),
+    Column("xx", "exact", "1", "empirical second moment in the basis v", "mean x_a^t x_b^t"),
+    Column("yx", "exact", "1", "the same of successive times", "mean x_a^(t+1) x_b^t"),
+)
+
+SIGNALS = (
+    Column("t", "integer", "pairs", "place in the series, from 0"),
+    FEATURE,
+    Column("u", "exact", "1", "signal of the feature"),
+    Column("x", "exact", "1", "what is observed along the feature", "u + noise xi"),
+)
+
 LOST_SERIES = (STATUS, Column("message", "text", "", "what the status means and what to try"))
 
 LAYOUTS: dict[str, dict[str, tuple[Column, ...]]] = {
@@ -143,7 +157,13 @@ LAYOUTS: dict[str, dict[str, tuple[Column, ...]]] = {
         "losses": LOSSES,
         "failures": LOST_NETWORKS,
     },
-    "estimates": {"points": SERIES, "features": ESTIMATES, "failures": LOST_SERIES},
+    "estimates": {
+        "points": SERIES,
+        "features": ESTIMATES,
+        "covariances": COVARIANCES,
+        "trajectories": SIGNALS,
+        "failures": LOST_SERIES,
+    },
 }
 
 

@@ -42,15 +42,15 @@ def sweep(sweep: "Sweep") -> None:
 
 def _check_measure(sweep: "Sweep") -> None:
     """What systems other than scalar flows measure in their own way."""
-    if sweep.record.layout == "estimates" and "measure" in sweep.model_fields_set:
-        raise SpecError(f"`measure` says nothing for the system {sweep.system}; leave it out ([measure]).")
+    if sweep.record.layout == "estimates" and "p" in sweep.measure.model_fields_set:
+        raise SpecError(f"`p` says nothing for the system {sweep.system}, which learns nothing ([measure.p]).")
     if sweep.record.layout == "estimates" and sweep.solver.precision != "float64":
         raise SpecError("`precision` must be float64 for series, whose sums are long ([solver.precision]).")
     sampled = sweep.measure.trajectories
     if sampled and "until" in sampled.model_fields_set:
         raise SpecError(
-            "`until` belongs to flows with a critical time of their own; networks are sampled until `t_end` "
-            "([measure.trajectories.until])."
+            "`until` belongs to flows with a critical time of their own; networks are sampled until `t_end`, and of "
+            "series the first `samples` times are kept ([measure.trajectories.until])."
         )
 
 

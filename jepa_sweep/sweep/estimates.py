@@ -11,7 +11,7 @@ from jepa_sweep.physics import data
 from jepa_sweep.physics.systems import Columns, Status
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.provenance import peak_memory
-from jepa_sweep.sweep.rows import Place, Rows, Work, keys_of
+from jepa_sweep.sweep.rows import Place, Rows, Work, keys_of, pick
 from jepa_sweep.sweep.spec import Sweep
 
 
@@ -45,10 +45,32 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
     features: Columns = {name: np.repeat(values, d) for name, values in keys.items()}
     features["feature"] = np.tile(np.arange(d), len(index))
     features |= {name: np.asarray(values, float).ravel() for name, values in measured.items()}
-    out = {"points": Rows(points_table, every), "features": Rows(features, np.repeat(every, d))}
+    covariances: Columns = {name: np.repeat(values, d * d) for name, values in keys.items()}
+    covariances["row"] = np.tile(np.repeat(np.arange(d), d), len(index))
+    covariances["column"] = np.tile(np.arange(d), d * len(index))
+    covariances |= {"xx": found.xx.ravel(), "yx": found.yx.ravel()}
+    out = {
+        "points": Rows(points_table, every),
+        "features": Rows(features, np.repeat(every, d)),
+        "covariances": Rows(covariances, np.repeat(every, d * d)),
+    }
+    if sweep.measure.trajectories:
+        out["trajectories"] = _signals(keys, gamma, noise, length, sweep.measure.trajectories.samples)
     lost = {**{n: v[:0] for n, v in keys.items()}, "status": estimated[:0], "message": estimated[:0]}
     out["failures"] = Rows(lost, every[:0])
     return out, Work(time.perf_counter() - began, peak_memory_bytes=peak_memory())
+
+
+def _signals(keys: Columns, gamma: np.ndarray, noise: np.ndarray, length: np.ndarray, samples: int) -> Rows:
+    """The beginning of every series, as far as it goes: `length` pairs have one time more."""
+    d = gamma.shape[1]
+    u, x = series.beginning(gamma, noise, keys["seed"], samples)
+    owner = np.repeat(np.arange(len(gamma)), samples * d)
+    columns = {name: values[owner] for name, values in keys.items()}
+    columns["t"] = np.tile(np.repeat(np.arange(samples), d), len(gamma))
+    columns["feature"] = np.tile(np.arange(d), samples * len(gamma))
+    columns |= {"u": u.ravel(), "x": x.ravel()}
+    return pick(Rows(columns, owner), columns["t"] <= length[owner])
 
 
 @jax.jit  # as one program: each of its operations alone would be compiled for every number of series

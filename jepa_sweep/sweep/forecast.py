@@ -17,7 +17,7 @@ FLOPS = 3e10  # a second, in products of matrices that stay in the cache
 OVERHEAD = 1e-6  # seconds a step takes, however small its matrices
 FLOW_STEPS, FLOW_STAGES = 1000, 13  # of a gradient flow, rtol 1e-8
 SECONDS_PER_VALUE, FEWEST_VALUES = 5e-8, 1 << 15  # of a series: a value of a feature at one time
-BYTES_PER_SAMPLE, BYTES_PER_FEATURE, BYTES_PER_LOSS, BYTES_PER_ROW = 30.0, 45.0, 15.0, 100.0
+BYTES_PER_SAMPLE, BYTES_PER_FEATURE, BYTES_PER_ENTRY, BYTES_PER_LOSS, BYTES_PER_ROW = 30.0, 45.0, 20.0, 15.0, 100.0
 CORES = 2
 
 # Of scalar flows, rtol 1e-8: one row of points, one sample of a trajectory.
@@ -49,7 +49,8 @@ def of(sweep: Sweep, grid: Grid, index: np.ndarray) -> Forecast:
     d = columns["features"]
     if layout == "estimates":
         values = np.maximum(10 ** columns["log10_T"] * d, FEWEST_VALUES)
-        return Forecast(float(values.sum()) * SECONDS_PER_VALUE, float((BYTES_PER_ROW + BYTES_PER_FEATURE * d).sum()))
+        each = BYTES_PER_FEATURE * d + BYTES_PER_ENTRY * d**2 + BYTES_PER_SAMPLE * d * _samples(sweep)
+        return Forecast(float(values.sum()) * SECONDS_PER_VALUE, float((BYTES_PER_ROW + each).sum()))
     # Thresholds share one network, and its samples.
     each = _samples(sweep) / len(grid.p)
     seconds = steps(sweep, columns) * (OVERHEAD + step_flops(columns) / FLOPS) / len(grid.p)
@@ -85,7 +86,8 @@ def memory(sweep: Sweep, grid: Grid, size: int) -> float:
     heads = [grid.take(np.array([start])).columns for start, _ in grid.segments()]
     d = max(float(c["features"][0]) for c in heads)
     columns = 15 + len(sweep.record.parameters)
-    held = 2 * 8 * columns * chunk * (1 + d * (1 + each))
+    entries = d**2 if sweep.record.layout == "estimates" else 0.0
+    held = 2 * 8 * columns * chunk * (1 + d * (1 + each) + entries)
     if sweep.record.layout == "networks":
         weights = max(float((c["L"][0] + 1) * max(c["width"][0], c["features"][0]) ** 2) for c in heads)
         held += 8 * CORES * study.GROUP * study.COPIES * weights

@@ -91,6 +91,21 @@ def test_a_long_series_needs_no_more_memory():
     assert program.memory_analysis().temp_size_in_bytes < 64 * 8 * series.BLOCK_VALUES
 
 
+@pytest.mark.parametrize("samples", [1, 2, 1000, 16_384, 16_385, 40_000])
+def test_the_beginning_is_that_of_the_series_estimated(samples):
+    """The moments of the values shown are the estimates; u and x differ by the noise alone."""
+    gamma, noise, seed = np.tile(SHORT[0], (2, 1)), np.tile([0.5, 0.0], (2, 1)), np.array([3, 4])
+    u, x = series.beginning(gamma, noise, seed, samples)
+    assert u.shape == x.shape == (2, samples, 2)
+    np.testing.assert_array_equal(u[:, :, 1], x[:, :, 1])
+    if samples > 1:
+        found = series.estimate(gamma, noise, np.full(2, samples - 1), seed)
+        for run in range(2):
+            before, after = x[run, :-1], x[run, 1:]
+            np.testing.assert_allclose(found.xx[run], before.T @ before / (samples - 1), rtol=1e-10)
+            np.testing.assert_allclose(found.yx[run], after.T @ before / (samples - 1), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("length", [1, 1000, 16_384, 16_385, 100_000])
 def test_any_length_counts_its_own_pairs(length):
     found = runs(1, length, np.array([0.5, 0.3]), np.array([0.0, 0.0]))

@@ -418,8 +418,26 @@ def test_series_have_their_rows(estimated):
     assert (points.pairs == 31_623).all()
     ends = features.groupby("features")[["gamma", "noise"]].agg(["first", "last"]).to_numpy()
     np.testing.assert_allclose(ends, [[0.9, 0.5, 1.0, 0.5]] * 2)
-    with pytest.raises(js.SpecError, match="has the tables points, features, failures, but `trajectories`"):
-        estimated.trajectories()
+    with pytest.raises(js.SpecError, match="has the tables points, .*, but `losses`"):
+        estimated.losses()
+
+
+def test_series_have_their_covariances_and_beginnings(tmp_path):
+    store = js.run(js.Sweep(**SERIES, measure={"trajectories": {"samples": 5}}), tmp_path)
+    covariances = store.select("covariances", features=3, seed=1)
+    assert len(store.select("covariances")) == 4 * 4 + 4 * 9
+    xx, yx = (covariances.pivot(index="row", columns="column", values=name).to_numpy() for name in ("xx", "yx"))
+    features = store.features(filters=[("features", "==", 3), ("seed", "==", 1)]).sort_values("feature")
+    np.testing.assert_array_equal(np.diag(yx), features.lam_hat)
+    np.testing.assert_allclose(np.diag(yx) / np.diag(xx), features.rho_hat, rtol=1e-15)
+    np.testing.assert_allclose(xx, xx.T, rtol=1e-14)
+    signals = store.trajectories()
+    assert len(signals) == 4 * 5 * 2 + 4 * 5 * 3
+    assert sorted(set(signals.t)) == [0, 1, 2, 3, 4]
+    short = js.run(
+        js.Sweep(**change(SERIES, {"log10_T": 1.0}), measure={"trajectories": {"samples": 20}}), tmp_path / "s"
+    )
+    assert short.trajectories().t.max() == 10  # ten pairs are eleven times
 
 
 def test_estimates_scatter_as_predicted(estimated):

@@ -279,10 +279,16 @@ def test_what_is_refused_of_an_aligned_start_is_taken_of_a_gaussian_one():
     assert Grid(sweep(TEMPORAL)).size == 1
 
 
-@pytest.mark.parametrize("others", [{"p": 0.5}, {"trajectories": {}}, {}])
-def test_series_have_nothing_to_measure(others):
-    with pytest.raises(js.SpecError, match=r"`measure` says nothing for the system temporal.*\[measure\]"):
-        js.Sweep(name="x", system="temporal", axes=LEAST["temporal"], measure=others)
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ({"p": 0.5}, r"`p` says nothing for the system temporal.*\[measure.p\]"),
+        ({"trajectories": {"until": 2.0}}, r"of series the first `samples` times.*\[measure.trajectories.until\]"),
+    ],
+)
+def test_series_have_no_critical_times(measure, message):
+    with pytest.raises(js.SpecError, match=message):
+        js.Sweep(name="x", system="temporal", axes=LEAST["temporal"], measure=measure)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def verify(run: Run, as_json: Json = False) -> None:
         damage = store.damage()
         lost = [] if damage else store.lost_notes()
         problems = [problem for listed in damage.values() for problem in listed] + lost
-        text = "\n".join(problems) or f"{store!r}: every file is as it was committed."
+        text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
         _print({"damaged": damage, "lost": lost}, text, as_json)
         if damage:
             typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)

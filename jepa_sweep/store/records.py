@@ -1,11 +1,12 @@
 """What a store writes down about its chunks: claims, commit records, and JSON that carries its own hash."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import files
+from jepa_sweep.store import files, table
 
 
 class Claim(NamedTuple):
@@ -45,6 +46,30 @@ def numbered(names: list[str]) -> list[str]:
 def claim_of(record: dict[str, Any]) -> Claim:
     """A claim read back from JSON."""
     return Claim(**{**record, "absent": tuple((a, b) for a, b in record["absent"])})
+
+
+def claim_in_points(root: Path, number: str) -> Claim:
+    """The claim in the footer of a points file."""
+    path = root / "points" / f"{number}.parquet"
+    notes = table.metadata(path)
+    if notes.get(b"number") != number.encode():
+        raise IntegrityError(f"{path} is a copy, or no file of this store; move it away.")
+    return claim_of(json.loads(notes[b"claim"]))
+
+
+def specs(root: Path) -> dict[str, str]:
+    """Digest -> text of every spec that was applied to a store."""
+    out = {}
+    for name in files.names(root / "specs", ".toml"):
+        if re.fullmatch(r"\d+-[0-9a-f]{8}\.toml", name):
+            data = files.read(root / "specs" / name)
+            if not name.endswith(f"-{files.sha256(data)[:8]}.toml"):
+                raise IntegrityError(
+                    f"{root / 'specs' / name} is damaged: its text does not match its name; put the text "
+                    "of that spec back from wherever you keep it."
+                )
+            out[files.sha256(data)] = data.decode()
+    return out
 
 
 def canonical(record: dict[str, Any]) -> bytes:

@@ -17,7 +17,6 @@ before its commit record is finished by the next run.
 
 import json
 import platform
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +26,8 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError, SpecError
-from jepa_sweep.store import files, records, schema, table
+from jepa_sweep.store import digest, files, integrity, records, schema, table
+from jepa_sweep.store.digest import Digest
 from jepa_sweep.store.records import Claim, Commit
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.table import Filters
@@ -54,6 +54,7 @@ class Store:
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
         self._written: dict[str, dict[str, Any]] = {}  # files of ours that no commit record lists yet
+        self._digest: Digest | None = None  # of the commits looked at so far
 
     @classmethod
     def create(
@@ -145,7 +146,7 @@ class Store:
         for name in records.numbered(files.names(self.path / "points", ".parquet")):
             number = name.removesuffix(".parquet")
             if number not in self._claims:
-                self._claims[number] = self._claim_in_points(number)
+                self._claims[number] = records.claim_in_points(self.path, number)
         return dict(self._claims)
 
     def claim_of(self, number: str) -> Claim | None:
@@ -157,17 +158,9 @@ class Store:
         except JepaSweepError:
             pass
         try:
-            return self._claim_in_points(number)
+            return records.claim_in_points(self.path, number)
         except JepaSweepError:
             return None
-
-    def _claim_in_points(self, number: str) -> Claim:
-        """The claim in the footer of a points file."""
-        path = self.path / "points" / f"{number}.parquet"
-        notes = table.metadata(path)
-        if notes.get(b"number") != number.encode():
-            raise IntegrityError(f"{path} is a copy, or no file of this store; move it away.")
-        return records.claim_of(json.loads(notes[b"claim"]))
 
     def pending(self) -> dict[str, Claim]:
         """Claims without a commit record: their writer is still at it, or has died."""
@@ -176,17 +169,7 @@ class Store:
 
     def specs(self) -> dict[str, str]:
         """Digest -> text of every spec that was applied here."""
-        out = {}
-        for name in files.names(self.path / "specs", ".toml"):
-            if re.fullmatch(r"\d+-[0-9a-f]{8}\.toml", name):
-                data = files.read(self.path / "specs" / name)
-                if not name.endswith(f"-{files.sha256(data)[:8]}.toml"):
-                    raise IntegrityError(
-                        f"{self.path / 'specs' / name} is damaged: its text does not match its name; put the text "
-                        "of that spec back from wherever you keep it."
-                    )
-                out[files.sha256(data)] = data.decode()
-        return out
+        return records.specs(self.path)
 
     # --- adding ---------------------------------------------------------------------------------------------------
 
@@ -318,74 +301,63 @@ class Store:
             raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
         return table.read(self.paths(name), self.schema(name), columns, filters)
 
+    # --- at a glance ----------------------------------------------------------------------------------------------
+
+    def digest(self) -> Digest:
+        """What is here in a few numbers: rows, bytes, values of each parameter, statuses, the worst difference.
+
+        Raises:
+            IntegrityError: a commit record, or a file that had to be looked into, is damaged.
+        """
+        schemas = {name: self.schema(name) for name in self.tables}
+        held = self._digest or self._blank()
+        for commit in self.commits():
+            if commit.number not in held.commits:  # a committed file never changes
+                held = digest.plus(held, self.path, commit, schemas, [c.name for c in self.parameters])
+        self._digest = held
+        return held
+
+    @property
+    def plot(self):
+        """The figures of this store, one method each: `store.plot.times()`; needs matplotlib."""
+        # The one look upward of the house: a store hands itself to the room that draws.
+        from jepa_sweep.view.plots import Plots
+
+        return Plots(self)
+
     def __repr__(self) -> str:
-        commits = self.commits()
-        rows = {name: sum(commit.rows(name) for commit in commits) for name in self.tables}
-        return f"Store({str(self.path)!r}, " + ", ".join(f"{name}={count:,}" for name, count in rows.items()) + ")"
+        return digest.text(self.path, *self._told())
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook."""
+        return digest.html(self.path, *self._told())
+
+    def _blank(self) -> Digest:
+        return digest.blank(self.frozen, self._config["precision"], self.time, self.tables)
+
+    def _told(self) -> tuple[Digest, str]:
+        """What is here, and what stands in the way of knowing."""
+        try:
+            return self.digest(), ""
+        except Exception as error:  # of any kind: a notebook or a debugger prints a store in every state
+            return self._blank(), str(error)
 
     # --- integrity ------------------------------------------------------------------------------------------------
 
     def damage(self) -> dict[str, list[str]]:
         """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
-        found: dict[str, list[str]] = {}
-        committed = records.numbered(files.names(self.path / "commits", ".json"))
-        for name in committed:
-            number = name.removesuffix(".json")
-            try:
-                record = records.unsealed(self.path / f"commits/{name}", "the commit record")
-            except JepaSweepError as error:
-                found.setdefault(number, []).append(str(error))
-                continue
-            for entry in record["files"]:
-                problem = self._problem(entry)
-                if problem:
-                    found.setdefault(number, []).append(problem)
-        for name in records.numbered(files.names(self.path / "points", ".parquet")):
-            number = name.removesuffix(".parquet")
-            if f"{number}.json" not in committed:
-                try:
-                    self._claim_in_points(number)
-                    for kind in self.tables:
-                        path = self.path / kind / name
-                        if files.exists(path):
-                            table.check(path)
-                except IntegrityError as error:
-                    found.setdefault(number, []).append(str(error))
-        return found
+        return integrity.damage(self.path, self.tables)
 
     def lost_notes(self) -> list[str]:
-        """What is wrong with specs and environments, which cannot be computed again."""
-        found = []
-        try:
-            missing = {claim.spec for claim in self.claims().values()} - self.specs().keys()
-            found += [f"{self.path / 'specs'} lacks the spec {name[:8]}, which was run here" for name in missing]
-        except IntegrityError as error:
-            found.append(str(error))
-        for name in files.names(self.path / "environment", ".json"):
-            if files.sha256(files.read(self.path / "environment" / name))[:8] != name.removesuffix(".json"):
-                found.append(f"{self.path / 'environment' / name} is damaged: its text does not match its name")
-        return found
-
-    def _problem(self, entry: dict[str, Any]) -> str | None:
-        path = self.path / entry["path"]
-        try:
-            if not files.exists(path):
-                return f"{path} is missing"
-            data = files.read(path)
-            if len(data) != entry["bytes"]:
-                return f"{path} has {len(data)} bytes, not the {entry['bytes']} committed"
-            if files.sha256(data) != entry["sha256"]:
-                return f"{path} is damaged: its SHA-256 is not the one committed"
-            table.check(path)
-        except JepaSweepError as error:
-            return str(error)
-        return None
+        """What is wrong with specs and environments, which cannot be computed again; asked where nothing is damaged."""
+        return integrity.lost_notes(self.path, {claim.spec for claim in self.claims().values()})
 
     def set_aside(self, number: str) -> None:
         """Take a damaged chunk out of the store, so that its points count as not yet computed."""
         # The record first: without it nothing promises that the files are whole.
         for name in (f"commits/{number}.json", *(f"{t}/{number}.parquet" for t in self.tables)):
             files.set_aside(self.path, name)
+        self._digest = None
         self._commits.pop(f"{number}.json", None)
         self._claims.pop(number, None)
 

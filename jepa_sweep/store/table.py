@@ -1,5 +1,6 @@
 """Stored files to pandas: columns and filters go down into the Parquet reader, checksums are verified on the way."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,21 @@ def check(path: Path) -> int:
         raise StorageError(f"Could not read {path}: there is no permission; change it and try again.") from error
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{path} is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+    """A committed file for a look at its footer and some of its columns; texts come dictionary coded."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise IntegrityError(f"A committed file is missing: {error}; run `jepa-sweep repair`.") from error
+    except PermissionError as error:
+        raise StorageError(f"Could not read {path}: there is no permission; change it and try again.") from error
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(f"{path} is damaged: {error}; run `jepa-sweep repair`.") from error
 
 
 def read(paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters) -> pd.DataFrame:

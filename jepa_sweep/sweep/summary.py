@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_sweep.store import files, table
+from jepa_sweep.store import files
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import forecast, job, plan, run
@@ -72,7 +72,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
 def status_of(path: str | Path) -> dict[str, Any]:
     """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
     store = Store(path)
-    commits, pending = store.commits(), store.pending()
+    held, commits, pending = store.digest(), store.commits(), store.pending()
     others, specs = job.visited(store, {}), []
     for name, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {path}")
@@ -80,32 +80,23 @@ def status_of(path: str | Path) -> dict[str, Any]:
         left = _left(sweep, grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
         specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
     work = _work(commits)
-    computed = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
+    computed = held.rows["points"] + held.rows["failures"]
     return {
         "run": str(path),
         "time": store.time,
-        **{name: sum(commit.rows(name) for commit in commits) for name in store.tables},
+        **held.rows,
         "commits": len(commits),
         "unfinished_commits": len(pending),
-        "bytes": sum(commit.bytes for commit in commits),
+        "bytes": held.bytes,
         "points_per_second": round(computed / work.seconds, 1) if work.seconds else None,
         "steps_per_point": round(work.steps / computed, 2) if computed else None,
         "wasted": round(1 - work.steps / work.lane_steps, 3) if work.lane_steps else None,
         **work._asdict(),
         "last_commit": max((commit.created for commit in commits), default=None),
-        "statuses": _statuses(store),
+        "statuses": held.statuses,
         "specs": specs,
     }
 
 
 def _work(commits: list[Commit]) -> Work:
     return functools.reduce(Work.plus, (Work(**commit.work) for commit in commits), Work())
-
-
-def _statuses(store: Store) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in ("points", "failures"):
-        for frame in table.batches(store.paths(name), store.schema(name), ["status"]):
-            for label, count in frame["status"].value_counts().items():
-                counts[str(label)] = counts.get(str(label), 0) + int(count)
-    return counts

@@ -1,0 +1,185 @@
+"""What a store holds in a few numbers, and how it prints itself.
+
+The footers of the files tell rows, ranges and the worst difference; only columns with several values are read.
+"""
+
+import html as escape
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jepa_sweep.store import table
+from jepa_sweep.store.records import Commit
+
+MANY = 1000  # values of one parameter that are told apart
+LISTED = 6  # that are printed one by one
+WORST = "relative_difference"
+
+
+class Values(NamedTuple):
+    """What stands in one column: its range, and the values themselves unless they are too many to tell apart."""
+
+    low: Any
+    high: Any
+    distinct: frozenset[Any] | None
+
+
+class Digest(NamedTuple):
+    """What a store holds: settings that all its rows share, and what was found in its committed chunks."""
+
+    system: str
+    method: str
+    rtol: float | None
+    precision: str
+    time: str
+    commits: frozenset[str]
+    rows: dict[str, int]
+    bytes: int
+    axes: dict[str, Values]  # objective, parameters and p, of points and failures
+    statuses: dict[str, int]  # of points and failures, most frequent first
+    worst: float | None  # relative difference from the closed form; None where there is none
+
+
+def blank(frozen: dict[str, Any], precision: str, time: str, tables: Sequence[str]) -> Digest:
+    """The settings of a store, and nothing found yet."""
+    solver = frozen.get("solver") or {}
+    settings = frozen.get("system", "?"), solver.get("method", "?"), solver.get("rtol"), precision, time
+    return Digest(*settings, frozenset(), dict.fromkeys(tables, 0), 0, {}, {}, None)
+
+
+def plus(held: Digest, root: Path, commit: Commit, schemas: dict[str, pa.Schema], parameters: Sequence[str]) -> Digest:
+    """With one chunk more.
+
+    Raises:
+        IntegrityError: a file is damaged or missing.
+    """
+    axes, statuses, worst = dict(held.axes), Counter(held.statuses), held.worst
+    for entry in commit.files:
+        name = Path(entry["path"]).parts[0]
+        columns = schemas[name].names
+        of_points = name in ("points", "failures")
+        if not of_points and WORST not in columns:
+            continue
+        with table.opened(root / entry["path"], schemas[name]) as file:
+            if WORST in columns and (spread := _spread(file, WORST)):
+                worst = max(spread[1], worst or 0.0)
+            if of_points:
+                wanted = [c for c in ("objective", *parameters, "p") if c in columns]
+                axes = _joined(axes, file, wanted)
+                statuses.update(_counted(file, "status"))
+    return held._replace(
+        commits=held.commits | {commit.number},
+        rows={name: count + commit.rows(name) for name, count in held.rows.items()},
+        bytes=held.bytes + commit.bytes,
+        axes=axes,
+        statuses=dict(statuses.most_common()),
+        worst=worst,
+    )
+
+
+def _joined(axes: dict[str, Values], file: pq.ParquetFile, columns: Sequence[str]) -> dict[str, Values]:
+    """The values so far together with those of one more file."""
+    axes = dict(axes)
+    for name in columns:
+        spread = _spread(file, name)
+        if spread is None:
+            continue
+        low, high = spread
+        before = axes.get(name, Values(low, high, frozenset()))
+        distinct = before.distinct
+        if distinct is not None:
+            distinct |= {high} if low == high else _distinct(file, name)
+        few = distinct is not None and len(distinct) <= MANY
+        axes[name] = Values(min(low, before.low), max(high, before.high), distinct if few else None)
+    return axes
+
+
+def _spread(file: pq.ParquetFile, name: str) -> tuple[Any, Any] | None:
+    """Lowest and highest value of a column, as the footer has them; None where there is no value."""
+    index = file.schema_arrow.get_field_index(name)
+    if index < 0:  # written before there was such a column
+        return None
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    found = [group.column(index).statistics for group in groups]
+    known = [s for s in found if s is not None and s.has_min_max]
+    if not known:
+        return None
+    low, high = min(s.min for s in known), max(s.max for s in known)
+    return (low + 0.0, high) if isinstance(low, float) else (low, high)  # a footer writes the lowest zero as -0.0
+
+
+def _distinct(file: pq.ParquetFile, name: str) -> frozenset[Any]:
+    """The values of a column, or no fewer than `MANY` + 1 of them."""
+    return frozenset(_column(file, name).unique()[: MANY + 1].to_pylist())
+
+
+def _counted(file: pq.ParquetFile, name: str) -> dict[str, int]:
+    """How often each text stands in a column."""
+    spread = _spread(file, name)
+    if spread is None:
+        return {}
+    if spread[0] == spread[1]:
+        return {spread[0]: file.metadata.num_rows}
+    return {row["values"]: row["counts"] for row in _column(file, name).value_counts().to_pylist()}
+
+
+def _column(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    return file.read([name])[name]
+
+
+# --- printed ----------------------------------------------------------------------------------------------------------
+
+
+def text(path: Path, held: Digest, problem: str = "") -> str:
+    """A few aligned lines; `problem` says why they do not tell what is in the files."""
+    pairs = _pairs(held)
+    width = max((len(label) for label, _ in pairs), default=0)
+    lines = [f"Store({str(path)!r}): {problem or _size(held)}", f"  {_settings(held)}"]
+    return "\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs])
+
+
+def html(path: Path, held: Digest, problem: str = "") -> str:
+    """The same as a table without colours of its own, so that it suits light and dark pages."""
+    left = 'style="text-align: left"'
+    caption = f"<code>{escape.escape(str(path))}</code>: {escape.escape(problem or _size(held))}"
+    rows = "".join(
+        f'<tr><th scope="row" {left}>{escape.escape(label)}</th><td {left}>{escape.escape(value)}</td></tr>'
+        for label, value in [("made by", _settings(held)), *_pairs(held)]
+    )
+    return f"<table><caption {left}>{caption}</caption><tbody>{rows}</tbody></table>"
+
+
+def _size(held: Digest) -> str:
+    power = min((len(str(held.bytes)) - 1) // 3, 4)
+    size = f"{held.bytes / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+    return ", ".join([*(f"{count:,} {name}" for name, count in held.rows.items()), size])
+
+
+def _settings(held: Digest) -> str:
+    tolerance = "" if held.rtol is None else f" at rtol {held.rtol:g}"
+    return f"{held.system}, {held.method}{tolerance}, {held.precision}, {held.time} time"
+
+
+def _pairs(held: Digest) -> list[tuple[str, str]]:
+    pairs = [(name, _values(values)) for name, values in held.axes.items()]
+    if held.statuses:
+        pairs.append(("status", ", ".join(f"{status} {count:,}" for status, count in held.statuses.items())))
+    if held.worst is not None:
+        pairs.append(("difference", f"{held.worst:.1e} at worst, relative to the closed form"))
+    return pairs
+
+
+def _values(values: Values) -> str:
+    if values.distinct is None:
+        return f"{_shown(values.low)} to {_shown(values.high)} (more than {MANY:,} values)"
+    if len(values.distinct) <= LISTED or isinstance(values.low, str):
+        return ", ".join(_shown(value) for value in sorted(values.distinct))
+    return f"{_shown(values.low)} to {_shown(values.high)} ({len(values.distinct):,} values)"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,336 @@
+"""One offline HTML page of a store: heat maps over any two axes, trajectories, statuses, provenance.
+
+The page is one file that asks for nothing else: styles, scripts, plotly and the numbers stand in it, the numbers as the
+bytes of typed arrays, so that what a reader sees is what the tables hold, to the last bit. What the page does stands in
+`page/`; which rows it shows is decided in `thinning`.
+"""
+
+import base64
+import contextlib
+import errno
+import hashlib
+import html
+import importlib.resources
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from jepa_sweep.errors import SpecError, StorageError
+from jepa_sweep.physics.systems import SENTENCES, Status
+from jepa_sweep.store import files, schema, table
+from jepa_sweep.store.store import Store
+from jepa_sweep.view import thinning
+from jepa_sweep.view.thinning import Axis, Plan
+
+ROWS = 150_000  # of the table whose rows are cells
+SCATTERED = 20_000  # of them where they form no grid: markers cost a browser more than cells
+SAMPLES = 200_000  # of trajectories
+FAILURES = 300  # listed one by one
+
+_SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "path.js", "code.js", "panels.js", "main.js")
+
+
+class Pair(NamedTuple):
+    """A measured column beside the one that predicts it."""
+
+    title: str
+    numeric: str
+    predicted: str
+
+
+class Layout(NamedTuple):
+    """What the page shows of one kind of store."""
+
+    table: str  # its rows are the cells
+    pairs: tuple[Pair, ...]
+    keys: tuple[str, ...]  # what tells rows apart, besides objective and parameters
+    also: tuple[str, ...] = ()  # further columns of the readout
+    lines: tuple[str, ...] = ()  # columns of trajectories drawn over t: the response, and what predicts it
+
+
+LAYOUTS = {
+    "critical_times": Layout(
+        table="points",
+        pairs=(
+            Pair("Critical time, against its closed form", "t_numeric", "t_exact"),
+            Pair("Critical time, against the leading order", "t_numeric", "t_leading"),
+            Pair("Critical time, against the asymptotic form", "t_numeric", "t_asymptotic"),
+        ),
+        keys=("p",),
+        also=("w_star",),
+        lines=("w", "w_exact"),
+    ),
+    "networks": Layout(
+        table="features",
+        pairs=(
+            Pair("Learning time, against the scalar flow", "t_learned", "t_exact"),
+            Pair("Fitting time, against the scalar flow", "t_fitted", "t_exact"),
+            Pair("Last response, against the rest point", "w_end", "w_star"),
+        ),
+        keys=("p", "feature"),
+        also=("lam", "rho", "w_start"),
+        lines=("w",),
+    ),
+    "estimates": Layout(
+        table="features",
+        pairs=(Pair("Estimate of rho", "rho_hat", "rho"), Pair("Estimate of lam", "lam_hat", "lam")),
+        keys=("feature",),
+        also=("rho_std", "lam_std"),
+    ),
+}
+
+
+def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
+    """Write the page of a store; the file appears whole or not at all.
+
+    Args:
+        store: What to show.
+        path: The HTML file; replaced if it is there. Must lie outside the run directory.
+        name: Title of the page; by default the name of the run directory.
+
+    Returns:
+        The path written.
+
+    Raises:
+        SpecError: plotly is not installed, or the file would lie inside the store.
+        IntegrityError: a file of the store is damaged.
+        StorageError: the file cannot be written.
+    """
+    target = Path(path)
+    if target.resolve().is_relative_to(store.path.resolve()):
+        raise SpecError(f"The page must lie outside the run directory {store.path}, but {target} was given.")
+    _replace(target, render(store, name=name).encode())
+    return target
+
+
+def render(store: Store, *, name: str | None = None) -> str:
+    """The page of a store as text; arguments and errors as `write`."""
+    title = name if name is not None else store.path.resolve().name
+    page = importlib.resources.files("jepa_sweep.view") / "page"
+    scripts = [_plotly(), "\n".join((page / part).read_text("utf-8") for part in _SCRIPTS)]
+    # With the hashes of the scripts in the policy, no other script runs; with no source at all, nothing is requested.
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    parts = {
+        "title": html.escape(_printable(title)),
+        "policy": f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
+        "style": (page / "page.css").read_text("utf-8"),
+        # In JSON every < may be written as its escape, so that no text ends the block it stands in.
+        "data": json.dumps(payload(store, _printable(title)), ensure_ascii=False).replace("<", "\\u003c"),
+        "plotly": scripts[0],
+        "script": scripts[1],
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], (page / "page.html").read_text("utf-8"))
+
+
+def payload(store: Store, name: str) -> dict[str, Any]:
+    """All that the page knows."""
+    kind = next(key for key, tables in schema.LAYOUTS.items() if tuple(tables) == store.tables)
+    layout = LAYOUTS[kind]
+    described = store.schema(layout.table)
+    keys = ["objective", *(c.name for c in store.parameters), *layout.keys]
+    total = thinning.store_rows(store, layout.table)
+    axes = thinning.axes_of(store, layout.table, keys)
+    numbers = [*dict.fromkeys(c for pair in layout.pairs for c in pair[1:]), *layout.also]
+    words = [c for c in ("status",) if c in described.names]
+    plan = thinning.plan(axes, total, ROWS, SCATTERED)
+    frame, plan = thinning.rows(store, layout.table, [*keys, *words, *numbers], plan, ROWS)
+    plan = _as_shown(plan, frame)
+    statuses = thinning.ordered(pd.unique(frame["status"])) if words else ()
+    return {
+        "name": name,
+        "path": _printable_literal(store.path.as_posix()),
+        "layout": kind,
+        "table": layout.table,
+        "time": store.time,
+        "pairs": [pair._asdict() for pair in layout.pairs],
+        "also": layout.also,
+        "columns": {c: _notes(described.field(c)) for c in described.names},
+        "axes": [_axis(axis) for axis in plan.axes],
+        "scattered": sorted(plan.scattered),
+        "count": len(frame),
+        "total": total,
+        "thinned": [axis.name for axis in plan.axes if axis.stride > 1],
+        "step": plan.step,
+        "sentence": plan.sentence(len(frame), total, _nouns(kind)),
+        "codes": {a.name: _packed(_codes(frame[a.name], a.shown)) for a in plan.axes},
+        "values": {c: _packed(_floats(frame[c])) for c in numbers},
+        "statuses": statuses,
+        "status": _packed(_codes(frame["status"], statuses)) if words else None,
+        "trajectories": _samples(store, "trajectories", layout.lines, frame, plan, [k for k in keys if k != "p"]),
+        "losses": _samples(store, "losses", ("loss",), frame, plan, keys[: 1 + len(store.parameters)]),
+        "census": _census(store),
+        "failures": _failures(store),
+        "provenance": _provenance(store),
+    }
+
+
+def _nouns(kind: str) -> str:
+    return {"critical_times": "points", "networks": "features of networks", "estimates": "features of series"}[kind]
+
+
+def _as_shown(plan: Plan, frame: pd.DataFrame) -> Plan:
+    """Axes with more values than were counted, or thinned by rows, show the values of the rows that are there."""
+    axes = [
+        axis if axis.values and plan.step == 1 else axis._replace(values=thinning.ordered(pd.unique(frame[axis.name])))
+        for axis in plan.axes
+    ]
+    return plan._replace(axes=tuple(axes))
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    """An axis with its values as Python writes them: text that both pandas and a browser read exactly."""
+    shown = [v if axis.words or v is None else repr(v) for v in axis.shown]
+    return {"name": axis.name, "words": axis.words, "values": shown, "of": len(axis.values)}
+
+
+def _samples(
+    store: Store, name: str, lines: tuple[str, ...], frame: pd.DataFrame, plan: Plan, keys: list[str]
+) -> dict[str, Any] | None:
+    """Samples over time: for each row of the page the number of its curve, and where each curve begins."""
+    if name not in store.tables or not lines:
+        return None
+    total = thinning.store_rows(store, name)
+    points = frame[keys].drop_duplicates()
+    points = points.assign(row=np.arange(len(points)))
+    found, thin = thinning.samples(store, name, ["t", *lines], points, plan, SAMPLES)
+    curves, begins = np.unique(found["row"].to_numpy(np.int64), return_index=True)
+    number = pd.Series(np.arange(len(curves)), curves).reindex(frame[keys].merge(points, on=keys, how="left")["row"])
+    return {
+        "lines": lines,
+        "keys": keys,
+        "sentence": thin.sentence(len(found), total, f"samples of {name}"),
+        "thinned": len(found) < total,
+        "columns": {c: _notes(store.schema(name).field(c)) for c in ("t", *lines)},
+        "curve": _packed(number.fillna(-1).to_numpy(np.int32)),
+        "begins": _packed(np.append(begins, len(found)).astype(np.uint32)),
+        "values": {c: _packed(_floats(found[c])) for c in ("t", *lines)},
+    }
+
+
+def _census(store: Store) -> list[dict[str, Any]]:
+    """How many rows of each table have which status, counted over the whole store, with the sentence of each."""
+    sentences = {status.label: SENTENCES[status] for status in Status}
+    census = []
+    for name in store.tables:
+        if "status" not in store.schema(name).names:
+            continue
+        counts: dict[str, int] = {}
+        for frame in table.batches(store.paths(name), store.schema(name), ["status"]):
+            for label, count in frame["status"].value_counts().items():
+                counts[str(label)] = counts.get(str(label), 0) + int(count)
+        census += [
+            {"table": name, "status": label, "count": count, "meaning": sentences.get(label, "")}
+            for label, count in sorted(counts.items(), key=lambda item: -item[1])
+        ]
+    return census
+
+
+def _failures(store: Store) -> dict[str, Any]:
+    """The first failed points, as text, of how many."""
+    frames, described = [table.read([], store.schema("failures"), None, None)], store.schema("failures")
+    for path in store.paths("failures"):
+        if sum(map(len, frames)) < FAILURES:
+            frames.append(table.read([path], described, None, None))
+    frame = pd.concat([f for f in frames if len(f)] or frames)
+    columns = [c for c in frame.columns if c in ("objective", "status", "message") or frame[c].nunique() > 1]
+    shown = frame.head(FAILURES)[columns]
+    lines = [["" if pd.isna(v) else str(v) for v in row] for row in shown.itertuples(index=False)]
+    return {"total": thinning.store_rows(store, "failures"), "columns": columns, "rows": lines}
+
+
+def _provenance(store: Store) -> dict[str, Any]:
+    """What decided the numbers, where they were made, and the specs that asked for them."""
+    commits = store.commits()
+    folder = store.path / "environment"
+    return {
+        "settings": store.frozen,
+        "environments": [json.loads(files.read(folder / name)) for name in files.names(folder, ".json")],
+        "specs": list(store.specs().values()),
+        "first": min((c.created for c in commits), default=None),
+        "last": max((c.created for c in commits), default=None),
+        "commits": len(commits),
+        "rows": {name: thinning.store_rows(store, name) for name in store.tables},
+        "bytes": sum(c.bytes for c in commits),
+    }
+
+
+def _notes(field: pa.Field) -> dict[str, str]:
+    """Unit, meaning and equation of a column."""
+    return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+
+
+def _codes(values: pd.Series, shown: tuple[Any, ...]) -> np.ndarray:
+    """The place of each value among those of its axis."""
+    there = [v for v in shown if v is not None]
+    places = pd.Index(there).get_indexer(pd.Index(values)) if there else np.full(len(values), -1)
+    codes = np.where(places < 0, len(there), places)
+    return codes.astype(np.uint8 if len(shown) <= 1 << 8 else np.uint16 if len(shown) <= 1 << 16 else np.uint32)
+
+
+def _floats(values: pd.Series) -> np.ndarray:
+    """Single precision stays what it is; all else becomes float64."""
+    return values.to_numpy(np.float32 if values.dtype == np.float32 else np.float64)
+
+
+def _packed(values: np.ndarray) -> dict[str, str]:
+    """The bytes of an array, the least significant first."""
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return {"type": f"{values.dtype.kind}{values.dtype.itemsize}", "data": base64.b64encode(little.tobytes()).decode()}
+
+
+def _printable(text: str) -> str:
+    """File names need not be Unicode; what is not becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _printable_literal(path: str) -> str:
+    """A path as a Python literal, in its own letters where those are Unicode."""
+    return json.dumps(path, ensure_ascii=_printable(path) != path)
+
+
+def _plotly() -> str:
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise SpecError(
+            "The explorer page needs plotly, which is not installed; run `pip install 'jepa_sweep[report]'`."
+        ) from error
+    script = get_plotlyjs().replace("\r\n", "\n")
+    assert "</script" not in script.lower(), "this plotly.js ends the block it is put into"
+    return script
+
+
+_REMEDIES = {
+    errno.ENOENT: "there is no such folder; create it, or choose another with -o",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another with -o",
+    errno.EISDIR: "it is a folder; add the name of a file",
+    errno.EACCES: "there is no permission; change it, or choose another folder with -o",
+    errno.EROFS: "the file system is read-only; choose another folder with -o",
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "the disk quota is used up; free some space and try again",
+}
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file beside its place, then move it there."""
+    part = path.parent / f".{path.name[:100]}-{uuid.uuid4().hex}.part"
+    try:
+        try:
+            with part.open("xb") as sink:
+                sink.write(data)
+                sink.flush()
+                os.fsync(sink.fileno())
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; mend that and try again")
+        raise StorageError(f"Could not write {path}: {remedy}.") from error

@@ -1,0 +1,213 @@
+// What happens when: controls, keys, pointer and theme.
+
+function optionsFor(select, entries, chosen) {
+  select.replaceChildren(...entries.map(([value, text]) => element("option", { value, textContent: text, selected: value === chosen })));
+}
+
+function fillControls() {
+  optionsFor(document.getElementById("pair"), page.pairs.map((pair, k) => [String(k), pair.title]), "0");
+  const axes = AXES.map((axis) => [axis.name, axis.name]);
+  optionsFor(document.getElementById("across"), axes, state.across?.name);
+  optionsFor(document.getElementById("up"), axes, state.up?.name);
+  document.getElementById("axes").hidden = AXES.length < 2;
+  const constants = CONSTANTS.map((axis) => `${axis.name} = ${axis.values[0] === null ? "none" : labelOf(axis, 0)}`);
+  document.getElementById("constants").textContent = constants.length ? `The same in all points: ${constants.join(", ")}.` : "";
+  const sentences = [page.sentence, page.trajectories?.lines.length && page.trajectories.begins.length > 1 ? page.trajectories.sentence : ""];
+  document.getElementById("sentence").textContent = sentences.filter(Boolean).join(" ");
+}
+
+function sliderOf(axis) {
+  const shown = element("output", {}, axis.words ? "" : labelOf(axis, state.place[axis.name]));
+  const name = element("span", { title: meaningOf(axis.name) }, axis.name);
+  if (axis.words) {
+    const select = element("select", { id: `cut-${axis.name}` });
+    optionsFor(select, axis.values.map((_, place) => [String(place), labelOf(axis, place)]), String(state.place[axis.name]));
+    select.addEventListener("change", () => cutAt(axis, Number(select.value), shown));
+    return element("label", { className: "field" }, name, select);
+  }
+  const range = element("input", { type: "range", id: `cut-${axis.name}`, min: "0", max: String(axis.values.length - 1), step: "1" });
+  range.value = String(state.place[axis.name]);
+  range.setAttribute("aria-valuetext", labelOf(axis, state.place[axis.name]));
+  range.addEventListener("input", () => {
+    range.setAttribute("aria-valuetext", labelOf(axis, Number(range.value)));
+    cutAt(axis, Number(range.value), shown);
+  });
+  return element("label", { className: "field slider" }, name, shown, range);
+}
+
+function drawSliders() {
+  document.getElementById("sliders").replaceChildren(...cutAxes().map(sliderOf));
+}
+
+function cutAt(axis, place, shown) {
+  state.place[axis.name] = place;
+  if (!axis.words) shown.textContent = labelOf(axis, place);
+  if (scattered()) {
+    const rows = visibleRows();
+    if (rows.length) frameRow(rows.find((row) => panelOf(row) === state.panel) ?? rows[0]);
+    else state.row = -1;
+  } else state.row = rowAtFrame();
+  draw();
+}
+
+// Everything that depends on the view or on the frame.
+function draw() {
+  drawMap();
+  drawReadout(state.row, "Framed cell");
+  drawPath();
+  drawCode();
+}
+
+// The frame alone has moved.
+function reframe(row) {
+  state.row = row;
+  Plotly.relayout(map, { shapes: frameShapes() });
+  drawReadout(row, "Framed cell");
+  drawCode();
+}
+
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+function onKey(event) {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key in STEPS) {
+    event.preventDefault();
+    reframe(scattered() ? scatterStep(...STEPS[event.key]) : gridStep(...STEPS[event.key]));
+    announce(state.row);
+  } else if (event.key === "Enter") drawPath();
+}
+
+// To the next cell; over the edge of a panel into the one beside it.
+function gridStep(right, upward) {
+  const width = lengthOf(state.across);
+  const along = (state.across ? state.place[state.across.name] : 0) + right;
+  const panel = state.panel + Math.floor(along / width);
+  if (panel >= 0 && panel < OBJECTIVES.length) {
+    state.panel = panel;
+    if (state.across) state.place[state.across.name] = (along + width) % width;
+  }
+  if (state.up) state.place[state.up.name] = Math.min(lengthOf(state.up) - 1, Math.max(0, state.place[state.up.name] + upward));
+  return rowAtFrame();
+}
+
+// To the next point of the panel in the order of the axis.
+function scatterStep(right, upward) {
+  const codes = page.codes[(right ? state.across : state.up).name];
+  const rows = visibleRows().filter((row) => panelOf(row) === state.panel).sort((a, b) => codes[a] - codes[b]);
+  const next = rows[rows.indexOf(state.row) + right + upward] ?? state.row;
+  if (next >= 0) frameRow(next);
+  return next;
+}
+
+// Hover and click name a cell; the frame goes to the one that is clicked.
+function placeUnder(point) {
+  const place = { ...state.place };
+  if (!scattered()) {
+    if (state.across) place[state.across.name] = point.x;
+    if (state.up) place[state.up.name] = point.y;
+  }
+  return place;
+}
+
+function onHover({ points: [point] }) {
+  const row = rowUnder(point);
+  drawReadout(row, "Under the pointer", row < 0 ? factsOfNothing(point.data.meta.panel, placeUnder(point)) : undefined);
+}
+
+function onClick({ points: [point] }) {
+  const row = rowUnder(point);
+  if (row >= 0) frameRow(row);
+  else [state.place, state.panel] = [placeUnder(point), point.data.meta.panel];
+  reframe(row);
+  drawPath();
+}
+
+function onAxis(which, other) {
+  const chosen = axisNamed(document.getElementById(which).value);
+  if (state[other] === chosen) state[other] = state[which]; // the two change places
+  state[which] = chosen;
+  // Axes that hardly repeat a value and axes that do not are drawn in different ways.
+  if (SCATTERED.size && SCATTERED.has(chosen.name) !== SCATTERED.has(state[other].name)) {
+    state[other] = AXES.find((axis) => axis !== chosen && SCATTERED.has(axis.name) === SCATTERED.has(chosen.name)) ?? state[other];
+  }
+  document.getElementById(other).value = state[other].name;
+  drawSliders();
+  draw();
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  document.getElementById("theme").textContent = theme === "dark" ? "Light" : "Dark";
+}
+
+function watchTheme() {
+  const preferred = matchMedia("(prefers-color-scheme: dark)");
+  setTheme(preferred.matches ? "dark" : "light");
+  preferred.addEventListener("change", () => {
+    setTheme(preferred.matches ? "dark" : "light");
+    if (page.count) draw();
+  });
+  document.getElementById("theme").addEventListener("click", () => {
+    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+    if (page.count) draw();
+  });
+}
+
+function listen() {
+  document.getElementById("pair").addEventListener("change", (event) => {
+    state.pair = page.pairs[Number(event.target.value)];
+    draw();
+  });
+  for (const name of ["show", "scale", "span"]) {
+    for (const radio of document.getElementsByName(name)) {
+      radio.addEventListener("change", () => {
+        state[name] = radio.value;
+        draw();
+      });
+    }
+  }
+  document.getElementById("across").addEventListener("change", () => onAxis("across", "up"));
+  document.getElementById("up").addEventListener("change", () => onAxis("up", "across"));
+  document.getElementById("whole").addEventListener("change", drawCode);
+  for (const id of ["log-t", "log-w"]) document.getElementById(id).addEventListener("change", drawPath);
+  map.addEventListener("keydown", onKey);
+  map.on("plotly_hover", onHover);
+  map.on("plotly_unhover", () => drawReadout(state.row, "Framed cell"));
+  map.on("plotly_click", onClick);
+  let waiting = 0;
+  addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(draw, 100);
+  });
+}
+
+function summarise() {
+  const { rows, last } = page.provenance;
+  const time = page.time === "paper" ? "paper time T = L t" : "flow time t = T / L";
+  const counts = Object.entries(rows).filter(([, n]) => n).map(([name, n]) => `${counted(n)} ${name}`);
+  const date = last ? last.slice(0, 10) : "";
+  document.getElementById("summary").textContent = [...counts, time, date].filter(Boolean).join(" · ");
+}
+
+function begin() {
+  watchTheme();
+  summarise();
+  drawCensus();
+  drawProvenance();
+  if (!page.count) {
+    document.getElementById("nothing").hidden = false;
+    return;
+  }
+  // A store without integration has predictions only.
+  if (page.values[state.pair.numeric].every(Number.isNaN)) state.show = "predicted";
+  document.querySelector(`[name=show][value=${state.show}]`).checked = true;
+  [state.across = null, state.up = null] = firstAxes();
+  frameRow(firstRow());
+  document.getElementById("explorer").hidden = false;
+  fillControls();
+  drawSliders();
+  draw();
+  listen();
+}
+
+begin();

@@ -59,9 +59,9 @@ LAYOUTS = {
     "critical_times": Layout(
         table="points",
         pairs=(
-            Pair("Critical time, against its closed form", "t_numeric", "t_exact"),
-            Pair("Critical time, against the leading order", "t_numeric", "t_leading"),
-            Pair("Critical time, against the asymptotic form", "t_numeric", "t_asymptotic"),
+            Pair("Critical time, closed form", "t_numeric", "t_exact"),
+            Pair("Critical time, leading order", "t_numeric", "t_leading"),
+            Pair("Critical time, asymptotics", "t_numeric", "t_asymptotic"),
         ),
         keys=("p",),
         also=("w_star",),
@@ -70,9 +70,9 @@ LAYOUTS = {
     "networks": Layout(
         table="features",
         pairs=(
-            Pair("Learning time, against the scalar flow", "t_learned", "t_exact"),
-            Pair("Fitting time, against the scalar flow", "t_fitted", "t_exact"),
-            Pair("Last response, against the rest point", "w_end", "w_star"),
+            Pair("Learning time, scalar flow", "t_learned", "t_exact"),
+            Pair("Fitting time, scalar flow", "t_fitted", "t_exact"),
+            Pair("Last response, rest point", "w_end", "w_star"),
         ),
         keys=("p", "feature"),
         also=("lam", "rho", "w_start"),

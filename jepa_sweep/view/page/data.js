@@ -37,6 +37,8 @@ const SCATTERED = new Set(page.scattered);
 for (const axis of page.axes) {
   // Where the values lie if they are drawn to scale; words and missing values have a place instead.
   axis.numbers = axis.values.map((value, place) => (axis.words || value === null ? place : Number(value)));
+  axis.low = axis.numbers.reduce((a, b) => Math.min(a, b), Infinity);
+  axis.high = axis.numbers.reduce((a, b) => Math.max(a, b), -Infinity);
 }
 
 function axisNamed(name) {

@@ -135,6 +135,12 @@ function onAxis(which, other) {
   draw();
 }
 
+// Times are told apart by powers of ten, all else by differences.
+function chooseScale() {
+  state.scale = state.pair.numeric.startsWith("t_") ? "log" : "linear";
+  document.querySelector(`[name=scale][value=${state.scale}]`).checked = true;
+}
+
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   document.getElementById("theme").textContent = theme === "dark" ? "Light" : "Dark";
@@ -156,6 +162,7 @@ function watchTheme() {
 function listen() {
   document.getElementById("pair").addEventListener("change", (event) => {
     state.pair = page.pairs[Number(event.target.value)];
+    chooseScale();
     draw();
   });
   for (const name of ["show", "scale", "span"]) {
@@ -181,10 +188,13 @@ function listen() {
   });
 }
 
+const NOUNS = { trajectories: "samples of trajectories", losses: "samples of losses" };
+
 function summarise() {
   const { rows, last } = page.provenance;
-  const time = page.time === "paper" ? "paper time T = L t" : "flow time t = T / L";
-  const counts = Object.entries(rows).filter(([, n]) => n).map(([name, n]) => `${counted(n)} ${name}`);
+  const timed = page.pairs.some((pair) => pair.numeric.startsWith("t_"));
+  const time = !timed ? "" : page.time === "paper" ? "paper time T = L t" : "flow time t = T / L";
+  const counts = Object.entries(rows).filter(([, n]) => n).map(([name, n]) => `${counted(n)} ${name in NOUNS ? NOUNS[name] : name}`);
   const date = last ? last.slice(0, 10) : "";
   document.getElementById("summary").textContent = [...counts, time, date].filter(Boolean).join(" · ");
 }
@@ -201,6 +211,7 @@ function begin() {
   // A store without integration has predictions only.
   if (page.values[state.pair.numeric].every(Number.isNaN)) state.show = "predicted";
   document.querySelector(`[name=show][value=${state.show}]`).checked = true;
+  chooseScale();
   [state.across = null, state.up = null] = firstAxes();
   frameRow(firstRow());
   document.getElementById("explorer").hidden = false;

@@ -19,7 +19,7 @@ function columnOf(show = state.show) {
 // Rectangles of the panels in parts of the figure: side by side, below each other where it is narrow.
 function panelDomains() {
   const count = OBJECTIVES.length;
-  const across = map.clientWidth < 560 ? 1 : count;
+  const across = isNarrow() ? 1 : count;
   const down = Math.ceil(count / across);
   const [gapX, gapY] = [24 / map.clientWidth, 74 / map.clientHeight];
   const [width, height] = [(1 - gapX * (across - 1)) / across, (1 - gapY * (down - 1)) / down];
@@ -30,15 +30,23 @@ function panelDomains() {
   });
 }
 
+function isNarrow() {
+  return map.clientWidth < 560;
+}
+
 function suffix(panel) {
   return panel ? String(panel + 1) : "";
 }
 
+function widthOfLabels(axis) {
+  return axis === null ? 1 : 14 + 7 * axis.values.reduce((most, _, place) => Math.max(most, labelOf(axis, place).length), 0);
+}
+
 // Axis of a grid: cells of equal size, labelled with their values.
-function gridAxis(axis, pixels) {
+function gridAxis(axis, pixels, perLabel = widthOfLabels(axis)) {
   if (axis === null) return { range: [-0.5, 0.5], showticklabels: false };
   const count = axis.values.length;
-  const every = Math.ceil(count / Math.max(2, Math.floor(pixels)));
+  const every = Math.max(1, Math.ceil(count / Math.max(2, Math.floor(pixels / perLabel))));
   const places = axis.values.map((_, place) => place).filter((place) => place % every === 0);
   return {
     range: [-0.5, count - 0.5],
@@ -47,11 +55,21 @@ function gridAxis(axis, pixels) {
   };
 }
 
-// Axis of points: to scale, by powers of ten if it spans more than one and a half of them.
+// Axes of points are to scale, those that span more than one and a half powers of ten by their logarithm.
+function byLogarithm(axis) {
+  return !axis.words && axis.low > 0 && axis.high / axis.low > 30;
+}
+
+function coordinateOf(axis, row) {
+  const number = axis.numbers[placeOf(axis, row)];
+  return byLogarithm(axis) ? Math.log10(number) : number;
+}
+
 function scatterAxis(axis) {
-  if (axis.words) return gridAxis(axis, 99);
-  const [low, high] = [Math.min(...axis.numbers), Math.max(...axis.numbers)];
-  return low > 0 && high / low > 30 ? { type: "log", exponentformat: "power" } : { type: "linear" };
+  if (axis.words) return gridAxis(axis, Infinity);
+  if (!byLogarithm(axis)) return { nticks: 7 };
+  const ticks = logTicks(Math.log10(axis.low), Math.log10(axis.high), 6);
+  return { tickvals: ticks.map(Math.log10), ticktext: ticks.map(powerOrBrief) };
 }
 
 // Text in a figure may hold markup, so what a table says must not.
@@ -67,7 +85,7 @@ function colourAxis(rows) {
   if (state.scale === "log" && !ratio) {
     const ticks = logTicks(low, high, 7);
     bar.tickvals = ticks.map(Math.log10);
-    bar.ticktext = ticks.map((tick) => brief(tick));
+    bar.ticktext = ticks.map(powerOrBrief);
     bar.title.text = `${column}${unit}`;
   } else {
     bar.tickvals = roundBetween(low, high, 6);
@@ -77,28 +95,40 @@ function colourAxis(rows) {
   return { cmin: low, cmax: high, colorscale: ratio ? CHANGES : "Viridis", colorbar: bar };
 }
 
+function powerOrBrief(tick) {
+  const exponent = Math.log10(tick);
+  return Number.isInteger(exponent) && Math.abs(exponent) > 2 ? `10<sup>${brief(exponent)}</sup>` : brief(tick);
+}
+
+function whyNoColour(row) {
+  const value = valueOf(row);
+  if (Math.abs(value) === Infinity) return "infinite";
+  return Number.isNaN(value) ? "without" : "negative";
+}
+
 // Two layers a panel: what has a colour on the scale, and below it what has none.
 function gridTraces(shown) {
   const { cells, width, height } = cellsOf(shown);
   const [across, up] = [[...Array(width).keys()], [...Array(height).keys()]];
-  const seen = { without: false, infinite: false, absent: false };
+  const seen = {};
   const layer = (panel, kind) =>
     up.map((y) => across.map((x) => {
       const row = cells[panel][y * width + x];
       const level = row < 0 ? NaN : heightOf(valueOf(row));
       if (kind === "colour") return Number.isFinite(level) ? level : null;
       if (row < 0) return (seen.absent = true) && 0;
-      if (Math.abs(level) === Infinity || Math.abs(valueOf(row)) === Infinity) return (seen.infinite = true) && 1;
-      if (Number.isNaN(level)) seen.without = true;
-      return null; // the hatched ground shows through
+      if (Number.isFinite(level)) return 0; // covered, but for the lines between cells
+      const why = whyNoColour(row);
+      seen[why] = true;
+      return why === "infinite" ? 1 : null; // the hatched ground shows through
     }));
   const gap = Math.max(width, height) <= 40 ? 1 : 0;
   const traces = OBJECTIVES.flatMap((_, panel) => {
-    const common = { type: "heatmap", x: across, y: up, xgap: gap, ygap: gap, hoverinfo: "none", ...axesOf(panel) };
+    const common = { type: "heatmap", x: across, y: up, hoverinfo: "none", ...axesOf(panel) };
     const blank = [[0, ink("ground")], [0.5, ink("ground")], [0.5, ink("infinite")], [1, ink("infinite")]];
     return [
       { ...common, z: layer(panel, "rest"), zmin: 0, zmax: 1, colorscale: blank, showscale: false, hoverinfo: "skip" },
-      { ...common, z: layer(panel, "colour"), coloraxis: "coloraxis", meta: { panel } },
+      { ...common, z: layer(panel, "colour"), xgap: gap, ygap: gap, coloraxis: "coloraxis", meta: { panel } },
     ];
   });
   return { traces, seen };
@@ -109,27 +139,25 @@ function axesOf(panel) {
 }
 
 function scatterTraces(shown) {
-  const seen = { without: false, infinite: false, absent: false };
-  const kindOf = (row) => {
-    const level = heightOf(valueOf(row));
-    if (Number.isFinite(level)) return "colour";
-    return Math.abs(level) === Infinity || Math.abs(valueOf(row)) === Infinity ? "infinite" : "without";
-  };
+  const seen = {};
+  const kindOf = (row) => (Number.isFinite(heightOf(valueOf(row))) ? "colour" : whyNoColour(row));
   const traces = OBJECTIVES.flatMap((_, panel) => {
     const rows = shown.filter((row) => panelOf(row) === panel);
-    return ["without", "infinite", "colour"].map((kind) => {
+    const room = Math.sqrt((map.clientWidth * map.clientHeight) / OBJECTIVES.length / rows.length);
+    const size = Math.min(9, Math.max(3, 0.55 * room));
+    return ["without", "negative", "infinite", "colour"].map((kind) => {
       const here = rows.filter((row) => kindOf(row) === kind);
       if (here.length) seen[kind] = true;
-      const size = rows.length > 2000 ? 5 : 8;
       const marker = {
-        colour: { size, color: here.map((row) => heightOf(valueOf(row))), coloraxis: "coloraxis" },
+        colour: { line: { width: 0.5, color: ink("line") }, size, color: here.map((row) => heightOf(valueOf(row))), coloraxis: "coloraxis" },
         infinite: { size: size + 1, color: ink("infinite"), symbol: "diamond" },
+        negative: { size, color: ink("quiet"), symbol: "x-thin-open" },
         without: { size, color: ink("quiet"), symbol: "x-thin-open" },
       }[kind];
       return {
         type: "scatter", mode: "markers", ...axesOf(panel), meta: { panel }, hoverinfo: "none", showlegend: false,
-        x: here.map((row) => state.across.numbers[placeOf(state.across, row)]),
-        y: here.map((row) => state.up.numbers[placeOf(state.up, row)]),
+        x: here.map((row) => coordinateOf(state.across, row)),
+        y: here.map((row) => coordinateOf(state.up, row)),
         customdata: here, marker,
       };
     });
@@ -141,7 +169,7 @@ function mapLayout(shown) {
   const domains = panelDomains();
   const layout = {
     ...plainLayout(),
-    margin: { l: 62, r: 92, t: 26, b: 46 },
+    margin: { l: 78, r: 92, t: 26, b: 46 },
     coloraxis: colourAxis(shown),
     hovermode: "closest",
     annotations: [],
@@ -149,17 +177,16 @@ function mapLayout(shown) {
   };
   domains.forEach((domain, panel) => {
     const [width, height] = [domain.x, domain.y].map(([low, high]) => high - low);
-    const roomX = (width * (map.clientWidth - 154)) / 46;
-    const roomY = (height * (map.clientHeight - 72)) / 20;
-    const axis = (which, room) => (scattered() ? scatterAxis(which) : gridAxis(which, room));
+    const [roomX, roomY] = [width * (map.clientWidth - 170), height * (map.clientHeight - 72)];
+    const axis = (which, ...room) => (scattered() ? scatterAxis(which) : gridAxis(which, ...room));
     const common = { fixedrange: true, showgrid: false, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: ink("line") };
     layout[`xaxis${suffix(panel)}`] = {
       ...common, ...axis(state.across, roomX), domain: domain.x, anchor: `y${suffix(panel)}`,
       title: { text: state.across ? state.across.name : "", standoff: 6 }, tickangle: 0,
     };
     layout[`yaxis${suffix(panel)}`] = {
-      ...common, ...axis(state.up, roomY), domain: domain.y, anchor: `x${suffix(panel)}`,
-      title: { text: domain.first && state.up ? state.up.name : "", standoff: 6 },
+      ...common, ...axis(state.up, roomY, 20), domain: domain.y, anchor: `x${suffix(panel)}`,
+      title: { text: domain.first && state.up ? state.up.name : "", standoff: 10 },
       ...(domain.first ? {} : { showticklabels: false }),
     };
     layout.annotations.push({
@@ -190,7 +217,7 @@ function frameShapes() {
 
 function scatterFrame() {
   if (state.row < 0) return [];
-  const [x, y] = [state.across, state.up].map((axis) => axis.numbers[placeOf(axis, state.row)]);
+  const [x, y] = [state.across, state.up].map((axis) => coordinateOf(axis, state.row));
   const circle = { xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y, x0: -8, x1: 8, y0: -8, y1: 8 };
   return outlined({ type: "circle", xref: `x${suffix(state.panel)}`, yref: `y${suffix(state.panel)}`, ...circle });
 }
@@ -203,7 +230,8 @@ function outlined(shape) {
 function drawLegend(seen, shown) {
   const mark = scattered() ? "mark" : "swatch";
   const entries = [
-    [seen.without, `${mark} without`, state.scale === "log" ? "no number, or none above 0 for the log scale" : "no number"],
+    [seen.without, `${mark} without`, "no number; the status says why"],
+    [seen.negative, `${mark} without`, "not above 0, so not on a log scale"],
     [seen.infinite, `${mark} infinite`, "infinite"],
     [seen.absent, "swatch absent", "no such point in the sweep"],
   ];
@@ -217,6 +245,8 @@ function drawLegend(seen, shown) {
 function drawMap() {
   const shown = visibleRows();
   const { traces, seen } = scattered() ? scatterTraces(shown) : gridTraces(shown);
+  map.style.height = isNarrow() ? `${90 + 230 * OBJECTIVES.length}px` : "";
+  map.classList.toggle("cells", !scattered());
   drawLegend(seen, shown);
   const column = columnOf();
   document.getElementById("map-title").textContent = `${column}${state.show === "ratio" ? "" : unitOf(page.columns[column])}`;

@@ -47,7 +47,10 @@ function logTicks(low, high, count) {
   const powers = [];
   for (let k = Math.ceil(low); k <= high; k += every) powers.push(10 ** k);
   if (powers.length > 2) return powers;
-  return roundBetween(10 ** low, 10 ** high, count);
+  if (high - low < 0.7) return roundBetween(10 ** low, 10 ** high, count);
+  const decades = [Math.floor(low), Math.floor(low) + 1, Math.floor(low) + 2];
+  const ticks = decades.flatMap((k) => [1, 2, 5].map((factor) => factor * 10 ** k));
+  return ticks.filter((tick) => tick >= 10 ** low && tick <= 10 ** high);
 }
 
 function unitOf(column) {

@@ -91,7 +91,7 @@ function drawProvenance() {
   const number = (k, all) => (all.length > 1 ? ` ${k + 1} of ${all.length}` : "");
   const columns = Object.entries(page.columns).map(([name, c]) => [name, c.meaning, c.unit, c.equation ?? ""]);
   const rows = Object.fromEntries(Object.entries(counts.rows).map(([name, n]) => [name, counted(n)]));
-  const run = { first: counts.first, last: counts.last, commits: counted(counts.commits), bytes: counted(counts.bytes), rows };
+  const run = { "first commit": counts.first, "last commit": counts.last, commits: counted(counts.commits), bytes: counted(counts.bytes), rows };
   document.getElementById("facts").replaceChildren(
     element(
       "div", { className: "columns" },

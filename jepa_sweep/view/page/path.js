@@ -83,8 +83,9 @@ function drawPath() {
   const losses = samplesOf("losses", row);
   const about = row < 0 ? "" : [OBJECTIVES[panelOf(row)], parametersOf(row)].filter(Boolean).join(" · ");
   document.getElementById("path-of").textContent = samples ? about : whyNoPath(row);
-  path.hidden = !samples;
+  for (const node of [path, document.getElementById("path-choices")]) node.hidden = !samples;
   if (!samples) return;
+  path.style.height = losses && path.clientWidth < 480 ? "440px" : "";
   const traces = [...curveTraces(samples), ...crossingTraces(row)];
   if (losses) {
     traces.push({

@@ -115,13 +115,15 @@ function firstRow() {
     if (!Number.isFinite(page.values[state.pair.predicted][row])) continue;
     counts.set(keyOf(row), (counts.get(keyOf(row)) ?? 0) + 1);
   }
-  const most = Math.max(...counts.values());
-  const best = [...counts].filter(([, count]) => count === most).map(([key]) => key);
+  const fullest = Math.max(...counts.values());
+  const best = [...counts].filter(([, count]) => count === fullest).map(([key]) => key);
   const cut = best[Math.floor(best.length / 2)];
   const rows = [...page.codes.objective.keys()].filter((row) => panelOf(row) === 0 && (!counts.size || keyOf(row) === cut));
-  const drawn = rows.filter((row) => samplesOf("trajectories", row));
-  const among = drawn.length ? drawn : rows.length ? rows : [0];
-  return among[Math.floor(among.length / 2)];
+  const merit = (row) => 2 * (samplesOf("trajectories", row) !== null) + Number.isFinite(valueOf(row));
+  const most = rows.reduce((best, row) => Math.max(best, merit(row)), 0);
+  const among = rows.length ? rows.filter((row) => merit(row) === most) : [0];
+  const fromMiddle = (row) => [state.across, state.up].reduce((sum, axis) => sum + Math.abs((placeOf(axis, row) + 0.5) / lengthOf(axis) - 0.5), 0);
+  return among.reduce((best, row) => (fromMiddle(row) < fromMiddle(best) ? row : best));
 }
 
 // The two longest axes that are not words, else any; scattered ones before all others.

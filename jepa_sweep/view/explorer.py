@@ -142,11 +142,11 @@ def payload(store: Store, name: str) -> dict[str, Any]:
     plan = thinning.plan(axes, total, ROWS, SCATTERED)
     frame, plan = thinning.rows(store, layout.table, [*keys, *words, *numbers], plan, ROWS)
     plan = _as_shown(plan, frame)
-    statuses = thinning.ordered(pd.unique(frame["status"])) if words else ()
+    columns = {c: np.asarray(frame[c]) for c in frame.columns}
+    statuses = thinning.ordered(pd.unique(columns["status"])) if words else ()
     return {
         "name": name,
         "path": _printable_literal(store.path.as_posix()),
-        "layout": kind,
         "table": layout.table,
         "time": store.time,
         "pairs": [pair._asdict() for pair in layout.pairs],
@@ -159,10 +159,10 @@ def payload(store: Store, name: str) -> dict[str, Any]:
         "thinned": [axis.name for axis in plan.axes if axis.stride > 1],
         "step": plan.step,
         "sentence": plan.sentence(len(frame), total, _nouns(kind)),
-        "codes": {a.name: _packed(_codes(frame[a.name], a.shown)) for a in plan.axes},
-        "values": {c: _packed(_floats(frame[c])) for c in numbers},
+        "codes": {a.name: _packed(_codes(columns[a.name], a.shown)) for a in plan.axes},
+        "values": {c: _packed(_floats(columns[c])) for c in numbers},
         "statuses": statuses,
-        "status": _packed(_codes(frame["status"], statuses)) if words else None,
+        "status": _packed(_codes(columns["status"], statuses)) if words else None,
         "trajectories": _samples(store, "trajectories", layout.lines, frame, plan, [k for k in keys if k != "p"]),
         "losses": _samples(store, "losses", ("loss",), frame, plan, keys[: 1 + len(store.parameters)]),
         "census": _census(store),
@@ -177,17 +177,15 @@ def _nouns(kind: str) -> str:
 
 def _as_shown(plan: Plan, frame: pd.DataFrame) -> Plan:
     """Axes with more values than were counted, or thinned by rows, show the values of the rows that are there."""
-    axes = [
-        axis if axis.values and plan.step == 1 else axis._replace(values=thinning.ordered(pd.unique(frame[axis.name])))
-        for axis in plan.axes
-    ]
-    return plan._replace(axes=tuple(axes))
+    there = {axis.name: thinning.ordered(pd.unique(np.asarray(frame[axis.name]))) for axis in plan.axes}
+    kept = [a if a.values and plan.step == 1 else a._replace(values=there[a.name]) for a in plan.axes]
+    return plan._replace(axes=tuple(kept))
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
     """An axis with its values as Python writes them: text that both pandas and a browser read exactly."""
     shown = [v if axis.words or v is None else repr(v) for v in axis.shown]
-    return {"name": axis.name, "words": axis.words, "values": shown, "of": len(axis.values)}
+    return {"name": axis.name, "words": axis.words, "values": shown}
 
 
 def _samples(
@@ -210,7 +208,7 @@ def _samples(
         "columns": {c: _notes(store.schema(name).field(c)) for c in ("t", *lines)},
         "curve": _packed(number.fillna(-1).to_numpy(np.int32)),
         "begins": _packed(np.append(begins, len(found)).astype(np.uint32)),
-        "values": {c: _packed(_floats(found[c])) for c in ("t", *lines)},
+        "values": {c: _packed(_floats(np.asarray(found[c]))) for c in ("t", *lines)},
     }
 
 
@@ -239,7 +237,8 @@ def _failures(store: Store) -> dict[str, Any]:
         if sum(map(len, frames)) < FAILURES:
             frames.append(table.read([path], described, None, None))
     frame = pd.concat([f for f in frames if len(f)] or frames)
-    columns = [c for c in frame.columns if c in ("objective", "status", "message") or frame[c].nunique() > 1]
+    telling = ("objective", "status", "message")
+    columns = [c for c in frame.columns if c in telling or len(pd.unique(np.asarray(frame[c]))) > 1]
     shown = frame.head(FAILURES)[columns]
     lines = [["" if pd.isna(v) else str(v) for v in row] for row in shown.itertuples(index=False)]
     return {"total": thinning.store_rows(store, "failures"), "columns": columns, "rows": lines}
@@ -251,7 +250,7 @@ def _provenance(store: Store) -> dict[str, Any]:
     folder = store.path / "environment"
     return {
         "settings": store.frozen,
-        "environments": [json.loads(files.read(folder / name)) for name in files.names(folder, ".json")],
+        "environments": [_environment(folder / name) for name in files.names(folder, ".json")],
         "specs": list(store.specs().values()),
         "first": min((c.created for c in commits), default=None),
         "last": max((c.created for c in commits), default=None),
@@ -261,12 +260,20 @@ def _provenance(store: Store) -> dict[str, Any]:
     }
 
 
+def _environment(path: Path) -> dict[str, Any]:
+    """What is known of where rows were made; a damaged note keeps no one from the numbers."""
+    try:
+        return json.loads(files.read(path))
+    except ValueError:
+        return {"damaged": path.name}
+
+
 def _notes(field: pa.Field) -> dict[str, str]:
     """Unit, meaning and equation of a column."""
     return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
 
 
-def _codes(values: pd.Series, shown: tuple[Any, ...]) -> np.ndarray:
+def _codes(values: np.ndarray, shown: tuple[Any, ...]) -> np.ndarray:
     """The place of each value among those of its axis."""
     there = [v for v in shown if v is not None]
     places = pd.Index(there).get_indexer(pd.Index(values)) if there else np.full(len(values), -1)
@@ -274,9 +281,9 @@ def _codes(values: pd.Series, shown: tuple[Any, ...]) -> np.ndarray:
     return codes.astype(np.uint8 if len(shown) <= 1 << 8 else np.uint16 if len(shown) <= 1 << 16 else np.uint32)
 
 
-def _floats(values: pd.Series) -> np.ndarray:
+def _floats(values: np.ndarray) -> np.ndarray:
     """Single precision stays what it is; all else becomes float64."""
-    return values.to_numpy(np.float32 if values.dtype == np.float32 else np.float64)
+    return values if values.dtype == np.float32 else values.astype(np.float64)
 
 
 def _packed(values: np.ndarray) -> dict[str, str]:

@@ -183,7 +183,7 @@ def _scattered(axes: tuple[Axis, ...], total: int) -> frozenset[str]:
     found = {
         a.name
         for a in axes
-        if not a.words and (not a.values or len(a.values) > _SCATTERED and total / len(a.values) <= 2 * companions)
+        if not a.words and (not a.values or (len(a.values) > _SCATTERED and total / len(a.values) <= 2 * companions))
     }
     return frozenset(found) if len(found) > 1 and total else frozenset()
 

@@ -3,6 +3,7 @@
 const CHANGES = [ // of a ratio: dark blue below, orange above, so that the two sides differ in grey as well
   [0, "#0b1f4b"], [0.25, "#3f6fa8"], [0.45, "#c3d7e8"], [0.5, "#f4f2ee"], [0.55, "#fbe0bd"], [0.75, "#f2a94e"], [1, "#d4700c"],
 ];
+const MARGIN = { l: 78, r: 104, t: 26, b: 46 };
 const QUIET = { displayModeBar: false, doubleClick: false, responsive: false };
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
@@ -79,18 +80,15 @@ function escaped(text) {
 
 function colourAxis(rows) {
   const [low, high] = spanOf(rows);
-  const bar = { thickness: 12, outlinewidth: 0, tickfont: { size: 11 }, title: { side: "right", font: { size: 12 } } };
-  const [column, ratio] = [columnOf(), state.show === "ratio"];
-  const unit = ratio ? "" : unitOf(page.columns[column]);
+  const bar = { thickness: 12, outlinewidth: 0, tickfont: { size: 11 } };
+  const ratio = state.show === "ratio";
   if (state.scale === "log" && !ratio) {
     const ticks = logTicks(low, high, 7);
     bar.tickvals = ticks.map(Math.log10);
     bar.ticktext = ticks.map(powerOrBrief);
-    bar.title.text = `${column}${unit}`;
   } else {
     bar.tickvals = roundBetween(low, high, 6);
     bar.ticktext = bar.tickvals.map((tick) => brief(tick));
-    bar.title.text = !ratio ? `${column}${unit}` : state.scale === "log" ? `log₁₀(${column})` : `${column} − 1`;
   }
   return { cmin: low, cmax: high, colorscale: ratio ? CHANGES : "Viridis", colorbar: bar };
 }
@@ -104,6 +102,17 @@ function whyNoColour(row) {
   const value = valueOf(row);
   if (Math.abs(value) === Infinity) return "infinite";
   return Number.isNaN(value) ? "without" : "negative";
+}
+
+// What the numbers beside the colours are, at the right edge of the figure.
+function colourTitle() {
+  const column = columnOf();
+  const unit = state.show === "ratio" ? "" : unitOf(page.columns[column]);
+  const ratio = state.scale === "log" ? `log₁₀(${column})` : `${column} − 1`;
+  return {
+    text: escaped(state.show === "ratio" ? ratio : `${column}${unit}`), textangle: -90, showarrow: false,
+    xref: "paper", yref: "paper", x: 1, y: 0.5, xshift: MARGIN.r - 10, xanchor: "center", yanchor: "middle",
+  };
 }
 
 // Two layers a panel: what has a colour on the scale, and below it what has none.
@@ -169,15 +178,15 @@ function mapLayout(shown) {
   const domains = panelDomains();
   const layout = {
     ...plainLayout(),
-    margin: { l: 78, r: 92, t: 26, b: 46 },
+    margin: MARGIN,
     coloraxis: colourAxis(shown),
     hovermode: "closest",
-    annotations: [],
+    annotations: [colourTitle()],
     shapes: frameShapes(),
   };
   domains.forEach((domain, panel) => {
     const [width, height] = [domain.x, domain.y].map(([low, high]) => high - low);
-    const [roomX, roomY] = [width * (map.clientWidth - 170), height * (map.clientHeight - 72)];
+    const [roomX, roomY] = [width * (map.clientWidth - MARGIN.l - MARGIN.r), height * (map.clientHeight - MARGIN.t - MARGIN.b)];
     const axis = (which, ...room) => (scattered() ? scatterAxis(which) : gridAxis(which, ...room));
     const common = { fixedrange: true, showgrid: false, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: ink("line") };
     layout[`xaxis${suffix(panel)}`] = {

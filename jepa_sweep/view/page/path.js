@@ -55,8 +55,17 @@ function restLabel(row) {
   };
 }
 
-function pathLayout(row, losses) {
-  const scale = (id) => (document.getElementById(id).checked ? "log" : "linear");
+// Linear, or logarithmic with ticks at round numbers, as the box `id` says.
+function scaleFor(id, values) {
+  if (!document.getElementById(id).checked) return { type: "linear", nticks: 6 };
+  const positive = values.filter((value) => value > 0);
+  if (!positive.length) return { type: "log" };
+  const ends = [Math.log10(positive.reduce((a, b) => Math.min(a, b))), Math.log10(positive.reduce((a, b) => Math.max(a, b)))];
+  const ticks = logTicks(...ends, 5);
+  return { type: "log", tickvals: ticks, ticktext: ticks.map(powerOrBrief) };
+}
+
+function pathLayout(row, samples, losses) {
   const time = `t${unitOf(page.trajectories.columns.t)}`;
   const lines = { gridcolor: ink("faint"), zerolinecolor: ink("faint"), fixedrange: true, exponentformat: "power", linecolor: ink("line") };
   const narrow = path.clientWidth < 480;
@@ -65,13 +74,13 @@ function pathLayout(row, losses) {
     margin: { l: 62, r: 12, t: 8, b: 46 },
     showlegend: true,
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", xanchor: "left", font: { size: 11 } },
-    xaxis: { ...lines, title: { text: time, standoff: 6 }, type: scale("log-t"), domain: losses && !narrow ? [0, 0.56] : [0, 1], anchor: "y", nticks: 6 },
-    yaxis: { ...lines, title: { text: page.trajectories.lines[0], standoff: 6 }, type: scale("log-w"), domain: losses && narrow ? [0.6, 1] : [0, 1] },
+    xaxis: { ...lines, title: { text: time, standoff: 6 }, ...scaleFor("log-t", samples.t), domain: losses && !narrow ? [0, 0.56] : [0, 1], anchor: "y" },
+    yaxis: { ...lines, title: { text: page.trajectories.lines[0], standoff: 6 }, ...scaleFor("log-w", samples[page.trajectories.lines[0]]), domain: losses && narrow ? [0.6, 1] : [0, 1] },
     shapes: [restLine(row)],
     annotations: [restLabel(row)],
   };
   if (losses) {
-    layout.xaxis2 = { ...lines, title: { text: time, standoff: 6 }, type: scale("log-t"), domain: narrow ? [0, 1] : [0.7, 1], anchor: "y2", nticks: 4 };
+    layout.xaxis2 = { ...lines, title: { text: time, standoff: 6 }, ...scaleFor("log-t", losses.t), domain: narrow ? [0, 1] : [0.7, 1], anchor: "y2" };
     layout.yaxis2 = { ...lines, title: { text: "loss", standoff: 6 }, domain: narrow ? [0, 0.35] : [0, 1], anchor: "x2" };
   }
   return layout;
@@ -93,5 +102,5 @@ function drawPath() {
       line: { color: ink("series-1"), width: 2 }, hovertemplate: "t = %{x}<br>loss = %{y}<extra></extra>",
     });
   }
-  Plotly.react(path, traces, pathLayout(row, losses), QUIET);
+  Plotly.react(path, traces, pathLayout(row, samples, losses), QUIET);
 }

@@ -19,6 +19,8 @@ from .pairs import order as order
 from .physics.moments import Estimate as Estimate
 from .physics.systems import SENTENCES as SENTENCES
 from .physics.systems import Status as Status
+from .reproduce import figure as figure
+from .reproduce import reproduce as reproduce
 from .store.store import Store as Store
 from .sweep.overlap import overlap as overlap
 from .sweep.run import run as run

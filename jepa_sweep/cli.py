@@ -1,7 +1,7 @@
 """The command line. Each command is one call into a room; JAX is imported only inside a command.
 
-Exit codes: 0 complete, 1 internal error, 2 usage or spec, 3 finished with failed points, 4 stopped before the end
-(resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdout, everything else to stderr.
+Exit codes: 0 complete, 1 internal error, 2 usage or spec, 3 finished with failed points or claims, 4 stopped before
+the end (resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdout, everything else to stderr.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ Spec = Annotated[Path, typer.Argument(help="A spec file (TOML).", show_default=F
 Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory; runs/<name> by default.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or tpu; gpu:0,1 names some of a kind.")]
+Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder for PNG and PDF.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -57,6 +58,20 @@ def _explained() -> Iterator[None]:
 
 def _print(result: Any, text: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
+
+
+def _claims(drawn: Any) -> str:
+    """What a figure claims, what was measured, and whether that bears it out."""
+    lines = [f"{drawn.name}: {drawn.store.path}, {drawn.seconds:.0f} s"]
+    for claim in drawn.claims:
+        lines += [f"  {'pass' if claim.holds else 'FAIL'}  {claim.says}", f"        {claim.measured}"]
+    return "\n".join(lines)
+
+
+def _facts(drawn: Any) -> dict[str, Any]:
+    files, claims = [str(path) for path in drawn.files], [claim._asdict() for claim in drawn.claims]
+    own = {"run": str(drawn.store.path), "files": files, "claims": claims, "seconds": drawn.seconds}
+    return {"figure": drawn.name, **own}
 
 
 @app.command()
@@ -226,6 +241,62 @@ def moments(
         from jepa_sweep.pairs import report
 
         _print(*report(file, y_file, depth, eps, p, top), as_json)
+
+
+@app.command()
+def figure(
+    name: Annotated[str, typer.Argument(help="fig1 to fig5, mlp, loss, inversion or critical_times.")],
+    out: Folder = Path("figures"),
+    run: Annotated[Path | None, typer.Option(help="Draw from this run as it is; by default compute runs/NAME.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw a figure of the paper, after computing what it lacks, and check what it claims."""
+    with _explained():
+        from jepa_sweep.engine import devices
+        from jepa_sweep.reproduce import figure as drawn
+
+        devices.use_all_cores()
+        devices.keep_compiled_programs()
+        with _progress() as progress:
+            found = drawn(name, out, run, device=device, progress=progress)
+        _print(_facts(found), f"{_claims(found)}\n{', '.join(str(path) for path in found.files)}", as_json)
+        raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
+
+
+@app.command()
+def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: Json = False) -> None:
+    """Run, draw and check every figure; minutes on two cores."""
+    with _explained():
+        from jepa_sweep.engine import devices
+        from jepa_sweep.reproduce import reproduce as all_drawn
+
+        devices.use_all_cores()
+        devices.keep_compiled_programs()
+        with _progress() as progress:
+            told = None if as_json else lambda found: typer.echo(_claims(found))
+            found = all_drawn(out, device=device, progress=progress, done=told)
+        claims = [claim for one in found for claim in one.claims]
+        held = sum(claim.holds for claim in claims)
+        text = f"{held} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
+        _print([_facts(one) for one in found], text, as_json)
+        raise typer.Exit(0 if held == len(claims) else FAILED_POINTS)
+
+
+@app.command()
+def explore(
+    run: Run,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; <run>.html by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a page to explore a run with: one HTML file that works offline."""
+    with _explained():
+        from jepa_sweep.store.store import Store
+        from jepa_sweep.view import explorer
+
+        page = explorer.write(Store(run), out or run.with_name(f"{run.resolve().name}.html"))
+        size = page.stat().st_size
+        _print({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
 
 
 @app.command()

@@ -76,7 +76,9 @@ def beginning(gamma: np.ndarray, noise: np.ndarray, seed: np.ndarray, samples: i
     """The first `samples` times of the series that `estimate` goes through, on the processor, in float64.
 
     Args:
-        gamma, noise, seed: as of `estimate`.
+        gamma: correlation of each feature from one time to the next, shape (n, d).
+        noise: standard deviation of the noise along each feature, shape (n, d).
+        seed: one whole number for each run, shape (n,).
         samples: how many times, from t = 0.
 
     Returns:

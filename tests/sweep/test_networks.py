@@ -418,7 +418,7 @@ def test_series_have_their_rows(estimated):
     assert (points.pairs == 31_623).all()
     ends = features.groupby("features")[["gamma", "noise"]].agg(["first", "last"]).to_numpy()
     np.testing.assert_allclose(ends, [[0.9, 0.5, 1.0, 0.5]] * 2)
-    with pytest.raises(js.SpecError, match="has the tables points, .*, but `losses`"):
+    with pytest.raises(js.SpecError, match=r"has the tables points, .*, but `losses`"):
         estimated.losses()
 
 

@@ -1,0 +1,152 @@
+"""Figures 2 and 4: the scalar flows, w(T) of many features in one panel."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from jepa_sweep.store.store import Store
+from jepa_sweep.view import style
+from jepa_sweep.view.claims import Claim, listed, rank_correlation
+from jepa_sweep.view.style import Axes, Figure
+
+_OBJECTIVES = ("jepa", "mae")
+_SYMBOLS = {"lam": "$\\lambda$", "rho": "$\\rho$"}
+
+
+def fig2(store: Store) -> Figure:
+    """Greedy learning: lam varies, rho varies, and both in opposite directions, for the deepest encoder that has all.
+
+    Dotted: the closed form.
+    """
+    parts = greedy(store.trajectories())
+    depth = parts["both"]["L"].max()
+    columns = [
+        ("lam", "$\\lambda$ varies", parts["lam"]),
+        ("rho", "$\\rho$ varies", parts["rho"]),
+        ("rho", "$\\rho$ falls as $\\lambda$ grows", parts["both"]),
+    ]
+    figure, axes = style.panels(2, 3, 4.2, sharey=True)
+    for column, (name, title, samples) in zip(axes.T, columns, strict=True):
+        samples = samples[samples["L"] == depth]
+        for ax, objective in zip(column, _OBJECTIVES, strict=True):
+            _curves(ax, samples[samples["objective"] == objective], name)
+        column[0].set_title(title)
+        column[-1].set_xlabel(style.time_label(store.time))
+        _bar(figure, list(column), samples[name], _SYMBOLS[name])
+    _rows(axes)
+    figure.suptitle(f"Encoders of {depth} layers; dotted: closed form", fontsize=9)
+    return figure
+
+
+def fig4(store: Store) -> Figure:
+    """Depth: at equal lam, JEPA learns larger rho first, the more so the deeper the encoder; MAE hardly cares.
+
+    Dotted: the closed form.
+    """
+    samples = store.trajectories()
+    depths = sorted(samples["L"].unique())
+    figure, axes = style.panels(2, len(depths), 4.2, sharey=True)
+    for column, depth in zip(axes.T, depths, strict=True):
+        here = samples[samples["L"] == depth]
+        for ax, objective in zip(column, _OBJECTIVES, strict=True):
+            _curves(ax, here[here["objective"] == objective], "rho")
+        column[0].set_title(f"$L = {depth}$")
+        column[-1].set_xlabel(style.time_label(store.time))
+    _rows(axes)
+    _bar(figure, list(axes[-1]), samples["rho"], "$\\rho$")
+    figure.suptitle(f"All features have $\\lambda = {samples['lam'].iloc[0]:g}$; dotted: closed form", fontsize=9)
+    return figure
+
+
+def fig2_claims(store: Store) -> list[Claim]:
+    """Who is greedy in what, over all depths; and the inverted order at the depth drawn."""
+    parts = greedy(store.points().dropna(subset="t_numeric"))
+    order = {
+        (name, objective): [rank_correlation(one, name, "t_numeric") for _, one in part.groupby("L")]
+        for name in ("lam", "rho")
+        for objective, part in parts[name].groupby("objective")
+    }
+    spread = {
+        objective: one["t_numeric"].max() / one["t_numeric"].min() - 1
+        for objective, one in parts["rho"][parts["rho"]["L"] == parts["both"]["L"].max()].groupby("objective")
+    }
+    both = dict(list(parts["both"].groupby("objective")))
+    inverted = [rank_correlation(both["jepa"], "rho", "t_numeric"), rank_correlation(both["mae"], "lam", "t_numeric")]
+    return [
+        Claim(
+            "both objectives learn larger lam first",
+            f"rank correlation of time with lam at every depth: jepa {listed(order['lam', 'jepa'])}, "
+            f"mae {listed(order['lam', 'mae'])}",
+            max(order["lam", "jepa"] + order["lam", "mae"]) < -0.999,
+        ),
+        Claim(
+            "only JEPA prefers larger rho",
+            f"jepa {listed(order['rho', 'jepa'])} with rho at every depth; slowest over fastest at the depth drawn: "
+            f"jepa {spread['jepa']:+.1%}, mae {spread['mae']:+.1%}",
+            max(order["rho", "jepa"]) < -0.999 and spread["mae"] < spread["jepa"] / 20,
+        ),
+        Claim(
+            "where rho falls as lam grows, the orders are inverted",
+            f"time with rho: jepa {inverted[0]:.2f}; time with lam: mae {inverted[1]:.2f}",
+            max(inverted) < -0.999,
+        ),
+    ]
+
+
+def fig4_claims(store: Store) -> list[Claim]:
+    """How much later the smallest rho is learned than the largest, at every depth."""
+    points = store.points(filters=[("status", "==", "learned")])
+    ratios: dict[str, list[float]] = {}
+    for (objective, _), one in points.groupby(["objective", "L"]):
+        ratios.setdefault(objective, []).append(one["t_numeric"].max() / one["t_numeric"].min())
+    orders = [rank_correlation(one, "rho", "t_numeric") for _, one in points.groupby(["objective", "L"])]
+    depths = listed(sorted(points["L"].unique()), "d")
+    return [
+        Claim(
+            "the deeper the encoder, the more JEPA prefers larger rho",
+            f"slowest over fastest at L = {depths}: {listed(ratios['jepa'], '.3g')}",
+            max(orders[: len(ratios["jepa"])]) < -0.999 and ratios["jepa"] == sorted(ratios["jepa"]),
+        ),
+        Claim(
+            "MAE hardly cares for rho",
+            f"slowest over fastest at L = {depths}: {listed(ratios['mae'], '.4f')}",
+            max(ratios["mae"]) < 1.02,
+        ),
+    ]
+
+
+def greedy(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The three experiments of Fig. 2: "lam" varies, "rho" varies, or "both" do; the first two meet in one feature."""
+    lam, rho = (rows[name].mode().iloc[0] for name in ("lam", "rho"))
+    apart = (rows["lam"] != lam) & (rows["rho"] != rho)
+    corner = (rows["lam"] == lam) & (rows["rho"] == rho) & rows["L"].isin(rows.loc[apart, "L"])
+    return {"lam": rows[rows["rho"] == rho], "rho": rows[rows["lam"] == lam], "both": rows[apart | corner]}
+
+
+def _curves(ax: Axes, samples: pd.DataFrame, name: str) -> None:
+    """One curve a feature, as a fraction of where it ends; darker for larger values of `name`."""
+    values = sorted(samples[name].unique())
+    for value, color in zip(values, style.shades(values), strict=True):
+        one = samples[samples[name] == value].sort_values("t")
+        star = one["w_exact"].max()
+        ax.plot(one["t"], one["w"] / star, color=color)
+        ax.plot(one["t"], one["w_exact"] / star, color="black", ls=":", lw=0.6)
+    ax.set_xlim(0, samples["t"].max() * 0.45)  # of three times the slowest critical time
+    ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
+
+
+def _rows(axes: np.ndarray) -> None:
+    for row, objective in zip(axes, _OBJECTIVES, strict=True):
+        row[0].set_ylabel(f"{style.NAMES[objective]} response $w/w^*$")
+
+
+def _bar(figure: Figure, axes: list[Axes], values: pd.Series, label: str) -> None:
+    """A colour bar for the shades of `_curves`."""
+    low, high = values.min(), values.max()
+    mappable = ScalarMappable(
+        Normalize(low - style.LIGHTEST * (high - low) / (1 - style.LIGHTEST), high), style.scale()
+    )
+    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=30, fraction=0.06)
+    bar.ax.set_xlim(low, high)
+    bar.set_label(label)

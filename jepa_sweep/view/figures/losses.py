@@ -1,0 +1,85 @@
+"""The losses while networks learn: JEPA's may rise, MAE's falls."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jepa_sweep.store.store import Store
+from jepa_sweep.view import style
+from jepa_sweep.view.claims import Claim, listed
+from jepa_sweep.view.style import Axes, Color, Figure
+
+_LOWEST = 3e-3  # of a loss, relative to its start: what vanishes leaves the picture
+
+
+def loss(store: Store) -> Figure:
+    """Loss over time, relative to where it began; a line for each variance of y that x cannot explain.
+
+    JEPA's rises all the way where that variance is at least 1/(4L(L+1)) of the rest (solid), otherwise it falls for a
+    while (dashed).
+    """
+    losses = store.losses()
+    depths, noises = sorted(losses["L"].unique()), sorted(losses["target_noise"].unique())
+    colors = dict(zip(noises, style.shades(range(len(noises))), strict=True))
+    figure, axes = style.panels(2, len(depths), 4.4)
+    for column, depth in zip(axes.T, depths, strict=True):
+        limit = rising(depth)
+        for ax, objective in zip(column, ("jepa", "mae"), strict=True):
+            here = losses[(losses["L"] == depth) & (losses["objective"] == objective)]
+            for noise, color in colors.items():
+                dashes = "-" if objective == "mae" or noise >= limit else (0, (4, 1.5))
+                _line(ax, here[here["target_noise"] == noise], color, dashes, f"{noise:g}")
+            ax.set_yscale("log")
+            ax.set_ylim(bottom=_LOWEST)
+            ax.set_xlim(0, 1.25 * _settled(here))
+            ax.set_xlabel(style.time_label(store.time))
+            ax.set_ylabel(f"{style.NAMES[objective]} loss / loss at start")
+        column[0].set_title(f"$L = {depth}$, $1/(4L(L+1)) = {limit:.3g}$")
+    title = "unexplained variance of $y$, in units of $\\lambda\\rho$ (dashed: JEPA's loss falls for a while)"
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(noises), title=title, title_fontsize=8)
+    return figure
+
+
+def loss_claims(store: Store) -> list[Claim]:
+    """Which losses rise, and which fall, from one sample to the next all the way."""
+    losses, slack = store.losses(), 100 * store.frozen["solver"]["rtol"]
+    rises: dict[tuple[float, bool], list[float]] = {}
+    falls = []
+    for (objective, depth, noise), one in losses.groupby(["objective", "L", "target_noise"]):
+        change = np.diff(one.sort_values("t")["loss"]) / one["loss"].max()
+        if objective == "mae":
+            falls.append(bool((change <= slack).all()))
+        else:
+            rises.setdefault((depth, bool((change >= -slack).all())), []).append(noise)
+    found = [
+        f"L = {depth}: {listed(rises.get((depth, True), []), 'g')} (from {rising(depth):.3g} on)"
+        for depth in sorted(losses["L"].unique())
+    ]
+    as_predicted = all((noise >= rising(depth)) == up for (depth, up), noises in rises.items() for noise in noises)
+    return [
+        Claim(
+            "JEPA's loss rises all the way while it learns, if y has variance 1/(4L(L+1)) that x cannot explain",
+            "rises with unexplained variance " + "; ".join(found),
+            as_predicted,
+        ),
+        Claim("MAE's loss falls all the way", f"in {sum(falls)} of {len(falls)} networks", all(falls)),
+    ]
+
+
+def rising(L: float) -> float:
+    """The target noise from which on JEPA's loss rises all the way: kappa - 1 = 1/(4L(L+1))."""
+    return 1 / (4 * L * (L + 1))
+
+
+def _line(ax: Axes, losses: pd.DataFrame, color: Color, dashes: Any, label: str) -> None:
+    one = losses.sort_values("t")
+    ax.plot(one["t"], one["loss"] / one["loss"].iloc[0], color=color, ls=dashes, label=label)
+
+
+def _settled(losses: pd.DataFrame) -> float:
+    """When every loss that does not vanish has come within 1 % of where it ends."""
+    ends = losses.sort_values("t").groupby("target_noise")["loss"].transform("last")
+    moving = ((losses["loss"] / ends - 1).abs() > 0.01) & (losses["target_noise"] > 0)
+    return losses.loc[moving, "t"].max()

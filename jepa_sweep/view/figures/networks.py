@@ -1,0 +1,258 @@
+"""Figures 1 and 5 and the nonlinear encoders: what whole networks hold, feature by feature, while they train."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jepa_sweep.physics.data import LAYOUTS
+from jepa_sweep.store.store import Store
+from jepa_sweep.view import style
+from jepa_sweep.view.claims import Claim, listed
+from jepa_sweep.view.style import Axes, Figure
+
+_DISTRIBUTIONS = {
+    "same": "$\\rho$ grows with $\\lambda$",
+    "opposite": "$\\rho$ falls as $\\lambda$ grows",
+    "equal_lam": "all $\\lambda$ equal",
+    "equal_rho": "all $\\rho$ equal",
+    "crossed": "ranks unrelated",
+}
+
+
+class _Panel(NamedTuple):
+    """One column of panels: what it shows of which objective."""
+
+    objective: str
+    quantity: str
+    title: str
+    symbol: str
+
+
+_RELATIVE = [_Panel(name, "relative", f"{style.NAMES[name]} encoder", "response $w/w^*$") for name in ("jepa", "mae")]
+_STANDARD = [
+    _Panel("jepa", "w", "JEPA encoder", "response $w$"),
+    _Panel("mae", "w", "MAE encoder", "response $w$"),
+    _Panel("mae", "fit", "MAE prediction", "fit $v\\,w/\\rho$"),
+]
+
+
+def fig1(store: Store) -> Figure:
+    """Encoder responses of aligned networks, in units of their rest points, over feature and iteration.
+
+    Rows: distributions, with their lam and rho at the left. Dashed: where the scalar flow says a feature is half
+    learned.
+    """
+    figure = _figure(store, ("layout",), _RELATIVE)
+    figure.suptitle(
+        "Deep linear networks from small aligned weights; dashed: $w = w^*/2$ by the scalar law", fontsize=9
+    )
+    return figure
+
+
+def fig5(store: Store) -> Figure:
+    """Responses from standard Gaussian weights, and what MAE's prediction holds of the regression."""
+    figure = _figure(store, ("layout",), _STANDARD)
+    figure.suptitle("Deep linear networks from standard Gaussian weights", fontsize=9)
+    return figure
+
+
+def mlp(store: Store) -> Figure:
+    """The same for encoders with nonlinear units, trained on samples."""
+    figure = _figure(store, ("activation", "layout"), _STANDARD)
+    figure.suptitle("Encoders with nonlinear units, trained on samples", fontsize=9)
+    return figure
+
+
+def fig1_claims(store: Store) -> list[Claim]:
+    """The orders in which features are learned, and the delay of gradient descent behind the scalar flow."""
+    points, features = store.points(), store.features()
+    whole = points[points["learned"] == points["features"]]
+    order = {key: one["order_lam"].tolist() for key, one in whole.groupby(["layout", "objective"])}
+    same = order["same", "jepa"] + order["same", "mae"]
+    behind = {name: _delay(one) for name, one in features.dropna(subset="t_learned").groupby("objective")}
+    return [
+        Claim(
+            "where rho grows with lam, JEPA and MAE learn in one order",
+            f"rank correlation of learning time with lam: jepa {listed(order['same', 'jepa'])}, "
+            f"mae {listed(order['same', 'mae'])}",
+            max(same) < -0.999,
+        ),
+        Claim(
+            "where rho falls as lam grows, in opposite orders",
+            f"jepa {listed(order['opposite', 'jepa'])}, mae {listed(order['opposite', 'mae'])}",
+            min(order["opposite", "jepa"]) > 0.999 and max(order["opposite", "mae"]) < -0.999,
+        ),
+        Claim(
+            "times are those of the scalar flow, but for the finite step",
+            "delay over (eta/2) ln(f_end / f_0): "
+            + ", ".join(f"{name} {one.min():.2f} to {one.max():.2f}" for name, one in behind.items()),
+            all(((one - 1).abs() < 0.2).all() for one in behind.values()),
+        ),
+    ]
+
+
+def fig5_claims(store: Store) -> list[Claim]:
+    """What ranks the responses of JEPA's encoder at the end, and the order in which MAE's prediction fits."""
+    points = store.points()
+    points = points[points["t_end"] == points["t_end"].max()]
+    means = points.groupby(["objective", "layout"])[
+        ["strength_lam", "strength_rho", "fit_order_lam", "fit_order_rho"]
+    ].mean()
+    jepa, mae = (means.loc[name] for name in ("jepa", "mae"))
+    holds = jepa["strength_rho"].dropna()
+    first = mae["fit_order_lam"].dropna()
+    return [
+        Claim(
+            "JEPA's encoder ends up with large rho, whatever lam",
+            f"rank correlation of response with rho {_by_layout(holds)}; "
+            f"with lam {_by_layout(jepa['strength_lam'].reindex(['opposite', 'crossed']).dropna())}",
+            holds.min() > 0.8
+            and jepa["strength_lam"].get("opposite", -1) < -0.8
+            and abs(jepa["strength_lam"].get("crossed", 0)) < 0.35,
+        ),
+        Claim(
+            "MAE fits large lam first, whatever rho",
+            f"rank correlation of time with lam {_by_layout(first)}; "
+            f"with rho {_by_layout(mae['fit_order_rho'].reindex(['crossed', 'equal_lam']).dropna())}",
+            first.max() < -0.5 and abs(mae["fit_order_rho"].get("crossed", 0)) < abs(first.get("crossed", 1)),
+        ),
+    ]
+
+
+def mlp_claims(store: Store) -> list[Claim]:
+    """The same two statements, of encoders with nonlinear units."""
+    means = (
+        store.points()
+        .groupby(["objective", "layout", "activation"])[["strength_lam", "strength_rho", "fit_order_lam"]]
+        .mean()
+    )
+    jepa, mae = (means.loc[name] for name in ("jepa", "mae"))
+    against = jepa["strength_lam"].loc["opposite"]
+    return [
+        Claim(
+            "JEPA's encoder ends up with large rho, whatever lam",
+            f"rank correlation of response with rho {listed(jepa['strength_rho'])}; with lam where rho falls "
+            f"{listed(against)}",
+            jepa["strength_rho"].min() > 0.75 and against.max() < -0.75,
+        ),
+        Claim(
+            "MAE fits large lam first, whatever rho",
+            f"rank correlation of time with lam {listed(mae['fit_order_lam'])}",
+            mae["fit_order_lam"].max() < -0.6,
+        ),
+    ]
+
+
+def _delay(features: pd.DataFrame) -> pd.Series:
+    """How much later than the scalar flow each feature is learned, over what descent of step eta adds to first order.
+
+    That is (eta/2) ln(f_end / f_0) of flow time, f = du/dt at the threshold and at the start.
+    """
+    L, lam, rho = (features[name] for name in ("L", "lam", "rho"))
+    power, saturates = (2 * L, 1.0) if features["objective"].iloc[0] == "jepa" else (L, L + 1.0)
+    u_0, u_end = features["w_start"] ** (1 / L), (features["p"] * features["w_star"]) ** (1 / L)
+    f_0, f_end = (lam * u**power * (1 - u**saturates / rho) for u in (u_0, u_end))
+    return (features["t_learned"] - features["t_exact"]) / L / (features["eta"] / 2 * np.log(f_end / f_0))
+
+
+def _by_layout(values: pd.Series) -> str:
+    return ", ".join(f"{value:.2f} ({layout})" for layout, value in values.items())
+
+
+def _figure(store: Store, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
+    features, samples = _first_seed(store)
+    settings = features[list(keys)].drop_duplicates()
+    settings = settings.sort_values(list(keys), key=lambda c: c.map(_place))
+    figure, axes = style.panels(
+        len(settings),
+        1 + len(columns),
+        1.1 + 1.3 * len(settings),
+        sharey=True,
+        width_ratios=[0.55] + [1] * len(columns),
+    )
+    for row, setting in zip(axes, settings.to_dict("records"), strict=True):
+        here = features[_is(features, setting)]
+        _spectrum(row[0], here[here["t_end"] == here["t_end"].max()], [_word(v) for v in setting.values()])
+        for ax, panel in zip(row[1:], columns, strict=True):
+            wanted = setting | {"objective": panel.objective}
+            ours = features[_is(features, wanted)]
+            _response(ax, panel, ours, samples[_is(samples, wanted)], store.time)
+    bars = {"aspect": 25, "pad": 0.1 / len(settings), "fraction": 0.1 / len(settings)}
+    for number, panel in enumerate(columns, start=1):
+        axes[0, number].set_title(panel.title)
+        axes[-1, number].set_xlabel("iteration")
+        _level(axes[:, number])
+        top = max(ax.collections[0].get_clim()[1] for ax in axes[:, number]) if panel.quantity == "w" else 1
+        for ax in axes[:, number]:
+            ax.collections[0].set_clim(0, top)
+        bar = figure.colorbar(axes[0, number].collections[0], ax=axes[:, number], location="bottom", **bars)
+        bar.set_label(panel.symbol)
+    _level(axes[:, 0])
+    axes[-1, 0].set_xlabel("$\\lambda$, $\\rho$")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower left", ncols=2, markerscale=6 / _size(features))
+    return figure
+
+
+def _first_seed(store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
+    features, samples = store.features(), store.trajectories()
+    seed, p = features["seed"].min(), features["p"].min()
+    return features[(features["seed"] == seed) & (features["p"] == p)], samples[samples["seed"] == seed]
+
+
+def _spectrum(ax: Axes, features: pd.DataFrame, title: list[str]) -> None:
+    """The lam and rho of every feature."""
+    one = features[features["objective"] == features["objective"].iloc[0]].sort_values("feature")
+    size = _size(one)
+    ax.plot(one["lam"], one["feature"] + 1, "o", ms=size, mew=0, color=style.LAM, label="$\\lambda$")
+    ax.plot(one["rho"], one["feature"] + 1, "d", ms=size, mew=0, color=style.RHO, label="$\\rho$")
+    ax.set_xlim(0)
+    ax.set_ylabel("\n".join([*title, "feature"]))
+
+
+def _size(features: pd.DataFrame) -> float:
+    """Of a dot, in points, so that those of all features just touch."""
+    return 16 / features["feature"].nunique() ** 0.5
+
+
+def _response(ax: Axes, panel: _Panel, features: pd.DataFrame, samples: pd.DataFrame, time: str) -> None:
+    """One quantity of one objective over iterations (across) and features (up)."""
+    if panel.quantity == "relative":
+        # The shortest run that has learned everything shows its own beginning best.
+        learned = features.groupby("t_end")["t_learned"].agg(lambda t: t.notna().all())
+        best = min(learned.index[learned], default=features["t_end"].max())
+        features = features[features["t_end"] == best]
+        samples = samples[samples["t_end"] == best]
+        stars = features.set_index("feature")["w_star"]
+        samples = samples.assign(relative=samples["w"] / samples["feature"].map(stars))
+    grid = samples.drop_duplicates(["step", "feature"]).pivot(index="feature", columns="step", values=panel.quantity)
+    steps, numbers, values = grid.columns.to_numpy(), grid.index.to_numpy() + 1, grid.to_numpy()
+    if panel.quantity != "relative":
+        ax.set_xscale("log")
+        values, steps = values[:, 1:], steps[1:]
+    ax.pcolormesh(steps, numbers, values, shading="nearest", cmap=style.RESPONSE, rasterized=True)
+    if panel.quantity == "relative":
+        unit = features["eta"] * (features["L"] if time == "paper" else 1)
+        ax.plot(features["t_exact"] / unit, features["feature"] + 1, color="white", ls=(0, (4, 2)), lw=0.8)
+
+
+def _level(axes: np.ndarray) -> None:
+    """The same range of iterations in a column, so that rows can be compared."""
+    low, high = (pick(ax.get_xlim()[end] for ax in axes) for end, pick in ((0, min), (1, max)))
+    for ax in axes:
+        ax.set_xlim(low, high)
+        if ax is not axes[-1]:
+            ax.tick_params(which="both", labelbottom=False)
+
+
+def _is(frame: pd.DataFrame, values: dict) -> pd.Series:
+    return (frame[list(values)] == pd.Series(values)).all(axis=1)
+
+
+def _place(word: str) -> int | str:
+    return LAYOUTS.index(word) if word in LAYOUTS else -len(word)
+
+
+def _word(value: str) -> str:
+    return _DISTRIBUTIONS.get(value, str(value))

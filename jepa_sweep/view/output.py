@@ -1,0 +1,56 @@
+"""Files that pictures are written to: whole or not at all, with a sentence where the file system refuses."""
+
+import contextlib
+import errno
+import os
+import uuid
+from pathlib import Path
+
+from jepa_sweep.errors import StorageError
+
+_REMEDIES = {
+    errno.ENOENT: "there is no such folder; create it, or choose another with --out",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another with --out",
+    errno.EISDIR: "it is a folder; add the name of a file",
+    errno.EEXIST: "a file stands where the folder should be; choose another with --out",
+    errno.EACCES: "there is no permission; change it, or choose another folder with --out",
+    errno.EROFS: "the file system is read-only; choose another folder with --out",
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "the disk quota is used up; free some space and try again",
+}
+
+
+@contextlib.contextmanager
+def _explained(path: Path):
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; mend that and try again")
+        raise StorageError(f"Could not write {path}: {remedy}.") from error
+
+
+def folder(path: Path) -> Path:
+    """A folder to write to, created if need be."""
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file beside its place, then move it there; what stood there is replaced.
+
+    Raises:
+        StorageError: the file system refuses; what stood there is still there.
+    """
+    part = path.parent / f".{path.name[:100]}-{uuid.uuid4().hex}.part"
+    with _explained(path):
+        try:
+            with part.open("xb") as sink:
+                sink.write(data)
+                sink.flush()
+                os.fsync(sink.fileno())
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+    return path

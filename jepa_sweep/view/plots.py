@@ -1,0 +1,216 @@
+"""Pictures of one store on matplotlib axes, for notebooks: `store.plot.critical_times(...)` and the like.
+
+What is drawn are rows of the store's own tables. Parameters that vary among them must be given a value, or a place in
+the picture: nothing is averaged, and no two rows share a spot.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from jepa_sweep.errors import SpecError
+from jepa_sweep.view import style
+from jepa_sweep.view.style import Axes, Color
+
+if TYPE_CHECKING:
+    from jepa_sweep.store.store import Store
+
+
+class _Source(NamedTuple):
+    """Where a kind of store keeps times: table, measured and predicted column, and what else tells rows apart."""
+
+    table: str
+    measured: str
+    predicted: str
+    keys: tuple[str, ...]
+
+
+_SOURCES = {
+    "reduced": _Source("points", "t_numeric", "t_exact", ("p",)),
+    "network": _Source("features", "t_learned", "t_exact", ("p", "feature")),
+    "training": _Source("features", "t_learned", "t_exact", ("p", "feature")),
+}
+
+
+class Plots:
+    """The pictures of a store; each method draws on `ax`, or on a new figure, and returns the axes."""
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+
+    def critical_times(self, x: str = "lam", *, by: str | None = None, ax: Axes | None = None, **values: Any) -> Axes:
+        """Critical times over one parameter, measured (dots) and in closed form (lines), a colour for each objective.
+
+        Args:
+            x: the column across, such as "lam", "rho", "L", "eps" or "p"; for networks "feature" too.
+            by: a second column, of which each value gets a line of its own, darker for larger ones.
+            ax: where to draw; a new figure by default.
+            **values: the values of all other parameters that vary, as `Store.select` takes them.
+
+        Returns:
+            The axes drawn on.
+
+        Raises:
+            SpecError: a column does not exist, another parameter varies, or nothing is left to draw.
+
+        Example:
+            >>> import tempfile, jepa_sweep as js
+            >>> axes = {"lam": [0.5, 1.0, 2.0], "rho": [0.4, 0.8], "L": 2, "eps": 1e-4}
+            >>> store = js.run(js.Sweep(name="tiny", axes=axes), out=tempfile.mkdtemp())
+            >>> store.plot.critical_times("lam", by="rho").get_xlabel()
+            'lam'
+        """
+        source = self._source("critical_times")
+        rows = self._rows(source, {x, by} - {None}, values).dropna(subset=source.measured)
+        ax = _new() if ax is None else ax
+        for objective, part in rows.groupby("objective"):
+            for label, color, line in _lines(part, by, objective):
+                line = line.sort_values(x)
+                ax.plot(line[x], line[source.predicted], color=color, lw=0.9)
+                ax.plot(line[x], line[source.measured], "o", ms=3, color=color, label=label)
+        ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time})")
+        _legend(ax)
+        return ax
+
+    def trajectories(self, by: str | None = None, *, ax: Axes | None = None, **values: Any) -> Axes:
+        """Encoder responses over time, and where the store has them their closed form (dotted).
+
+        Args:
+            by: the column of which each value gets a line, darker for larger ones, such as "rho" or "feature".
+            ax: where to draw; a new figure by default.
+            **values: the values of all other parameters that vary, as `Store.select` takes them.
+
+        Returns:
+            The axes drawn on.
+
+        Raises:
+            SpecError: the run has no trajectories, a column does not exist, another parameter varies, or nothing is
+                left to draw.
+
+        Example:
+            >>> import tempfile, jepa_sweep as js
+            >>> axes = {"lam": 1.0, "rho": [0.4, 0.8], "L": 2, "eps": 1e-4}
+            >>> measure = {"trajectories": {"samples": 16}}
+            >>> store = js.run(js.Sweep(name="tiny", axes=axes, measure=measure), out=tempfile.mkdtemp())
+            >>> store.plot.trajectories("rho", objective="jepa").get_ylabel()
+            'encoder response w'
+        """
+        source = self._source("trajectories")._replace(table="trajectories")
+        rows = self._rows(source, {by} - {None}, values)
+        ax = _new() if ax is None else ax
+        for objective, part in rows.groupby("objective"):
+            for label, color, line in _lines(part, by, objective):
+                line = line.sort_values("t")
+                ax.plot(line["t"], line["w"], color=color, label=label)
+                if "w_exact" in line:
+                    ax.plot(line["t"], line["w_exact"], color="black", ls=":", lw=0.6)
+        ax.set(xlabel=f"time ({self._store.time})", ylabel="encoder response w")
+        _legend(ax)
+        return ax
+
+    def order(self, *, ax: Axes | None = None, **values: Any) -> Axes:
+        """Features by their place in the order in which JEPA learns them, and in that of MAE; coloured by rho.
+
+        On the dashed diagonal both learn a feature at the same place; features not learned are left out.
+
+        Args:
+            ax: where to draw; a new figure by default.
+            **values: the values of all parameters that vary, other than lam, rho and feature.
+
+        Returns:
+            The axes drawn on.
+
+        Raises:
+            SpecError: the run lacks one of the two objectives, another parameter varies, or nothing is left to draw.
+
+        Example:
+            >>> import tempfile, jepa_sweep as js
+            >>> axes = {"lam": [1.0, 1.1, 1.2], "rho": [0.5, 0.9], "L": 5, "eps": 1e-3}
+            >>> store = js.run(js.Sweep(name="tiny", axes=axes), out=tempfile.mkdtemp())
+            >>> store.plot.order().get_ylabel()
+            'place in the order of mae'
+        """
+        source = self._source("order")
+        features = ["feature"] if "feature" in source.keys else ["lam", "rho"]
+        rows = self._rows(source, {"lam", "rho", *features}, values)
+        table = rows.pivot(
+            index=list(dict.fromkeys([*features, "lam", "rho"])), columns="objective", values=source.measured
+        )
+        missing = {"jepa", "mae"} - set(table.columns)
+        if missing:
+            raise SpecError(f"`order` compares jepa and mae, but {self._store.path} lacks {min(missing)} here.")
+        places = table.dropna(subset=["jepa", "mae"]).rank(method="first").reset_index()
+        if places.empty:
+            raise SpecError(f"`order` must have features that both objectives learn, but {self._store.path} has none.")
+        ax = _new() if ax is None else ax
+        ax.plot([1, len(places)], [1, len(places)], "--", color="0.6", lw=0.8)
+        dots = ax.scatter(places["jepa"], places["mae"], c=places["rho"], cmap=style.scale(), edgecolors="0.3", lw=0.4)
+        ax.figure.colorbar(dots, ax=ax, label="rho")
+        ax.set(xlabel="place in the order of jepa", ylabel="place in the order of mae", aspect="equal")
+        return ax
+
+    # --- rows to draw ---------------------------------------------------------------------------------------------
+
+    def _source(self, picture: str) -> _Source:
+        system = self._store.frozen["system"]
+        if system not in _SOURCES:
+            raise SpecError(
+                f"`{picture}` must have something that is learned, but {self._store.path} holds runs of {system}; see "
+                "`jepa-sweep figure fig3`."
+            )
+        return _SOURCES[system]
+
+    def _rows(self, source: _Source, free: set[str], values: dict[str, Any]) -> pd.DataFrame:
+        """The rows with these values, in which nothing varies but what is `free`."""
+        if source.table not in self._store.tables:
+            raise SpecError(f"{self._store.path} has no table of {source.table} to draw.")
+        known = self._store.schema(source.table).names
+        unknown = [name for name in free if name not in known]
+        if unknown:
+            raise SpecError(f"Columns must be among {', '.join(known)}, but `{unknown[0]}` was asked for.")
+        rows = self._store.select(source.table, **values)
+        if rows.empty:
+            given = ", ".join(f"{k} = {v}" for k, v in values.items()) or "no condition"
+            raise SpecError(
+                f"There must be rows of {source.table} to draw, but {self._store.path} has none with {given}."
+            )
+        keys = [*(c.name for c in self._store.parameters), *(key for key in source.keys if key in known)]
+        loose = [k for k in keys if k not in free and rows[k].nunique(dropna=False) > 1]
+        if loose:
+            first = loose[0]
+            some = ", ".join(f"{v!r}" for v in sorted(rows[first].dropna().unique().tolist())[:5])
+            raise SpecError(
+                f"`{first}` varies among the rows to draw, so it must be fixed or given a place: add `{first}=...` "
+                f"(one of {some}, ...)."
+            )
+        return rows
+
+
+def _new() -> Axes:
+    from matplotlib import pyplot  # not at the top: it looks for a screen
+
+    return pyplot.figure(layout="constrained").subplots()
+
+
+def _lines(rows: pd.DataFrame, by: str | None, objective: str) -> list[tuple[str, Color, pd.DataFrame]]:
+    """Label, colour and rows of each line of one objective."""
+    if by is None:
+        return [(objective, style.OBJECTIVES[objective], rows)]
+    values = sorted(rows[by].unique())
+    shades = style.tints(style.OBJECTIVES[objective], len(values))
+    return [(f"{objective}, {by} = {_short(v)}", c, rows[rows[by] == v]) for v, c in zip(values, shades, strict=True)]
+
+
+def _legend(ax: Axes) -> None:
+    """Beside the data, in as many columns as keep it no taller than they are."""
+    count = len(ax.get_legend_handles_labels()[0])
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7, ncols=1 + count // 24)
+
+
+def _scale(values: pd.Series) -> str:
+    """Logarithmic for what spans decades."""
+    return "log" if values.min() > 0 and values.max() / values.min() > 20 else "linear"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,103 @@
+"""How every figure looks: sizes, fonts, colours and words.
+
+Widths are those of a page of text, 7 inches, so that labels of 8 points stay 8 points. Colours are told apart by
+lightness alone where they mean a number, and by colour-blind eyes where they mean an objective (Okabe and Ito).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from jepa_sweep.errors import SpecError
+
+try:
+    import matplotlib as mpl
+    from matplotlib import colors
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+except ImportError as error:  # an extra: tables need none of it
+    raise SpecError(
+        "Figures need matplotlib, but it is not installed; try `pip install 'jepa_sweep[plot]'`."
+    ) from error
+
+WIDTH = 7.0  # inches
+
+Color = tuple[float, float, float, float]
+
+OBJECTIVES = {"jepa": "#0072B2", "mae": "#D55E00", "nosg": "#009E73", "ema": "#CC79A7"}
+NAMES = {"jepa": "JEPA", "mae": "MAE", "nosg": "JEPA without stop-gradient", "ema": "JEPA, averaged target"}
+LAM, RHO = "#222222", "#009E73"  # where the two stand in one panel
+LIGHTEST = 0.12  # of the scale for lines, whose yellow end is lost on white
+RESPONSE = "viridis"  # of a response, dark where nothing is learned
+
+_RC: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "image.interpolation": "nearest",
+    "pdf.fonttype": 42,  # letters stay letters: they can be searched and edited
+    "mathtext.fontset": "cm",
+}
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """Figures drawn inside look like this module says, whatever the user's own settings."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for key, value in _RC.items():
+            mpl.rcParams[key] = value
+        yield
+
+
+def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of the page's width and its axes, always as an array of shape (rows, columns)."""
+    figure = Figure(figsize=(WIDTH, height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def time_label(time: str) -> str:
+    """The axis of a time, with its convention: "paper" or "flow"."""
+    return "paper time $T = L\\,t$" if time == "paper" else "flow time $t$"
+
+
+def shades(values: Sequence[float] | np.ndarray) -> list[Color]:
+    """One colour a value, darker for larger ones."""
+    span = np.ptp(values) or 1.0
+    return [scale()(LIGHTEST + (1 - LIGHTEST) * (v - np.min(values)) / span) for v in values]
+
+
+def tints(color: str, count: int) -> list[Color]:
+    """One colour from light to dark, so that objectives keep theirs while a parameter varies."""
+    dark, white = np.array(colors.to_rgb(color)) * 0.6, np.ones(3)
+    return [(*(share * dark + (1 - share) * white), 1.0) for share in np.linspace(0.35, 1.0, count)]
+
+
+def scale() -> Colormap:
+    """Light to dark, for lines and their colour bars."""
+    return mpl.colormaps["viridis_r"]
+
+
+def letter(axes: Iterable[Axes]) -> None:
+    """Panels are called (a), (b), ... in reading order."""
+    for number, ax in enumerate(axes):
+        ax.set_title(f"({chr(97 + number)})", loc="left", fontweight="bold", fontsize=8)
+
+
+def note(ax: Axes, text: str) -> None:
+    """A remark in the corner of a panel that has room for it."""
+    ax.text(0.97, 0.05, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=7)

@@ -7,7 +7,7 @@ form no grid are thinned to every k-th row. Tables are read file by file, so the
 import functools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +74,7 @@ def axes_of(store: Store, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
     return tuple(Axis(key, kinds[key], ordered(values or ())) for key, values in seen.items())
 
 
-def ordered(values: Sequence[Any]) -> tuple[Any, ...]:
+def ordered(values: Iterable[Any]) -> tuple[Any, ...]:
     """Distinct values in order, as plain Python; None, if among them, comes last."""
     plain = [v.item() if isinstance(v, np.generic) else v for v in values]
     there = {v for v in plain if not pd.isna(v)}

@@ -177,7 +177,7 @@ function scatterTraces(shown) {
 function mapLayout(shown) {
   const domains = panelDomains();
   const layout = {
-    ...plainLayout(),
+    ...plainLayout(map),
     margin: MARGIN,
     coloraxis: colourAxis(shown),
     hovermode: "closest",
@@ -206,8 +206,10 @@ function mapLayout(shown) {
   return layout;
 }
 
-function plainLayout() {
+function plainLayout(node) {
   return {
+    width: node.clientWidth,
+    height: node.clientHeight,
     font: { family: FONT, size: 12, color: ink("text") },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",

@@ -70,7 +70,7 @@ function pathLayout(row, samples, losses) {
   const lines = { gridcolor: ink("faint"), zerolinecolor: ink("faint"), fixedrange: true, exponentformat: "power", linecolor: ink("line") };
   const narrow = path.clientWidth < 480;
   const layout = {
-    ...plainLayout(),
+    ...plainLayout(path),
     margin: { l: 62, r: 12, t: 8, b: 46 },
     showlegend: true,
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", xanchor: "left", font: { size: 11 } },

@@ -34,7 +34,7 @@ SCATTERED = 20_000  # of them where they form no grid: markers cost a browser mo
 SAMPLES = 200_000  # of trajectories
 FAILURES = 300  # listed one by one
 
-_SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "path.js", "code.js", "panels.js", "main.js")
+_SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "pointer.js", "path.js", "code.js", "panels.js", "main.js")
 
 
 class Pair(NamedTuple):
@@ -53,6 +53,7 @@ class Layout(NamedTuple):
     keys: tuple[str, ...]  # what tells rows apart, besides objective and parameters
     also: tuple[str, ...] = ()  # further columns of the readout
     lines: tuple[str, ...] = ()  # columns of trajectories drawn over t: the response, and what predicts it
+    crossing: str = ""  # when the response met p w_star
 
 
 LAYOUTS = {
@@ -66,6 +67,7 @@ LAYOUTS = {
         keys=("p",),
         also=("w_star",),
         lines=("w", "w_exact"),
+        crossing="t_numeric",
     ),
     "networks": Layout(
         table="features",
@@ -77,6 +79,7 @@ LAYOUTS = {
         keys=("p", "feature"),
         also=("lam", "rho", "w_start"),
         lines=("w",),
+        crossing="t_learned",
     ),
     "estimates": Layout(
         table="features",
@@ -151,6 +154,7 @@ def payload(store: Store, name: str) -> dict[str, Any]:
         "time": store.time,
         "pairs": [pair._asdict() for pair in layout.pairs],
         "also": layout.also,
+        "crossing": layout.crossing,
         "columns": {c: _notes(described.field(c)) for c in described.names},
         "axes": [_axis(axis) for axis in plan.axes],
         "scattered": sorted(plan.scattered),

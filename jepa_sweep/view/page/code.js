@@ -52,7 +52,7 @@ function mapLine() {
   const assigned = ratio ? `.assign(ratio=lambda d: d["${numeric}"] / d["${predicted}"])` : "";
   const [across, up] = [state.across, state.up].map((axis) => (axis ? `"${axis.name}"` : null));
   const lines = `${rowsLine()}${assigned}`;
-  if (scattered() || cellsOf(visibleRows()).doubled) {
+  if (SCATTERED.size || cellsOf(visibleRows()).doubled) {
     return `${lines}[[${['"objective"', across, up, `"${value}"`].filter(Boolean).join(", ")}]]`;
   }
   if (!across) return `${lines}.set_index("objective")["${value}"]`;
@@ -62,7 +62,7 @@ function mapLine() {
 function samplesLine(kind) {
   const samples = page[kind];
   const axes = page.axes.filter((axis) => samples.keys.includes(axis.name) && axis.values.length > 1);
-  const conditions = axes.map((axis) => condition(axis, [page.codes[axis.name][state.row]]));
+  const conditions = axes.map((axis) => condition(axis, [page.codes[axis.name][state.drawn]]));
   const columns = ["t", ...samples.lines].map((name) => `"${name}"`).join(", ");
   return `${reading(kind, conditions)}.sort_values("t")[[${columns}]]`;
 }
@@ -93,7 +93,7 @@ function drawCode() {
   const blocks = [codeBlock("map-line", "map", mapLine())];
   for (const kind of ["trajectories", "losses"]) {
     const stored = page[kind] && page[kind].begins.length > 1;
-    if (stored && state.row >= 0) {
+    if (stored && state.drawn >= 0) {
       blocks.push(codeBlock(`${kind}-line`, kind === "losses" ? "loss" : "trajectory", samplesLine(kind)));
     }
   }

@@ -32,7 +32,7 @@ for (const kind of ["trajectories", "losses"]) {
 const OBJECTIVES = page.axes[0].values;
 const AXES = page.axes.slice(1).filter((axis) => axis.values.length > 1);
 const CONSTANTS = page.axes.slice(1).filter((axis) => axis.values.length === 1);
-const SCATTERED = new Set(page.scattered);
+const SCATTERED = new Set(page.scattered); // axes that hardly repeat a value: then points are drawn, not cells
 
 for (const axis of page.axes) {
   // Where the values lie if they are drawn to scale; words and missing values have a place instead.

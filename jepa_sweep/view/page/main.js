@@ -42,7 +42,7 @@ function drawSliders() {
 function cutAt(axis, place, shown) {
   state.place[axis.name] = place;
   if (!axis.words) shown.textContent = labelOf(axis, place);
-  if (scattered()) {
+  if (SCATTERED.size) {
     const rows = visibleRows();
     if (rows.length) frameRow(rows.find((row) => panelOf(row) === state.panel) ?? rows[0]);
     else state.row = -1;
@@ -54,8 +54,7 @@ function cutAt(axis, place, shown) {
 function draw() {
   drawMap();
   drawReadout(state.row, "Framed cell");
-  drawPath();
-  drawCode();
+  drawTrajectory();
 }
 
 // The frame alone has moved.
@@ -63,6 +62,11 @@ function reframe(row) {
   state.row = row;
   Plotly.relayout(map, { shapes: frameShapes() });
   drawReadout(row, "Framed cell");
+}
+
+function drawTrajectory() {
+  state.drawn = state.row;
+  drawPath();
   drawCode();
 }
 
@@ -72,9 +76,9 @@ function onKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
   if (event.key in STEPS) {
     event.preventDefault();
-    reframe(scattered() ? scatterStep(...STEPS[event.key]) : gridStep(...STEPS[event.key]));
+    reframe(SCATTERED.size ? scatterStep(...STEPS[event.key]) : gridStep(...STEPS[event.key]));
     announce(state.row);
-  } else if (event.key === "Enter") drawPath();
+  } else if (event.key === "Enter") drawTrajectory();
 }
 
 // To the next cell; over the edge of a panel into the one beside it.
@@ -99,37 +103,25 @@ function scatterStep(right, upward) {
   return next;
 }
 
-// Hover and click name a cell; the frame goes to the one that is clicked.
-function placeUnder(point) {
-  const place = { ...state.place };
-  if (!scattered()) {
-    if (state.across) place[state.across.name] = point.x;
-    if (state.up) place[state.up.name] = point.y;
-  }
-  return place;
+function onMove(event) {
+  const under = underPointer(event);
+  if (!under) return drawReadout(state.row, "Framed cell");
+  return drawReadout(under.row, "Under the pointer", factsOfNothing(under.panel, under.place));
 }
 
-function onHover({ points: [point] }) {
-  const row = rowUnder(point);
-  drawReadout(row, "Under the pointer", row < 0 ? factsOfNothing(point.data.meta.panel, placeUnder(point)) : undefined);
-}
-
-function onClick({ points: [point] }) {
-  const row = rowUnder(point);
-  if (row >= 0) frameRow(row);
-  else [state.place, state.panel] = [placeUnder(point), point.data.meta.panel];
-  reframe(row);
-  drawPath();
+function onClick(event) {
+  const under = underPointer(event);
+  if (!under) return;
+  if (under.row >= 0) frameRow(under.row);
+  else [state.place, state.panel] = [under.place, under.panel];
+  reframe(under.row);
+  drawTrajectory();
 }
 
 function onAxis(which, other) {
   const chosen = axisNamed(document.getElementById(which).value);
   if (state[other] === chosen) state[other] = state[which]; // the two change places
   state[which] = chosen;
-  // Axes that hardly repeat a value and axes that do not are drawn in different ways.
-  if (SCATTERED.size && SCATTERED.has(chosen.name) !== SCATTERED.has(state[other].name)) {
-    state[other] = AXES.find((axis) => axis !== chosen && SCATTERED.has(axis.name) === SCATTERED.has(chosen.name)) ?? state[other];
-  }
   document.getElementById(other).value = state[other].name;
   drawSliders();
   draw();
@@ -178,9 +170,9 @@ function listen() {
   document.getElementById("whole").addEventListener("change", drawCode);
   for (const id of ["log-t", "log-w"]) document.getElementById(id).addEventListener("change", drawPath);
   map.addEventListener("keydown", onKey);
-  map.on("plotly_hover", onHover);
-  map.on("plotly_unhover", () => drawReadout(state.row, "Framed cell"));
-  map.on("plotly_click", onClick);
+  map.addEventListener("mousemove", onMove);
+  map.addEventListener("mouseleave", () => drawReadout(state.row, "Framed cell"));
+  map.addEventListener("click", onClick);
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);

@@ -3,8 +3,7 @@
 const CHANGES = [ // of a ratio: dark blue below, orange above, so that the two sides differ in grey as well
   [0, "#0b1f4b"], [0.25, "#3f6fa8"], [0.45, "#c3d7e8"], [0.5, "#f4f2ee"], [0.55, "#fbe0bd"], [0.75, "#f2a94e"], [1, "#d4700c"],
 ];
-const MARGIN = { l: 78, r: 104, t: 26, b: 46 };
-const QUIET = { displayModeBar: false, doubleClick: false, responsive: false };
+const MARGIN = { l: 78, r: 104, t: 26, b: 46, autoexpand: false };
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
 
 const map = document.getElementById("map");
@@ -66,11 +65,18 @@ function coordinateOf(axis, row) {
   return byLogarithm(axis) ? Math.log10(number) : number;
 }
 
+function scatterRange(axis) {
+  if (axis.words) return [-0.5, axis.values.length - 0.5];
+  const [low, high] = byLogarithm(axis) ? [Math.log10(axis.low), Math.log10(axis.high)] : [axis.low, axis.high];
+  const margin = 0.04 * (high - low);
+  return [low - margin, high + margin];
+}
+
 function scatterAxis(axis) {
   if (axis.words) return gridAxis(axis, Infinity);
-  if (!byLogarithm(axis)) return { nticks: 7 };
+  if (!byLogarithm(axis)) return { range: scatterRange(axis), nticks: 7 };
   const ticks = logTicks(Math.log10(axis.low), Math.log10(axis.high), 6);
-  return { tickvals: ticks.map(Math.log10), ticktext: ticks.map(powerOrBrief) };
+  return { range: scatterRange(axis), tickvals: ticks.map(Math.log10), ticktext: ticks.map(powerOrBrief) };
 }
 
 // Text in a figure may hold markup, so what a table says must not.
@@ -133,10 +139,10 @@ function gridTraces(shown) {
     }));
   const gap = Math.max(width, height) <= 40 ? 1 : 0;
   const traces = OBJECTIVES.flatMap((_, panel) => {
-    const common = { type: "heatmap", x: across, y: up, hoverinfo: "none", ...axesOf(panel) };
+    const common = { type: "heatmap", x: across, y: up, ...axesOf(panel) };
     const blank = [[0, ink("ground")], [0.5, ink("ground")], [0.5, ink("infinite")], [1, ink("infinite")]];
     return [
-      { ...common, z: layer(panel, "rest"), zmin: 0, zmax: 1, colorscale: blank, showscale: false, hoverinfo: "skip" },
+      { ...common, z: layer(panel, "rest"), zmin: 0, zmax: 1, colorscale: blank, showscale: false },
       { ...common, z: layer(panel, "colour"), xgap: gap, ygap: gap, coloraxis: "coloraxis", meta: { panel } },
     ];
   });
@@ -164,7 +170,7 @@ function scatterTraces(shown) {
         without: { size, color: ink("quiet"), symbol: "x-thin-open" },
       }[kind];
       return {
-        type: "scatter", mode: "markers", ...axesOf(panel), meta: { panel }, hoverinfo: "none", showlegend: false,
+        type: "scatter", mode: "markers", ...axesOf(panel), meta: { panel },
         x: here.map((row) => coordinateOf(state.across, row)),
         y: here.map((row) => coordinateOf(state.up, row)),
         customdata: here, marker,
@@ -180,15 +186,14 @@ function mapLayout(shown) {
     ...plainLayout(map),
     margin: MARGIN,
     coloraxis: colourAxis(shown),
-    hovermode: "closest",
     annotations: [colourTitle()],
     shapes: frameShapes(),
   };
   domains.forEach((domain, panel) => {
     const [width, height] = [domain.x, domain.y].map(([low, high]) => high - low);
     const [roomX, roomY] = [width * (map.clientWidth - MARGIN.l - MARGIN.r), height * (map.clientHeight - MARGIN.t - MARGIN.b)];
-    const axis = (which, ...room) => (scattered() ? scatterAxis(which) : gridAxis(which, ...room));
-    const common = { fixedrange: true, showgrid: false, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: ink("line") };
+    const axis = (which, ...room) => (SCATTERED.size ? scatterAxis(which) : gridAxis(which, ...room));
+    const common = { showgrid: false, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: ink("line") };
     layout[`xaxis${suffix(panel)}`] = {
       ...common, ...axis(state.across, roomX), domain: domain.x, anchor: `y${suffix(panel)}`,
       title: { text: state.across ? state.across.name : "", standoff: 6 }, tickangle: 0,
@@ -213,14 +218,13 @@ function plainLayout(node) {
     font: { family: FONT, size: 12, color: ink("text") },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    dragmode: false,
     showlegend: false,
   };
 }
 
 // A light line around a dark one, so that the frame is seen on any colour.
 function frameShapes() {
-  if (scattered()) return scatterFrame();
+  if (SCATTERED.size) return scatterFrame();
   const [x, y] = [state.across, state.up].map((axis) => (axis ? state.place[axis.name] : 0));
   const place = { x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5 };
   return outlined({ type: "rect", xref: `x${suffix(state.panel)}`, yref: `y${suffix(state.panel)}`, ...place });
@@ -239,7 +243,7 @@ function outlined(shape) {
 
 // Hatched, black and blank cells, explained where they occur.
 function drawLegend(seen, shown) {
-  const mark = scattered() ? "mark" : "swatch";
+  const mark = SCATTERED.size ? "mark" : "swatch";
   const entries = [
     [seen.without, `${mark} without`, "no number; the status says why"],
     [seen.negative, `${mark} without`, "not above 0, so not on a log scale"],
@@ -247,25 +251,19 @@ function drawLegend(seen, shown) {
     [seen.absent, "swatch absent", "no such point in the sweep"],
   ];
   const keys = entries.filter(([there]) => there).map(([, kind, text]) => element("span", { className: "key" }, element("i", { className: kind }), text));
-  const doubled = scattered() ? 0 : cellsOf(shown).doubled;
-  if (doubled) keys.push(element("strong", {}, `${counted(doubled)} rows share a cell with another; the first of a cell is shown.`));
+  const doubled = SCATTERED.size ? 0 : cellsOf(shown).doubled;
+  if (doubled) keys.push(element("strong", {}, `Rows not shown, since another has the same cell: ${counted(doubled)}.`));
   if (!shown.length) keys.push(element("strong", {}, "The sweep has no points at these values."));
   document.getElementById("legend").replaceChildren(...keys);
 }
 
 function drawMap() {
   const shown = visibleRows();
-  const { traces, seen } = scattered() ? scatterTraces(shown) : gridTraces(shown);
+  const { traces, seen } = SCATTERED.size ? scatterTraces(shown) : gridTraces(shown);
   map.style.height = isNarrow() ? `${90 + 230 * OBJECTIVES.length}px` : "";
-  map.classList.toggle("cells", !scattered());
+  map.classList.toggle("cells", SCATTERED.size === 0);
   drawLegend(seen, shown);
   const column = columnOf();
   document.getElementById("map-title").textContent = `${column}${state.show === "ratio" ? "" : unitOf(page.columns[column])}`;
-  return Plotly.react(map, traces, mapLayout(shown), QUIET);
-}
-
-// The row under a point of the figure, as plotly tells of it.
-function rowUnder(point) {
-  if (point.customdata !== undefined) return point.customdata;
-  return cellsOf(visibleRows()).cells[point.data.meta.panel][point.y * lengthOf(state.across) + point.x];
+  return Plotly.react(map, traces, mapLayout(shown), { staticPlot: true });
 }

@@ -31,7 +31,7 @@ function crossingTraces(row) {
   const { numeric, predicted } = state.pair;
   const threshold = page.values.w_star[row] * Number(literalOf("p", row));
   if (!numeric.startsWith("t_")) return [];
-  return [[numeric, "circle-open", "series-1"], [predicted, "x-thin-open", "series-2"]]
+  return [[page.crossing, "circle-open", "series-1"], [predicted, "x-thin-open", "series-2"]]
     .filter(([name]) => Number.isFinite(page.values[name][row]))
     .map(([name, symbol, colour]) => ({
       type: "scatter", mode: "markers", x: [page.values[name][row]], y: [threshold], name: `${name}, at p w_star`,
@@ -71,6 +71,7 @@ function pathLayout(row, samples, losses) {
   const narrow = path.clientWidth < 480;
   const layout = {
     ...plainLayout(path),
+    dragmode: false,
     margin: { l: 62, r: 12, t: 8, b: 46 },
     showlegend: true,
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", xanchor: "left", font: { size: 11 } },
@@ -87,7 +88,7 @@ function pathLayout(row, samples, losses) {
 }
 
 function drawPath() {
-  const row = state.row;
+  const row = state.drawn;
   const samples = samplesOf("trajectories", row);
   const losses = samplesOf("losses", row);
   const about = row < 0 ? "" : [OBJECTIVES[panelOf(row)], parametersOf(row)].filter(Boolean).join(" · ");
@@ -102,5 +103,5 @@ function drawPath() {
       line: { color: ink("series-1"), width: 2 }, hovertemplate: "t = %{x}<br>loss = %{y}<extra></extra>",
     });
   }
-  Plotly.react(path, traces, pathLayout(row, samples, losses), QUIET);
+  Plotly.react(path, traces, pathLayout(row, samples, losses), { displayModeBar: false, doubleClick: false });
 }

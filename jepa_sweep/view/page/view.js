@@ -10,15 +10,12 @@ const state = {
   place: {}, // axis name -> place of the value at which the view is cut, or the frame stands
   panel: 0,
   row: -1, // framed; -1 where the sweep has no such point
+  drawn: -1, // whose trajectory is drawn
 };
-
-function scattered() {
-  return state.across !== null && SCATTERED.has(state.across.name);
-}
 
 // Axes with a slider: those not drawn, but for axes that hardly repeat a value, along which one cannot cut.
 function cutAxes() {
-  return AXES.filter((axis) => axis !== state.across && axis !== state.up && !(scattered() && SCATTERED.has(axis.name)));
+  return AXES.filter((axis) => axis !== state.across && axis !== state.up && !SCATTERED.has(axis.name));
 }
 
 function visibleRows() {

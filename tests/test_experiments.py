@@ -1,38 +1,132 @@
-"""The paper's experiments on whole networks: every spec file at reduced size, and in its tables what it says."""
+"""The paper's experiments and figures: every spec file at reduced size, what its figure claims, and the picture."""
 
 import numpy as np
 import pytest
 from conftest import ROOT
 
 import jepa_sweep as js
+from jepa_sweep.store.store import Store
+from jepa_sweep.view import style
+from jepa_sweep.view.catalog import PICTURES
+from jepa_sweep.view.figures.times import pairs_of, windows
 
 SWEEPS = ROOT / "sweeps"
+
+# What each experiment is reduced to: axes in place of its own, and samples of its trajectories.
+REDUCED = {
+    "fig1": ({"features": 12, "seed": [0]}, 9),
+    "fig2": ({}, None),
+    "fig3": ({"log10_T": [3.0, 4.0, 5.0], "seed": list(range(40))}, 20),
+    "fig4": ({}, None),
+    "fig5": ({"features": 30, "seed": [0], "layout": ["opposite", "crossed"], "eta": 0.05}, 5),
+    "mlp": ({"activation": "tanh", "seed": [0]}, 33),
+    "loss": ({"features": 2, "L": 2}, 129),
+    "inversion": ({}, None),
+    "critical_times": ({"lam": [0.1, 1.0, 10.0], "L": [1, 2, 5]}, None),
+    "early": ({"features": 12, "seed": [0]}, None),
+    "collapse": ({"features": 4, "ema": [0.01, 1.0], "L": 2}, 2),
+}
 
 
 @pytest.fixture(scope="module")
 def reduced(tmp_path_factory):
-    """Run a shipped spec with some axes replaced, once for all tests that ask for the same."""
+    """Run a shipped spec at reduced size, once for all tests that ask for it."""
     done = {}
 
-    def run(name, samples=None, **axes):
-        key = (name, samples, repr(axes))
-        if key not in done:
-            spec = js.Sweep.load(SWEEPS / f"{name}.toml").model_dump(exclude_none=True)
-            changes = {"axes": spec["axes"] | axes}
-            if samples:
-                changes["measure"] = spec["measure"] | {"trajectories": {"samples": samples}}
-            elif "measure" in spec:
-                sampled = spec["measure"].get("trajectories")
-                kept = {"trajectories": {"samples": sampled["samples"]}} if sampled else {}
-                changes["measure"] = {"p": spec["measure"]["p"], **kept}
-            if spec["system"] == "temporal":
-                del changes["measure"]
-            spec = {k: v for k, v in spec.items() if k not in ("measure", "block", "combine")}
-            done[key] = js.run(js.Sweep(**spec | changes), tmp_path_factory.mktemp(name))
-            assert len(done[key].failures()) == 0
-        return done[key]
+    def run(name):
+        if name not in done:
+            sweep, (axes, samples) = js.Sweep.load(SWEEPS / f"{name}.toml"), REDUCED[name]
+            if axes:
+                spec = sweep.model_dump(exclude_defaults=True, exclude_none=True)
+                spec["axes"] |= axes
+                if samples:
+                    spec["measure"]["trajectories"]["samples"] = samples
+                sweep = js.Sweep(**spec)
+            done[name] = js.run(sweep, tmp_path_factory.mktemp(name))
+            assert len(done[name].failures()) == 0
+        return done[name]
 
     return run
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_spec_can_be_read(path):
+    assert js.Sweep.load(path).name
+
+
+def test_every_figure_has_its_spec_file():
+    assert set(PICTURES) <= {path.stem for path in SWEEPS.glob("*.toml")}
+
+
+def other_names(frame):
+    """The same rows with the two objectives taken for each other."""
+    if "objective" in frame:
+        swapped = frame["objective"].map(lambda name: {"jepa": "mae", "mae": "jepa"}.get(name, name))
+        frame = frame.assign(objective=swapped)
+    return frame
+
+
+def blurred(frame):
+    """The same rows with measurements a tenth off."""
+    for name in ("t_numeric", "t_learned", "rho_hat", "relative_difference"):
+        if name in frame:
+            frame = frame.assign(**{name: frame[name] * 1.1 + 0.1})
+    return frame
+
+
+# Panels of each figure, and changes of its tables that at least one of its claims must notice.
+FIGURES = {
+    "fig1": (6, [other_names, blurred]),
+    "fig2": (6, [other_names]),
+    "fig3": (7, [blurred]),
+    "fig4": (8, [other_names]),
+    "fig5": (8, [other_names]),
+    "mlp": (8, [other_names]),
+    "loss": (2, [other_names]),
+    "inversion": (2, [other_names]),
+    "critical_times": (4, [blurred]),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_figures(reduced, name, monkeypatch):
+    """What a figure claims holds, and not on other tables; it is drawn with its panels, and labels inside the page."""
+    store, (panels, changes) = reduced(name), FIGURES[name]
+    for claim in PICTURES[name].claims(store):
+        assert claim.holds, claim
+    with style.paper():
+        figure = PICTURES[name].draw(store)
+        figure.draw_without_rendering()
+    drawn = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    assert len(drawn) == panels
+    labels = [label for ax in figure.axes for label in (ax.xaxis.label, ax.yaxis.label, ax.title) if label.get_text()]
+    words = " ".join(label.get_text() for label in labels)
+    assert any(word in words for word in ("time", "iteration", "pairs", "epsilon"))
+    for ax in drawn:
+        assert ax.has_data()
+    for label in labels:
+        box, page = label.get_window_extent(), figure.bbox
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
+        assert inside, f"{label.get_text()!r} leaves the page"
+    read = Store._read
+    for change in changes:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "_read", lambda self, *args, change=change: change(read(self, *args)))
+            assert not all(claim.holds for claim in PICTURES[name].claims(store)), change.__name__
+
+
+def test_windows_of_inversion_are_those_worked_out_in_high_precision(reduced):
+    """Edges for rho = 0.4 against 0.9, p = 1/2, to the two digits known."""
+    known = {
+        1.2: {2: (6.1e-3, 3.2e-2), 3: (5.6e-4, 2.1e-2), 5: (7.1e-6, 4.2e-3), 8: (8.9e-9, 2.9e-4)},
+        2.0: {5: (6.4e-4, 3.2e-3), 8: (9.9e-6, 2.6e-4)},
+    }
+    pairs = pairs_of(reduced("inversion"))
+    for lam, edges in known.items():
+        found = windows(pairs[pairs["lam"] == lam]).set_index("L")
+        for depth, expected in edges.items():
+            assert found.loc[depth].to_numpy() == pytest.approx(expected, rel=0.02)
+        assert not set(found.index) & ({1} if lam == 1.2 else {1, 2, 3, 4})
 
 
 def of(frame, **values):
@@ -42,68 +136,12 @@ def of(frame, **values):
     return frame
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.toml")), ids=lambda p: p.stem)
-def test_every_shipped_spec_can_be_read(path):
-    assert js.Sweep.load(path).name
-
-
-def test_fig1_one_order_on_the_first_distribution_and_two_on_the_second(reduced):
-    points = reduced("fig1", samples=9, features=12, seed=[0]).points()
-    same, opposite = of(points, layout="same"), of(points, layout="opposite")
-    assert (same["learned"] == 12).all()
-    # Here lam and rho rank the features alike: both objectives learn from the largest down.
-    assert (same["order_lam"] < -0.999).all()
-    jepa, mae = of(opposite, objective="jepa"), of(opposite, objective="mae")
-    assert (mae["order_lam"] < -0.999).all()
-    assert (jepa["order_rho"] < -0.999).all()
-    assert (jepa["order_lam"] > 0.999).all()
-
-
-def test_fig1_is_the_scalar_law_but_for_the_step(reduced):
-    features = reduced("fig1", samples=9, features=12, seed=[0]).features()
-    # First order in eta: (eta/2) ln(f_end / f_0) with a growth f of less than e^10 from start to threshold.
-    assert (features["t_learned"] - features["t_exact"]).abs().max() < 0.2 / 2 * 10 * 4  # paper time is 4 times as long
-    assert of(features, objective="jepa")["relative_difference"].max() < 1e-3
-
-
-def test_fig3_estimates_lie_in_their_bands_and_the_off_diagonal_error_falls_as_one_over_T(reduced):
-    store = reduced("fig3", log10_T=[3.0, 4.0, 5.0], seed=list(range(40)))
-    features = store.features()
-    for name in ("lam", "rho"):
-        score = (features[f"{name}_hat"] - features[name]) / features[f"{name}_std"]
-        long = score[features["log10_T"] >= 4]
-        # Of 160 scores 95.4 % are expected within 2; fewer than 88 % has odds of 1e-4.
-        assert (long.abs() < 2).mean() > 0.88
-        assert long.std() == pytest.approx(1, abs=4 / np.sqrt(2 * 80))  # features of one run are independent
-    means = store.points().groupby("log10_T")[["off_diagonal", "off_diagonal_exact"]].mean()
-    slope = np.polyfit(means.index.to_numpy(), np.log10(means["off_diagonal"].to_numpy()), 1)[0]
-    assert slope == pytest.approx(-1, abs=0.2)
-    assert (means["off_diagonal"] / means["off_diagonal_exact"]).iloc[1:].between(0.4, 1.8).all()
-
-
-def test_fig5_rho_orders_what_jepa_holds_and_lam_what_mae_fits_first(reduced):
-    points = reduced("fig5", samples=5, features=30, seed=[0], layout=["opposite", "crossed"], eta=0.05).points()
-    jepa, mae = of(points, objective="jepa"), of(points, objective="mae")
-    assert (jepa["strength_rho"] > 0.85).all()
-    assert (of(jepa, layout="opposite")["strength_lam"] < -0.85).all()
-    assert of(jepa, layout="crossed")["strength_lam"].abs().max() < 0.35
-    assert (mae["fit_order_lam"] < -0.5).all()
-    crossed = of(mae, layout="crossed")
-    assert (crossed["fit_order_rho"].abs() < crossed["fit_order_lam"].abs()).all()
-
-
-def test_mlp_rho_orders_jepa_and_lam_mae_on_both_distributions(reduced):
-    store = reduced("mlp", samples=33, activation="tanh", seed=[0])
-    points, features = store.points(), store.features()
-    jepa, mae = of(points, objective="jepa"), of(points, objective="mae")
-    assert (jepa["strength_rho"] > 0.8).all()
-    assert (mae["fit_order_lam"] < -0.6).all()
-    assert (of(jepa, layout="opposite")["strength_lam"] < -0.8).all()
-    assert features["t_exact"].isna().all()  # the scalar law is for linear networks
+def test_networks_with_an_activation_have_no_scalar_law(reduced):
+    assert reduced("mlp").features()["t_exact"].isna().all()
 
 
 def test_early_stopped_networks_hold_different_features(reduced):
-    found = js.overlap(reduced("early", features=12, seed=[0]))
+    found = js.overlap(reduced("early"))
     for _, one in found.groupby(["p"]):
         share = one.set_index("learned")["overlap"]
         assert (share.loc[:6] == 0).all()  # half of all: JEPA has those of large rho, MAE those of large lam
@@ -114,7 +152,7 @@ def test_early_stopped_networks_hold_different_features(reduced):
 
 
 def test_collapse_ends_where_the_theory_says(reduced):
-    features = reduced("collapse", samples=2, features=4, ema=[0.01, 1.0], L=2).features()
+    features = reduced("collapse").features()
     s0, v0, rho, L = (features[name].to_numpy() for name in ("scale", "predictor_scale", "rho", "L"))
     delta = v0**2 - s0**2
     kept = np.where(delta < rho**2, np.maximum(rho**2 - delta, 0) ** (L / 2), 0.0)
@@ -131,14 +169,3 @@ def test_collapse_ends_where_the_theory_says(reduced):
     assert (lost["w_end"] < 1e-2).all()
     assert (of(features, objective="nosg")["w_end"] < 2e-3).all()
     assert (of(features, objective="nosg")["w_start"] > 0.08).all()
-
-
-def test_loss_of_jepa_rises_as_its_condition_says_and_that_of_mae_falls(reduced):
-    losses = reduced("loss", features=3, samples=257, L=2).losses()
-    for (objective, noise, L), one in losses.groupby(["objective", "target_noise", "L"]):
-        change = np.diff(one.sort_values("t")["loss"].to_numpy())
-        small = 1e-7 * one["loss"].max()  # of the solver, whose rtol is 1e-9
-        if objective == "mae":
-            assert (change <= small).all()
-        else:
-            assert (change >= -small).all() == (noise >= 1 / (4 * L * (L + 1))), (noise, L)

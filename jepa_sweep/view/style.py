@@ -4,6 +4,7 @@ Widths are those of a page of text, 7 inches, so that labels of 8 points stay 8 
 lightness alone where they mean a number, and by colour-blind eyes where they mean an objective (Okabe and Ito).
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -48,6 +49,7 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.0,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,  # inches
     "image.interpolation": "nearest",
     "pdf.fonttype": 42,  # letters stay letters: they can be searched and edited
     "mathtext.fontset": "cm",
@@ -56,12 +58,17 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Figures drawn inside look like this module says, whatever the user's own settings."""
+    """Figures drawn and saved inside look like this module says, whatever the user's own settings."""
+    fonts = logging.getLogger("fontTools")
+    level = fonts.level
+    fonts.setLevel(logging.ERROR)  # it remarks on the dates inside the fonts that come with matplotlib
     with mpl.rc_context():
         mpl.rcdefaults()
-        for key, value in _RC.items():
-            mpl.rcParams[key] = value
-        yield
+        mpl.rcParams.update(_RC)
+        try:
+            yield
+        finally:
+            fonts.setLevel(level)
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:

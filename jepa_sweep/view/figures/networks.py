@@ -154,7 +154,8 @@ def _delay(features: pd.DataFrame) -> pd.Series:
     power, saturates = (2 * L, 1.0) if features["objective"].iloc[0] == "jepa" else (L, L + 1.0)
     u_0, u_end = features["w_start"] ** (1 / L), (features["p"] * features["w_star"]) ** (1 / L)
     f_0, f_end = (lam * u**power * (1 - u**saturates / rho) for u in (u_0, u_end))
-    return (features["t_learned"] - features["t_exact"]) / L / (features["eta"] / 2 * np.log(f_end / f_0))
+    with np.errstate(invalid="ignore"):  # a threshold above the rest point has no prediction
+        return (features["t_learned"] - features["t_exact"]) / L / (features["eta"] / 2 * np.log(f_end / f_0))
 
 
 def _by_layout(values: pd.Series) -> str:
@@ -222,19 +223,21 @@ def _response(ax: Axes, panel: _Panel, features: pd.DataFrame, samples: pd.DataF
         # The shortest run that has learned everything shows its own beginning best.
         learned = features.groupby("t_end")["t_learned"].agg(lambda t: t.notna().all())
         best = min(learned.index[learned], default=features["t_end"].max())
-        features = features[features["t_end"] == best]
-        samples = samples[samples["t_end"] == best]
-        stars = features.set_index("feature")["w_star"]
-        samples = samples.assign(relative=samples["w"] / samples["feature"].map(stars))
-    grid = samples.drop_duplicates(["step", "feature"]).pivot(index="feature", columns="step", values=panel.quantity)
-    steps, numbers, values = grid.columns.to_numpy(), grid.index.to_numpy() + 1, grid.to_numpy()
-    if panel.quantity != "relative":
+        ends = features[features["t_end"] == best]
+        stars = samples["feature"].map(ends.set_index("feature")["w_star"])
+        _map(ax, samples.assign(relative=samples["w"] / stars)[samples["t_end"] == best], "relative")
+        unit = ends["eta"] * (ends["L"] if time == "paper" else 1)
+        ax.plot(ends["t_exact"] / unit, ends["feature"] + 1, color="white", ls=(0, (4, 2)), lw=0.8)
+    else:
         ax.set_xscale("log")
-        values, steps = values[:, 1:], steps[1:]
-    ax.pcolormesh(steps, numbers, values, shading="nearest", cmap=style.RESPONSE, rasterized=True)
-    if panel.quantity == "relative":
-        unit = features["eta"] * (features["L"] if time == "paper" else 1)
-        ax.plot(features["t_exact"] / unit, features["feature"] + 1, color="white", ls=(0, (4, 2)), lw=0.8)
+        _map(ax, samples[samples["step"] > 0], panel.quantity)
+
+
+def _map(ax: Axes, samples: pd.DataFrame, quantity: str) -> None:
+    once = samples.drop_duplicates(["step", "feature"])  # runs of several lengths begin alike
+    grid = once.pivot(index="feature", columns="step", values=quantity)
+    steps, numbers = grid.columns.to_numpy(), grid.index.to_numpy() + 1
+    ax.pcolormesh(steps, numbers, grid.to_numpy(), shading="nearest", cmap=style.RESPONSE, rasterized=True)
 
 
 def _level(axes: np.ndarray) -> None:

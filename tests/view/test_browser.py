@@ -355,6 +355,14 @@ def test_points_off_a_grid_are_drawn_as_points(show, tmp_path, monkeypatch):
     assert len(theirs) == len(rows)
     values = page.evaluate("map.data.flatMap(t => t.customdata).map(row => String(valueOf(row)))")
     np.testing.assert_array_equal(np.sort([float(value) for value in values]), np.sort(theirs["t_numeric"]))
+    under = page.evaluate("map.data.findLast(t => t.meta.panel === 1).customdata[5]")  # the last layer has the colours
+    box = page.locator("#map .subplot.x2y2 .scatterlayer .trace").last.locator("path.point").nth(5).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    seen = readout(page)
+    row = page.evaluate(f"AXES.map(axis => literalOf(axis.name, {under}))")
+    assert [seen[name] for name in page.evaluate("AXES.map(axis => axis.name)")] == row
+    assert seen["objective"] == "mae"
+    page.mouse.move(2, 2)
     page.locator("#map").focus()
     first = readout(page)
     page.keyboard.press("ArrowRight")

@@ -39,7 +39,11 @@ function suffix(panel) {
 }
 
 function widthOfLabels(axis) {
-  return axis === null ? 1 : 14 + 7 * axis.values.reduce((most, _, place) => Math.max(most, labelOf(axis, place).length), 0);
+  return axis === null ? 1 : 8 + 6.6 * axis.values.reduce((most, _, place) => Math.max(most, labelOf(axis, place).length), 0);
+}
+
+function titleOf(axis) {
+  return axis === null ? "" : `${axis.name}${unitOf(page.columns[axis.name])}`;
 }
 
 // Axis of a grid: cells of equal size, labelled with their values.
@@ -104,7 +108,10 @@ function powerOrBrief(tick) {
   return Number.isInteger(exponent) && Math.abs(exponent) > 2 ? `10<sup>${brief(exponent)}</sup>` : brief(tick);
 }
 
-function whyNoColour(row) {
+// How a row is drawn: with a colour of the scale, or why not.
+function kindOf(row) {
+  if (row < 0) return "absent";
+  if (Number.isFinite(heightOf(valueOf(row)))) return "colour";
   const value = valueOf(row);
   if (Math.abs(value) === Infinity) return "infinite";
   return Number.isNaN(value) ? "without" : "negative";
@@ -121,29 +128,27 @@ function colourTitle() {
   };
 }
 
-// Two layers a panel: what has a colour on the scale, and below it what has none.
+// What lies below a cell, so that only cells without a number show the hatched ground of the panel.
+const GROUNDS = { colour: 0, absent: 0, infinite: 1, without: null, negative: null };
+
+// Two layers a panel: the grounds, and the colours on them.
 function gridTraces(shown) {
   const { cells, width, height } = cellsOf(shown);
   const [across, up] = [[...Array(width).keys()], [...Array(height).keys()]];
-  const seen = {};
-  const layer = (panel, kind) =>
-    up.map((y) => across.map((x) => {
-      const row = cells[panel][y * width + x];
-      const level = row < 0 ? NaN : heightOf(valueOf(row));
-      if (kind === "colour") return Number.isFinite(level) ? level : null;
-      if (row < 0) return (seen.absent = true) && 0;
-      if (Number.isFinite(level)) return 0; // covered, but for the lines between cells
-      const why = whyNoColour(row);
-      seen[why] = true;
-      return why === "infinite" ? 1 : null; // the hatched ground shows through
-    }));
   const gap = Math.max(width, height) <= 40 ? 1 : 0;
+  const blank = [[0, ink("ground")], [0.5, ink("ground")], [0.5, ink("infinite")], [1, ink("infinite")]];
+  const seen = new Set();
   const traces = OBJECTIVES.flatMap((_, panel) => {
+    const layer = (draw) => up.map((y) => across.map((x) => draw(cells[panel][y * width + x])));
+    const grounds = layer((row) => {
+      seen.add(kindOf(row));
+      return GROUNDS[kindOf(row)];
+    });
+    const colours = layer((row) => (kindOf(row) === "colour" ? heightOf(valueOf(row)) : null));
     const common = { type: "heatmap", x: across, y: up, ...axesOf(panel) };
-    const blank = [[0, ink("ground")], [0.5, ink("ground")], [0.5, ink("infinite")], [1, ink("infinite")]];
     return [
-      { ...common, z: layer(panel, "rest"), zmin: 0, zmax: 1, colorscale: blank, showscale: false },
-      { ...common, z: layer(panel, "colour"), xgap: gap, ygap: gap, coloraxis: "coloraxis", meta: { panel } },
+      { ...common, z: grounds, zmin: 0, zmax: 1, colorscale: blank, showscale: false },
+      { ...common, z: colours, xgap: gap, ygap: gap, coloraxis: "coloraxis", meta: { panel } },
     ];
   });
   return { traces, seen };
@@ -154,15 +159,14 @@ function axesOf(panel) {
 }
 
 function scatterTraces(shown) {
-  const seen = {};
-  const kindOf = (row) => (Number.isFinite(heightOf(valueOf(row))) ? "colour" : whyNoColour(row));
+  const seen = new Set();
   const traces = OBJECTIVES.flatMap((_, panel) => {
     const rows = shown.filter((row) => panelOf(row) === panel);
     const room = Math.sqrt((map.clientWidth * map.clientHeight) / OBJECTIVES.length / rows.length);
     const size = Math.min(9, Math.max(3, 0.55 * room));
     return ["without", "negative", "infinite", "colour"].map((kind) => {
       const here = rows.filter((row) => kindOf(row) === kind);
-      if (here.length) seen[kind] = true;
+      if (here.length) seen.add(kind);
       const marker = {
         colour: { line: { width: 0.5, color: ink("line") }, size, color: here.map((row) => heightOf(valueOf(row))), coloraxis: "coloraxis" },
         infinite: { size: size + 1, color: ink("infinite"), symbol: "diamond" },
@@ -196,11 +200,11 @@ function mapLayout(shown) {
     const common = { showgrid: false, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: ink("line") };
     layout[`xaxis${suffix(panel)}`] = {
       ...common, ...axis(state.across, roomX), domain: domain.x, anchor: `y${suffix(panel)}`,
-      title: { text: state.across ? state.across.name : "", standoff: 6 }, tickangle: 0,
+      title: { text: titleOf(state.across), standoff: 6 }, tickangle: 0,
     };
     layout[`yaxis${suffix(panel)}`] = {
       ...common, ...axis(state.up, roomY, 20), domain: domain.y, anchor: `x${suffix(panel)}`,
-      title: { text: domain.first && state.up ? state.up.name : "", standoff: 10 },
+      title: { text: domain.first ? titleOf(state.up) : "", standoff: 10 },
       ...(domain.first ? {} : { showticklabels: false }),
     };
     layout.annotations.push({
@@ -245,12 +249,13 @@ function outlined(shape) {
 function drawLegend(seen, shown) {
   const mark = SCATTERED.size ? "mark" : "swatch";
   const entries = [
-    [seen.without, `${mark} without`, "no number; the status says why"],
-    [seen.negative, `${mark} without`, "not above 0, so not on a log scale"],
-    [seen.infinite, `${mark} infinite`, "infinite"],
-    [seen.absent, "swatch absent", "no such point in the sweep"],
+    ["without", "no number"],
+    ["negative", "not above 0, so not on a log scale"],
+    ["infinite", "infinite"],
+    ["absent", "no such point in the sweep"],
   ];
-  const keys = entries.filter(([there]) => there).map(([, kind, text]) => element("span", { className: "key" }, element("i", { className: kind }), text));
+  const key = ([kind, text]) => element("span", { className: "key" }, element("i", { className: `${mark} ${kind}` }), text);
+  const keys = entries.filter(([kind]) => seen.has(kind)).map(key);
   const doubled = SCATTERED.size ? 0 : cellsOf(shown).doubled;
   if (doubled) keys.push(element("strong", {}, `Rows not shown, since another has the same cell: ${counted(doubled)}.`));
   if (!shown.length) keys.push(element("strong", {}, "The sweep has no points at these values."));

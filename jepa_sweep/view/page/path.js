@@ -10,7 +10,7 @@ function whyNoPath(row) {
   if (row < 0) return "The sweep has no point in this cell.";
   if (!page.trajectories) return "A run of this kind stores no trajectories.";
   if (page.trajectories.begins.length === 1) return "This run stores no trajectories.";
-  if (!page.trajectories.thinned) return "No trajectory is stored for this point; its status says why.";
+  if (!page.trajectories.thinned) return "No trajectory is stored for this point.";
   return "No trajectory of this point is in the page, which holds some of them only; the line below reads it.";
 }
 

@@ -30,7 +30,7 @@ from jepa_sweep.view import thinning
 from jepa_sweep.view.thinning import Axis, Plan
 
 ROWS = 150_000  # of the table whose rows are cells
-SCATTERED = 20_000  # of them where they form no grid: markers cost a browser more than cells
+SCATTERED = 10_000  # of them where they form no grid: markers cost a browser more than cells
 SAMPLES = 200_000  # of trajectories
 FAILURES = 300  # listed one by one
 

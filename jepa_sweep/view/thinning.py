@@ -51,7 +51,7 @@ class Plan(NamedTuple):
     def sentence(self, shown: int, total: int, what: str) -> str:
         """What is shown of how many."""
         if shown == total:
-            return f"All {total:,} {what} are shown."
+            return f"All {total:,} {what} are shown." if total > 1 else "The only row is shown."
         rules = [
             f"every {_ordinal(a.stride)} value of {a.name} ({len(a.shown)} of {len(a.values)}, both ends kept)"
             for a in self.axes

@@ -186,7 +186,8 @@ function summarise() {
   const { rows, last } = page.provenance;
   const timed = page.pairs.some((pair) => pair.numeric.startsWith("t_"));
   const time = !timed ? "" : page.time === "paper" ? "paper time T = L t" : "flow time t = T / L";
-  const counts = Object.entries(rows).filter(([, n]) => n).map(([name, n]) => `${counted(n)} ${name in NOUNS ? NOUNS[name] : name}`);
+  const noun = (name, n) => (n === 1 ? (NOUNS[name] ?? name).replace(/s( |$)/, "$1") : NOUNS[name] ?? name);
+  const counts = Object.entries(rows).filter(([, n]) => n).map(([name, n]) => `${counted(n)} ${noun(name, n)}`);
   const date = last ? last.slice(0, 10) : "";
   document.getElementById("summary").textContent = [...counts, time, date].filter(Boolean).join(" · ");
 }

@@ -48,7 +48,7 @@ function titleOf(axis) {
 
 // Axis of a grid: cells of equal size, labelled with their values.
 function gridAxis(axis, pixels, perLabel = widthOfLabels(axis)) {
-  if (axis === null) return { range: [-0.5, 0.5], showticklabels: false };
+  if (axis === null) return { range: [-0.5, 0.5], tickvals: [] };
   const count = axis.values.length;
   const every = Math.max(1, Math.ceil(count / Math.max(2, Math.floor(pixels / perLabel))));
   const places = axis.values.map((_, place) => place).filter((place) => place % every === 0);
@@ -95,10 +95,10 @@ function colourAxis(rows) {
   if (state.scale === "log" && !ratio) {
     const ticks = logTicks(low, high, 7);
     bar.tickvals = ticks.map(Math.log10);
-    bar.ticktext = ticks.map(powerOrBrief);
+    bar.ticktext = ticks.every((tick) => Number.isInteger(Math.log10(tick))) ? ticks.map(powerOrBrief) : toldApart(ticks);
   } else {
     bar.tickvals = roundBetween(low, high, 6);
-    bar.ticktext = bar.tickvals.map((tick) => brief(tick));
+    bar.ticktext = toldApart(bar.tickvals);
   }
   return { cmin: low, cmax: high, colorscale: ratio ? CHANGES : "Viridis", colorbar: bar };
 }
@@ -168,7 +168,7 @@ function scatterTraces(shown) {
       const here = rows.filter((row) => kindOf(row) === kind);
       if (here.length) seen.add(kind);
       const marker = {
-        colour: { line: { width: 0.5, color: ink("line") }, size, color: here.map((row) => heightOf(valueOf(row))), coloraxis: "coloraxis" },
+        colour: { line: { width: size > 5 ? 0.5 : 0, color: ink("line") }, size, color: here.map((row) => heightOf(valueOf(row))), coloraxis: "coloraxis" },
         infinite: { size: size + 1, color: ink("infinite"), symbol: "diamond" },
         negative: { size, color: ink("quiet"), symbol: "x-thin-open" },
         without: { size, color: ink("quiet"), symbol: "x-thin-open" },
@@ -197,7 +197,8 @@ function mapLayout(shown) {
     const [width, height] = [domain.x, domain.y].map(([low, high]) => high - low);
     const [roomX, roomY] = [width * (map.clientWidth - MARGIN.l - MARGIN.r), height * (map.clientHeight - MARGIN.t - MARGIN.b)];
     const axis = (which, ...room) => (SCATTERED.size ? scatterAxis(which) : gridAxis(which, ...room));
-    const common = { showgrid: false, zeroline: false, ticks: "outside", ticklen: 4, tickcolor: ink("line") };
+    const lines = { ticks: "outside", ticklen: 4, tickcolor: ink("line"), showline: true, mirror: true, linecolor: ink("line") };
+    const common = { showgrid: false, zeroline: false, ...lines };
     layout[`xaxis${suffix(panel)}`] = {
       ...common, ...axis(state.across, roomX), domain: domain.x, anchor: `y${suffix(panel)}`,
       title: { text: titleOf(state.across), standoff: 6 }, tickangle: 0,

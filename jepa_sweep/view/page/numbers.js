@@ -25,6 +25,15 @@ function brief(value, digits = 4) {
   return String(Number(value.toPrecision(digits))).replaceAll("-", "−");
 }
 
+// Short labels, but with as many digits as it takes to tell them apart.
+function toldApart(values) {
+  for (let digits = 4; digits < 16; digits++) {
+    const texts = values.map((value) => brief(value, digits));
+    if (new Set(texts).size === values.length) return texts;
+  }
+  return values.map((value) => inFull(value));
+}
+
 function labelOf(axis, place) {
   const value = axis.values[place];
   if (value === null) return "none";

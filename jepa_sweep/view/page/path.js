@@ -16,7 +16,7 @@ function whyNoPath(row) {
 
 function curveTraces(samples) {
   const style = [
-    { mode: "lines+markers", line: { color: ink("series-1"), width: 2 }, marker: { size: 4 } },
+    { mode: samples.t.length <= 100 ? "lines+markers" : "lines", line: { color: ink("series-1"), width: 2 }, marker: { size: 4 } },
     { mode: "lines", line: { color: ink("series-2"), width: 2, dash: "dash" } },
   ];
   return page.trajectories.lines.map((name, k) => ({

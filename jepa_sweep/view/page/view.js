@@ -82,7 +82,7 @@ function spanOf(rows) {
     high = Math.max(Math.abs(low), Math.abs(high)) || 1e-16;
     low = -high;
   }
-  const margin = high > low ? 0 : Math.abs(low) * 1e-6 || 1;
+  const margin = high > low ? 0 : state.scale === "log" ? 0.05 : Math.abs(low) * 0.05 || 1;
   return [low - margin, high + margin];
 }
 

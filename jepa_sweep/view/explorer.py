@@ -182,8 +182,9 @@ def _nouns(kind: str) -> str:
 def _as_shown(plan: Plan, frame: pd.DataFrame) -> Plan:
     """Axes with more values than were counted, or thinned by rows, show the values of the rows that are there."""
     there = {axis.name: thinning.ordered(pd.unique(np.asarray(frame[axis.name]))) for axis in plan.axes}
-    kept = [a if a.values and plan.step == 1 else a._replace(values=there[a.name]) for a in plan.axes]
-    return plan._replace(axes=tuple(kept))
+    by_rows = [not a.values or (plan.step > 1 and a.stride == 1) for a in plan.axes]
+    axes = [a._replace(values=there[a.name]) if new else a for a, new in zip(plan.axes, by_rows, strict=True)]
+    return plan._replace(axes=tuple(axes))
 
 
 def _axis(axis: Axis) -> dict[str, Any]:

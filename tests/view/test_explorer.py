@@ -107,12 +107,16 @@ def test_a_union_of_blocks_stays_within_the_budget(tmp_path, monkeypatch):
     assert page["sentence"].startswith(f"{page['count']} of {len(points):,} points are shown: ")
 
 
-def test_words_alone_are_thinned_by_rows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("lam", [2, 9])
+def test_what_cannot_be_thinned_along_axes_is_thinned_by_rows(tmp_path, monkeypatch, lam):
     monkeypatch.setattr(explorer, "ROWS", 5)
-    points = critical_times(lam=2, rho=2, L=(1, 2))
+    points = critical_times(lam=lam, rho=2, L=(1, 2))
     page = payload(stored(tmp_path / "run", points=points))
     assert 0 < page["count"] <= 5
     assert "every 4th row in stored order" in page["sentence"]
+    assert ("value of lam" in page["sentence"]) == (lam > 2)
+    ours = rows_of(page)
+    assert len(ours.merge(points, on=[*KEYS, "t_numeric"])) == page["count"]
 
 
 def scattered_points(count):

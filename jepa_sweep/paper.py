@@ -125,7 +125,7 @@ def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tup
     if lacking:
         raise SpecError(f"{wanted} {store.path} has no {lacking[0]}; leave out --run to compute one.")
     try:
-        claims = tuple(picture.claims(store))
+        claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
         with style.paper():
             drawing = picture.draw(store)
             files = tuple(output.write(folder / f"{name}.{kind}", _saved(drawing, kind)) for kind in ("png", "pdf"))

@@ -16,11 +16,11 @@ from .networks import network_flow as network_flow
 from .pairs import inversions as inversions
 from .pairs import moments as moments
 from .pairs import order as order
+from .paper import figure as figure
+from .paper import reproduce as reproduce
 from .physics.moments import Estimate as Estimate
 from .physics.systems import SENTENCES as SENTENCES
 from .physics.systems import Status as Status
-from .reproduce import figure as figure
-from .reproduce import reproduce as reproduce
 from .store.store import Store as Store
 from .sweep.overlap import overlap as overlap
 from .sweep.run import run as run

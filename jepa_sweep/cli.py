@@ -254,7 +254,7 @@ def figure(
     """Draw a figure of the paper, after computing what it lacks, and check what it claims."""
     with _explained():
         from jepa_sweep.engine import devices
-        from jepa_sweep.reproduce import figure as drawn
+        from jepa_sweep.paper import figure as drawn
 
         devices.use_all_cores()
         devices.keep_compiled_programs()
@@ -269,7 +269,7 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
     """Run, draw and check every figure; minutes on two cores."""
     with _explained():
         from jepa_sweep.engine import devices
-        from jepa_sweep.reproduce import reproduce as all_drawn
+        from jepa_sweep.paper import reproduce as all_drawn
 
         devices.use_all_cores()
         devices.keep_compiled_programs()

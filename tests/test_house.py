@@ -28,13 +28,13 @@ ABOVE = {  # room -> what it may import; every room may import itself and `error
     "engine": {"physics"},
     "sweep": {"physics", "engine", "store"},
     "view": {"physics", "store"},
-    "reproduce": {"sweep", "store", "view"},
+    "paper": {"sweep", "store", "view"},
     "networks": {"physics", "engine", "sweep"},
     "api": {"physics", "engine", "sweep"},
     "samples": {"sweep"},
     "pairs": {"physics", "engine", "sweep", "samples"},
     "doctor": {"engine", "store", "sweep", "api"},
-    "cli": {"engine", "sweep", "store", "doctor", "pairs", "reproduce", "view"},
+    "cli": {"engine", "sweep", "store", "doctor", "pairs", "paper", "view"},
 }
 UPWARD = {("store/store.py", "jepa_sweep.view.plots")}  # a store hands itself to the room that draws, when asked
 

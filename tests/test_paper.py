@@ -1,0 +1,142 @@
+"""Figures from the command line: files, claims, exit codes, and sentences where a run does not fit."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, TRACKED
+from typer.testing import CliRunner
+
+import jepa_sweep as js
+from jepa_sweep import cli, paper
+from jepa_sweep.engine import devices
+from jepa_sweep.store.store import Store
+from jepa_sweep.view import output
+from jepa_sweep.view.catalog import PICTURES
+from jepa_sweep.view.claims import Claim
+
+PNG, PDF = b"\x89PNG\r\n", b"%PDF-"
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """The command line, in an empty folder."""
+    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
+    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+def test_a_figure_of_a_run(call, stored, tmp_path):
+    done = call("figure", "critical_times", "--run", stored.path, "--out", "pictures")
+    assert done.exit_code == 0, done.output
+    assert "pass  measured critical times are those of the closed form" in done.output
+    assert "pictures/critical_times.png, pictures/critical_times.pdf" in done.output
+    png, pdf = ((tmp_path / f"pictures/critical_times.{kind}").read_bytes() for kind in ("png", "pdf"))
+    assert png.startswith(PNG)
+    assert pdf.startswith(PDF)
+    again = call("figure", "critical_times", "--run", stored.path, "--out", "pictures", "--json")
+    facts = json.loads(again.stdout)
+    assert facts["figure"] == "critical_times"
+    assert all(claim["holds"] is True for claim in facts["claims"])
+    # The same tables give the same files.
+    assert (tmp_path / "pictures/critical_times.png").read_bytes() == png
+    assert (tmp_path / "pictures/critical_times.pdf").read_bytes() == pdf
+
+
+def test_without_a_run_the_spec_is_run_where_it_belongs(call, monkeypatch, tmp_path):
+    spec = tmp_path / "small.toml"
+    spec.write_text(js.Sweep(**{**TRACKED, "name": "small"}).to_toml())
+    monkeypatch.setattr(paper, "spec_path", lambda name: spec)
+    for computed in (True, False):
+        before = sorted((tmp_path / "runs").rglob("*.parquet"))
+        assert call("figure", "critical_times").exit_code == 0
+        assert (sorted((tmp_path / "runs").rglob("*.parquet")) != before) is computed
+    assert (tmp_path / "figures/critical_times.pdf").exists()
+
+
+def test_a_claim_that_fails_is_told_and_has_its_exit_code(call, stored, monkeypatch):
+    failing = PICTURES["critical_times"]._replace(claims=lambda store: [Claim("the sky is green", "it is blue", False)])
+    monkeypatch.setitem(PICTURES, "critical_times", failing)
+    done = call("figure", "critical_times", "--run", stored.path)
+    assert done.exit_code == 3
+    assert "FAIL  the sky is green\n        it is blue" in done.output
+
+
+def test_all_figures_are_drawn_and_counted(call, stored, monkeypatch):
+    monkeypatch.setattr(paper, "compute", lambda *args, **kwargs: stored)
+    monkeypatch.setattr(paper, "PICTURES", dict.fromkeys(["fig4", "critical_times"], PICTURES["critical_times"]))
+    done = call("reproduce")
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 claims hold" in done.output
+    assert [one["figure"] for one in json.loads(call("reproduce", "--json").stdout)] == ["fig4", "critical_times"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fig6", "`figure` must be one of fig1, .*'fig6'"),
+        ("fig5", "must be drawn from a run like that of sweeps/fig5.toml, but .* has no features"),
+        ("loss", "must be drawn from a run like that of sweeps/loss.toml, but .* has no losses"),
+    ],
+)
+def test_a_run_of_something_else_is_refused(call, stored, tmp_path, name, message):
+    done = call("figure", name, "--run", stored.path)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+    with pytest.raises(js.SpecError, match=message):
+        js.figure(name, tmp_path, stored.path)
+
+
+def test_a_run_that_lacks_an_objective_is_refused(stored, tmp_path, monkeypatch):
+    read = Store._read
+    monkeypatch.setattr(Store, "_read", lambda self, *args: read(self, *args).query("objective == 'mae'"))
+    with pytest.raises(js.SpecError, match=r"like that of sweeps/fig4.toml, but .* lacks something"):
+        js.figure("fig4", tmp_path / "figures", stored.path)
+    assert not list((tmp_path / "figures").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to(call, stored, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = call("figure", "critical_times", "--run", stored.path, "--out", "file/pictures")
+    assert done.exit_code == 6
+    assert "a part of the path is a file" in done.output
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = output.write(tmp_path / "picture.png", b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output.os, "fsync", full)
+    with pytest.raises(js.StorageError, match=r"picture.png: the disk is full"):
+        output.write(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_page_to_explore(call, stored):
+    done = call("explore", stored.path)
+    assert done.exit_code == 0, done.output
+    page = stored.path.with_name("run.html")
+    assert str(page) in done.output
+    assert page.read_text("utf-8").lstrip().lower().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(("module", "extra"), [("matplotlib", "plot"), ("plotly", "report")])
+def test_a_missing_extra_is_named(stored, tmp_path, module, extra):
+    words = {"plot": ["figure", "critical_times", "--run"], "report": ["explore"]}[extra]
+    script = f"import sys; sys.modules[{module!r}] = None; from jepa_sweep.cli import main; main()"
+    command = [sys.executable, "-c", script, *words, str(stored.path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert f"pip install 'jepa_sweep[{extra}]'" in done.stderr
+
+
+def test_the_wheel_carries_the_spec_files():
+    """Figures find their specs beside the package in a checkout, and inside it where it is installed."""
+    settings = (ROOT / "pyproject.toml").read_text()
+    assert '"sweeps" = "jepa_sweep/sweeps"' in settings
+    assert all(paper.spec_path(name).exists() for name in PICTURES)

@@ -1,0 +1,123 @@
+"""Pictures of a store in a notebook: what is drawn are its rows, and nothing that varies unseen."""
+
+import doctest
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("agg")
+from matplotlib import pyplot
+
+import jepa_sweep as js
+from jepa_sweep.view.plots import Plots
+
+NETWORK = {
+    "name": "network",
+    "system": "training",
+    "axes": {"features": 3, "layout": "opposite", "L": 2, "scale": 0.25, "t_end": 60.0, "eta": 0.04, "seed": [0, 1]},
+    "measure": {"trajectories": {"samples": 4}},
+}
+
+
+@pytest.fixture(scope="module")
+def flows(tmp_path_factory):
+    axes = {"lam": [0.5, 1.0, 2.0], "rho": [0.25, 0.5, 1.0], "L": [2, 3], "eps": 1e-4}
+    sweep = js.Sweep(name="flows", axes=axes, measure={"trajectories": {"samples": 5}})
+    return js.run(sweep, tmp_path_factory.mktemp("flows"))
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    return js.run(js.Sweep(**NETWORK), tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    pyplot.close("all")
+
+
+def dots(ax):
+    """x and y of every line of dots, by its label."""
+    lines = {line.get_label(): line for line in ax.lines if line.get_marker() == "o"}
+    return {label: (line.get_xdata(), line.get_ydata()) for label, line in lines.items()}
+
+
+def test_critical_times_are_those_of_the_table(flows):
+    ax = flows.plot.critical_times("lam", by="rho", L=3)
+    found = dots(ax)
+    assert len(found) == 6
+    for rho in (0.25, 0.5, 1.0):
+        points = flows.select(objective="mae", L=3, rho=rho).sort_values("lam")
+        x, y = found[f"mae, rho = {rho:g}"]
+        np.testing.assert_array_equal(x, points["lam"])
+        np.testing.assert_array_equal(y, points["t_numeric"])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("lam", "critical time (paper)")
+
+
+def test_closed_forms_run_through_the_dots(flows):
+    ax = flows.plot.critical_times("rho", lam=1.0, L=2, objective="jepa")
+    line, marks = ax.lines
+    np.testing.assert_allclose(line.get_ydata(), marks.get_ydata(), rtol=1e-7)
+
+
+def test_trajectories_are_those_of_the_table(flows):
+    ax = flows.plot.trajectories("rho", lam=1.0, L=2, objective="jepa")
+    solid = [line for line in ax.lines if line.get_linestyle() == "-"]
+    assert len(solid) == 3
+    samples = flows.select("trajectories", objective="jepa", lam=1.0, L=2, rho=0.25).sort_values("t")
+    np.testing.assert_array_equal(solid[0].get_ydata(), samples["w"])
+
+
+def test_order_shows_where_two_objectives_differ(flows, networks):
+    jepa, mae = np.array(networks.plot.order(seed=0).collections[0].get_offsets()).T
+    assert sorted(jepa) == sorted(mae) == [1, 2, 3]
+    ax = flows.plot.order(L=3)
+    assert len(ax.collections[0].get_offsets()) == 9
+    assert ax.get_xlabel() == "place in the order of jepa"
+
+
+def test_networks_are_drawn_by_feature(networks):
+    found = dots(networks.plot.critical_times("feature", seed=0))
+    features = networks.features(filters=[("objective", "==", "jepa"), ("seed", "==", 0)]).dropna(subset="t_learned")
+    np.testing.assert_array_equal(found["jepa"][1], features.sort_values("feature")["t_learned"])
+    assert len(networks.plot.trajectories("feature", seed=1).lines) == 6
+
+
+def test_axes_of_ones_own_are_drawn_on(flows):
+    ax = pyplot.figure().subplots()
+    assert flows.plot.critical_times("lam", rho=0.5, L=2, ax=ax) is ax
+    assert pyplot.get_fignums() == [1]
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda s: s.plot.critical_times("lam", L=2), r"`rho` varies.*add `rho=\.\.\.` \(one of 0.25, 0.5, 1.0"),
+        (lambda s: s.plot.critical_times("lam", by="sigma"), "Columns must be among .*`sigma`"),
+        (lambda s: s.plot.critical_times("lam", L=7, rho=0.5), "none with L = 7"),
+        (lambda s: s.plot.order(), "`L` varies"),
+        (lambda s: s.plot.order(L=2, objective="mae"), "lacks jepa"),
+        (lambda s: s.plot.trajectories("lam", rho=0.5), "`L` varies"),
+        (lambda s: s.plot.critical_times("lam", colour="red"), "takes columns of points"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(flows, draw, message):
+    with pytest.raises(js.SpecError, match=message):
+        draw(flows)
+
+
+def test_runs_without_trajectories_or_times_say_so(stored, tmp_path):
+    bare = js.run(js.Sweep(name="bare", axes={"lam": 1.0, "rho": [0.5, 0.9], "L": 2, "eps": 1e-4}), tmp_path / "bare")
+    with pytest.raises(js.SpecError, match="must be rows of trajectories"):
+        bare.plot.trajectories("rho")
+    series = js.run(js.Sweep(name="series", system="temporal", axes={"log10_T": 2.0}), tmp_path / "series")
+    with pytest.raises(js.SpecError, match="holds runs of temporal"):
+        series.plot.order()
+
+
+@pytest.mark.parametrize("name", ["critical_times", "trajectories", "order"])
+def test_examples_run(name):
+    [example] = doctest.DocTestFinder(recurse=False).find(getattr(Plots, name), name, globs={})
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -1,6 +1,5 @@
 """The explorer in a real browser, without a network: what is under the cursor is what the tables hold."""
 
-import contextlib
 import math
 import os
 import re
@@ -46,36 +45,51 @@ def browser():
         running.close()
 
 
-@contextlib.contextmanager
-def opened(browser, store, folder, name=None):
-    """The page of a store in the browser; in the end nothing may have been asked for or complained about."""
-    path = explorer.write(store, folder / "report.html", name=name)
-    trouble = []
+class Tab:
+    """A window of the browser without a network, which notes what pages ask for or complain about.
 
-    def only_the_file(route):
-        if route.request.url == path.as_uri():
+    All pages are shown in one window and under one name, since a browser is far quicker with scripts that it knows.
+    """
+
+    def __init__(self, browser, path):
+        self._path = path
+        self._context = browser.new_context()
+        self._context.set_offline(True)
+        self._context.route(re.compile("^(?!data:|blob:)"), self._only_the_file)
+        self._trouble = []
+        self.page = self._context.new_page()
+        self.page.on("console", lambda message: self._trouble.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self._trouble.append(f"error: {error}"))
+
+    def _only_the_file(self, route):
+        if route.request.url == self._path.as_uri():
             route.continue_()
         else:
-            trouble.append(f"request: {route.request.url[:200]}")
+            self._trouble.append(f"request: {route.request.url[:200]}")
             route.abort()
 
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_offline(True)
-    context.route(re.compile("^(?!data:|blob:)"), only_the_file)
-    page = context.new_page()
-    page.on("console", lambda message: trouble.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-    page.goto(path.as_uri())
-    yield page
-    context.close()
-    assert trouble == []
+    def show(self, store, name=None):
+        explorer.write(store, self._path, name=name)
+        self._trouble.clear()
+        self.page.set_viewport_size({"width": 1280, "height": 800})
+        self.page.mouse.move(2, 2)
+        self.page.goto(self._path.as_uri())
+        return self.page
+
+    def assert_quiet(self):
+        assert self._trouble == []
+
+
+@pytest.fixture(scope="module")
+def tab(browser, tmp_path_factory):
+    return Tab(browser, tmp_path_factory.mktemp("page") / "report.html")
 
 
 @pytest.fixture
-def show(browser, tmp_path):
-    """Open the pages of stores."""
-    with contextlib.ExitStack() as stack:
-        yield lambda store, name=None: stack.enter_context(opened(browser, store, tmp_path, name))
+def show(tab):
+    """Open the page of a store; in the end nothing may have been asked for or complained about."""
+    yield tab.show
+    tab.assert_quiet()
 
 
 POINTS = critical_times(eps=(1e-6, 1.3894954943731374e-3), p=(0.2, 0.5))
@@ -87,20 +101,10 @@ def usual_store(tmp_path_factory):
     return stored(tmp_path_factory.mktemp("a") / 'a "quoted" λ', points=POINTS, trajectories=curves(POINTS))
 
 
-@pytest.fixture(scope="module")
-def usual_page(browser, usual_store, tmp_path_factory):
-    with opened(browser, usual_store, tmp_path_factory.mktemp("page")) as page:
-        yield page
-
-
 @pytest.fixture
-def usual(usual_page):
-    """A page that several tests share, set to one view: L = 2, eps = 1e-6, p = 0.2."""
-    page = usual_page
-    for name, value in (("show", "numeric"), ("scale", "log"), ("span", "view")):
-        choose(page, name, value)
-    for select, value in (("pair", "0"), ("across", "lam"), ("up", "rho")):
-        page.locator(f"#{select}").select_option(value)
+def usual(show, usual_store):
+    """The page of that store at L = 2, eps = 1e-6, p = 0.2."""
+    page = show(usual_store)
     for axis in ("L", "eps", "p"):
         cut(page, axis, 0)
     return page

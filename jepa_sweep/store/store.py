@@ -280,6 +280,10 @@ class Store:
         """One row a sample of the loss of a network, in stores that have them. Arguments as `points`."""
         return self._read("losses", columns, filters)
 
+    def covariances(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+        """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `points`."""
+        return self._read("covariances", columns, filters)
+
     def select(self, table_name: str = "points", rtol: float = 1e-9, **values: Any) -> pd.DataFrame:
         """Rows whose columns equal the given values, numbers within a relative tolerance.
 

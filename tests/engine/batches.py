@@ -60,11 +60,14 @@ def taken(tree, places):
     return jax.tree.map(lambda a: a[places], tree)
 
 
+def solved_rows(solves: Solves, places) -> Solves:
+    """The same of some points."""
+    return solves._replace(**{n: getattr(solves, n)[places] for n in solves._fields if n != "lane_steps"})
+
+
 def custom(coordinate, parameters, point=dict) -> System:
     """A record with nothing in it but what the engine asks for."""
-    wanted = tuple(q for q in JEPA.parameters[:0]) + tuple(
-        JEPA.parameters[0]._replace(name=name) for name in parameters
-    )
+    wanted = tuple(JEPA.parameters[0]._replace(name=name) for name in parameters)
     return JEPA._replace(
         name="custom",
         parameters=wanted,

@@ -1,30 +1,13 @@
-"""Learning times of whole networks by their gradient flow: against the closed forms, and each as if it were alone."""
+"""Learning times of whole networks by their gradient flow, against the closed forms."""
 
 import numpy as np
 import pytest
+from many import LAM, RHO, P, flow, learn
 
 import jepa_sweep as js
-from jepa_sweep.engine import study
-from jepa_sweep.engine.networks import Recipe
 from jepa_sweep.physics.systems import Status
 
-LAM, RHO = np.array([1.0, 1.15, 1.3]), np.array([0.9, 0.65, 0.4])  # layout 1, opposite, of three features
 SCALE = {1: 0.05, 3: 0.25}  # w(0) = scale^L lies below every threshold
-P = np.array([0.25, 0.5, 0.8])
-BASE = {
-    "layout": 1, "lam_low": 1.0, "lam_high": 1.3, "rho_low": 0.4, "rho_high": 0.9, "target_noise": 0.5, "keep": 0.5,
-    "scale": 0.15, "predictor_scale": 0.15, "ema": 1.0, "t_end": 200.0, "seed": 0,
-}  # fmt: skip
-
-
-def recipe(objective, L, method="dopri8"):
-    return Recipe(objective, "gaussian", 3, L, 4, "aligned", method, 8, max_steps=20_000)
-
-
-def learn(recipe, count, p=P, batch=8, **change):
-    """`count` networks, in a program for eight."""
-    columns = {name: np.broadcast_to(np.asarray(v, float), count) for name, v in (BASE | change).items()}
-    return study.learn(recipe, columns, np.broadcast_to(p, (count, len(p))), precision="float64", batch=batch)
 
 
 def exact(objective, L, p=P):
@@ -38,11 +21,11 @@ def end(objective, L):
     return 1.1 * exact(objective, L, [0.9] * 3).max()  # three, as P: one compiled program serves both
 
 
-def flow(objective, L, count=2, **change):
+def learned(objective, L, count=2, **change):
     """Networks with an aligned start, until the last feature is learned."""
     t_end = end(objective, L)
     at = {"scale": SCALE[L], "predictor_scale": SCALE[L], "t_end": t_end, "seed": np.arange(count)} | change
-    return learn(recipe(objective, L), count, **at)
+    return learn(flow(objective, L), count, **at)
 
 
 # Each is a program of its own, which compiles for seconds; two layers are in test_train.py and test_network_flow.py.
@@ -52,7 +35,7 @@ NETWORKS = pytest.mark.parametrize(("objective", "L"), [("jepa", 1), ("jepa", 3)
 @NETWORKS
 def test_learning_times_are_the_closed_form(objective, L):
     """Steps are good to 1e-8; that several features share some hundred of them does not add up to a hundred times."""
-    found = flow(objective, L)
+    found = learned(objective, L)
     assert set(found.ended) == {Status.TRAINED}
     np.testing.assert_allclose(found.crossed[:, 0], np.stack([exact(objective, L)] * 2), rtol=1e-6)
 
@@ -60,7 +43,7 @@ def test_learning_times_are_the_closed_form(objective, L):
 @NETWORKS
 def test_fits_are_learned_when_the_predictor_says_so(objective, L):
     """v = w^(1/L) meets p rho when w meets p^L w* (JEPA); v w meets p rho when w meets p^(L/(L+1)) w* (MAE)."""
-    found, power = flow(objective, L).crossed[:, 1], L if objective == "jepa" else L / (L + 1)
+    found, power = learned(objective, L).crossed[:, 1], L if objective == "jepa" else L / (L + 1)
     begins = (SCALE[L] / RHO) if objective == "jepa" else SCALE[L] ** (L + 1) / RHO  # the fit at the start
     met = P[:, None] > begins
     np.testing.assert_array_equal(np.isfinite(found), [met, met])
@@ -70,7 +53,7 @@ def test_fits_are_learned_when_the_predictor_says_so(objective, L):
 @NETWORKS
 def test_samples_are_the_scalar_law(objective, L):
     """All that is seen at even times: w(t), its projection, v = w^(1/L) and fit; the loss is the sum over features."""
-    found = flow(objective, L)
+    found = learned(objective, L)
     times = found.times[0]
     np.testing.assert_allclose(times, np.linspace(0, end(objective, L), 9), rtol=1e-14)
     at = {"lam": LAM, "rho": RHO, "L": L, "eps": SCALE[L] ** L}
@@ -89,7 +72,7 @@ def test_samples_are_the_scalar_law(objective, L):
 def test_a_fast_average_delays_learning():
     """Delta t = (L/ema) (logit q - logit r) with q = p^(1/L), r = u(0)/rho, up to the next order in 1/ema."""
     ema, L = np.array([100.0, 200.0]), 1
-    found = learn(recipe("ema", L), 2, scale=SCALE[L], predictor_scale=SCALE[L], t_end=60.0, ema=ema)
+    found = learn(flow("ema", L), 2, scale=SCALE[L], predictor_scale=SCALE[L], t_end=60.0, ema=ema)
     q, r = P[:, None], SCALE[L] / RHO
     delay = L * (np.log(q / (1 - q)) - np.log(r / (1 - r)))
     error = (found.crossed[:, 0] - exact("jepa", L)) * ema[:, None, None] / delay - 1
@@ -97,47 +80,13 @@ def test_a_fast_average_delays_learning():
     np.testing.assert_allclose(error[0] / error[1], 2, rtol=0.1)
 
 
-# --- each as if it were alone -------------------------------------------------------------------------------------
-
-MIXED = {
-    "seed": np.array([3, 0, 5, 5, 9]),
-    "layout": np.array([0, 1, 2, 3, 4]),
-    "t_end": np.array([300.0, 20.0, 100.0, 101.0, 5.0]),
-    "scale": np.array([0.1, 0.3, 0.2, 0.2, 0.5]),
-    "predictor_scale": np.array([0.1, 0.2, 0.4, 0.2, 0.5]),
-}
-
-
-def test_a_network_depends_on_nothing_beside_it():
-    """Alone, in another order, or among others: the same program gives the same bits."""
-    together = learn(recipe("jepa", 1), 5, **MIXED)
-    np.testing.assert_array_equal(together.times[:, -1], MIXED["t_end"])
-    order = np.array([4, 2, 0, 1, 3])
-    turned = learn(recipe("jepa", 1), 5, **{name: v[order] for name, v in MIXED.items()})
-    many = learn(recipe("jepa", 1), 20, **{name: np.tile(v, 4) for name, v in MIXED.items()})  # three blocks
-    for all_of, again, tiled in zip(together, turned, many, strict=True):
-        np.testing.assert_array_equal(again, all_of[order])
-        np.testing.assert_array_equal(tiled, np.concatenate([all_of] * 4))
-    for i in range(5):
-        alone = learn(recipe("jepa", 1), 1, **{name: v[i] for name, v in MIXED.items()})
-        for all_of, one in zip(together, alone, strict=True):
-            np.testing.assert_array_equal(one[0], all_of[i])
-
-
 def test_a_network_without_steps_left_is_told_so():
     """It stops where it is; those beside it, that need fewer, do not mind."""
-    found = learn(recipe("jepa", 1), 2, t_end=[1e7, 20.0], seed=[0, 1])
+    found = learn(flow("jepa", 1), 2, t_end=[1e7, 20.0], seed=[0, 1])
     assert found.ended.tolist() == [Status.MAX_STEPS, Status.TRAINED]
     assert found.steps[0] == 20_000
     assert found.times[0, -1] < 1e7
     assert found.times[1, -1] == 20.0
-    alone = learn(recipe("jepa", 1), 1, t_end=20.0, seed=1)
+    alone = learn(flow("jepa", 1), 1, t_end=20.0, seed=1)
     for both, one in zip(found, alone, strict=True):
         np.testing.assert_array_equal(both[1], one[0])
-
-
-def test_other_numbers_are_not_another_program(compilations):
-    learn(recipe("jepa", 1), 2)
-    before = len(compilations)
-    learn(recipe("jepa", 1), 20, seed=np.arange(20), rho_low=0.5, t_end=30.0, p=P / 2)
-    assert len(compilations) == before

@@ -5,34 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from many import LAM, RHO, P, columns, descent, learn
 
 import jepa_sweep as js
-from jepa_sweep.engine import networks, study
-from jepa_sweep.engine.networks import Given, Recipe
+from jepa_sweep.engine import networks
+from jepa_sweep.engine.networks import Given
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Moments
 from jepa_sweep.physics.systems import Status
 
-LAM, RHO, L = np.array([1.0, 1.15, 1.3]), np.array([0.9, 0.65, 0.4]), 2  # layout 1, opposite, of three features
-P = np.array([0.25, 0.5, 0.8])
-BASE = {
-    "layout": 1, "lam_low": 1.0, "lam_high": 1.3, "rho_low": 0.4, "rho_high": 0.9, "target_noise": 0.5, "keep": 0.5,
-    "scale": 0.15, "predictor_scale": 0.15, "ema": 1.0, "t_end": 200.0, "seed": 0, "eta": 0.1, "momentum": 0.0,
-}  # fmt: skip
-
-
-def recipe(objective="jepa", method="sgd", start="aligned", **kwargs):
-    return Recipe(objective, "gaussian", 3, L, 4, start, method, 8, **kwargs)
-
-
-def columns(count, change):
-    return {name: np.broadcast_to(np.asarray(v, float), count) for name, v in (BASE | change).items()}
-
-
-def learn(recipe, count, batch=8, precision="float64", p=P, **change):
-    """`count` networks, in a program for eight."""
-    thresholds = np.broadcast_to(p, (count, len(P)))
-    return study.learn(recipe, columns(count, change), thresholds, precision=precision, batch=batch)
+L = 2  # layers
 
 
 def at_rest(objective):
@@ -57,7 +39,7 @@ WAYS = {
 def test_steps_are_those_of_a_plain_loop(objective, method, optimizer):
     """Forty steps of optax on jax.grad of the loss; the average follows by ema eta (W - A). Samples at every fifth."""
     at = {"seed": 7, "scale": 0.5, "predictor_scale": 0.4, "eta": 0.05, "momentum": 0.8, "t_end": 2.0, "ema": 3.0}
-    made, rule = recipe(objective, method), network.OBJECTIVES[objective]
+    made, rule = descent(objective, method), network.OBJECTIVES[objective]
     found = learn(made, 3, **at | {"seed": [1, 7, 2], "eta": [0.02, 0.05, 0.05]})
     with jax.enable_x64(True):
         one = columns((), at)
@@ -93,7 +75,7 @@ def test_steps_are_those_of_a_plain_loop(objective, method, optimizer):
 
 def test_momentum_comes_to_rest_where_the_flow_does():
     """1 / (1 - 0.9) as fast; layers that begin balanced move alike, so that w ends at rho^L, too."""
-    found = learn(recipe(method="momentum"), 2, momentum=0.9, eta=0.01, t_end=[200.0, 100.0], seed=[0, 1])
+    found = learn(descent(method="momentum"), 2, momentum=0.9, eta=0.01, t_end=[200.0, 100.0], seed=[0, 1])
     assert set(found.ended) == {Status.TRAINED}
     np.testing.assert_allclose(found.seen[:, -1, 3], 1, rtol=1e-9)
     np.testing.assert_allclose(found.seen[:, -1, 0], [at_rest("jepa")] * 2, rtol=1e-9)
@@ -104,7 +86,7 @@ def test_adam_learns_every_feature_soon():
     the line of rest points nothing holds them), and w, which the lost balance no longer decides, is not rho^L.
     """
     at = {"momentum": 0.9, "eta": 0.003, "t_end": 5.0, "scale": 0.3, "predictor_scale": 0.3}
-    found = learn(recipe(method="adam"), 3, **at, seed=np.arange(3))
+    found = learn(descent(method="adam"), 3, **at, seed=np.arange(3))
     assert set(found.ended) == {Status.TRAINED}
     np.testing.assert_allclose(found.seen[:, -1, 3], 1, rtol=1e-4)
 
@@ -123,7 +105,7 @@ def test_small_steps_are_late_by_half_a_step_per_e_fold_of_speed(objective):
     at = {"lam": LAM, "rho": RHO, "L": L, "eps": 0.15**L}
     times = js.critical_time(objective, **at, p=P[:, None], time="flow")
     eta = np.array([0.04, 0.02, 0.01])
-    found = learn(recipe(objective), 3, eta=eta, t_end=1.1 * times.max())
+    found = learn(descent(objective), 3, eta=eta, t_end=1.1 * times.max())
     late = (found.crossed[:, 0] - times) / eta[:, None, None]
     ends = (P[:, None] * at_rest(objective)) ** (1 / L)
     expected = np.log(speed(objective, ends) / speed(objective, 0.15)) / 2
@@ -145,7 +127,7 @@ def test_the_largest_step(objective, alike):
         np.testing.assert_allclose(limit, own[objective], rtol=1e-14)
     eta = limit * np.array([0.95, 1.05, 20.0, 0.95])
     ends = {"lam_high": lam[2], "rho_low": rho.min(), "rho_high": rho.max(), "scale": 0.5, "predictor_scale": 0.5}
-    found = learn(recipe(objective), 4, eta=eta, t_end=4000 * eta, seed=[0, 0, 0, 4], **ends)
+    found = learn(descent(objective), 4, eta=eta, t_end=4000 * eta, seed=[0, 0, 0, 4], **ends)
     rest = rho ** (L / (L + 1) if objective == "mae" else L)
     for i in (0, 3):
         assert found.ended[i] == Status.TRAINED
@@ -154,62 +136,18 @@ def test_the_largest_step(objective, alike):
     assert np.max(np.abs(found.seen[1, -1, 0] - rest)) > 0.01
     assert found.ended[2] == Status.DIVERGED
     assert np.all(~np.isfinite(found.seen[2, -1, [0, 2, 3]]))
-    alone = learn(recipe(objective), 1, eta=eta[3], t_end=4000 * eta[3], seed=4, **ends)
+    alone = learn(descent(objective), 1, eta=eta[3], t_end=4000 * eta[3], seed=4, **ends)
     for all_of, one in zip(found, alone, strict=True):
         np.testing.assert_array_equal(one[0], all_of[3])
-
-
-# --- each as if it were alone -------------------------------------------------------------------------------------
-
-MIXED = {
-    "seed": np.array([3, 0, 5, 5, 9]),
-    "layout": np.array([0, 1, 2, 3, 4]),
-    "eta": np.array([0.1, 0.03, 0.5, 0.2, 0.07]),
-    "t_end": np.array([30.0, 20.0, 100.0, 101.0, 0.5]),
-    "scale": np.array([0.1, 0.3, 0.2, 0.2, 0.5]),
-}
-
-
-def test_a_network_depends_on_nothing_beside_it():
-    """Alone, in another order, or among others: the same program gives the same bits; each ends at its own time."""
-    together = learn(recipe(), 5, **MIXED)
-    steps = np.round(MIXED["t_end"] / MIXED["eta"])
-    np.testing.assert_array_equal(together.steps, steps)
-    np.testing.assert_allclose(together.times[:, -1], steps * MIXED["eta"], rtol=1e-15)
-    order = np.array([4, 2, 0, 1, 3])
-    turned = learn(recipe(), 5, **{name: v[order] for name, v in MIXED.items()})
-    many = learn(recipe(), 20, **{name: np.tile(v, 4) for name, v in MIXED.items()})  # three blocks
-    for all_of, again, tiled in zip(together, turned, many, strict=True):
-        np.testing.assert_array_equal(again, all_of[order])
-        np.testing.assert_array_equal(tiled, np.concatenate([all_of] * 4))
-    for i in range(5):
-        alone = learn(recipe(), 1, **{name: v[i] for name, v in MIXED.items()})
-        for all_of, one in zip(together, alone, strict=True):
-            np.testing.assert_array_equal(one[0], all_of[i])
-
-
-def test_the_size_of_a_group_changes_only_roundings():
-    """In a program for one, products may be summed in another order."""
-    together = learn(recipe(), 5, **MIXED)
-    alone = learn(recipe(), 1, batch=1, **{name: v[1] for name, v in MIXED.items()})
-    for all_of, one in zip(together, alone, strict=True):
-        np.testing.assert_allclose(one[0], all_of[1], rtol=1e-12, atol=1e-13)
 
 
 def test_single_precision_is_single_throughout():
     """600 steps of a growth that forgets early errors no faster than it amplifies them: a few hundred roundings."""
     at = {"eta": 0.1, "t_end": 60.0, "scale": 0.3, "predictor_scale": 0.3}
-    single, double = (learn(recipe("mae"), 2, precision=name, **at) for name in ("float32", "float64"))
+    single, double = (learn(descent("mae"), 2, precision=name, **at) for name in ("float32", "float64"))
     assert single.seen.dtype == single.crossed.dtype == single.losses.dtype == "float32"
     np.testing.assert_allclose(single.seen, double.seen, rtol=1e-5)
     np.testing.assert_allclose(single.crossed[:, 0], double.crossed[:, 0], rtol=1e-5)
-
-
-def test_other_numbers_are_not_another_program(compilations):
-    learn(recipe(), 2)
-    before = len(compilations)
-    learn(recipe(), 20, seed=np.arange(20), rho_low=0.5, t_end=30.0, eta=0.3, p=P / 2)
-    assert len(compilations) == before
 
 
 # --- samples ------------------------------------------------------------------------------------------------------
@@ -218,7 +156,7 @@ SAMPLED = {"eta": 0.02, "t_end": 60.0, "scale": 0.4, "predictor_scale": 0.4, "se
 
 
 def test_batches_lower_the_loss_and_seeds_tell_runs_apart():
-    found = learn(recipe("mae", batch=32), 4, **SAMPLED)
+    found = learn(descent("mae", batch=32), 4, **SAMPLED)
     assert set(found.ended) == {Status.TRAINED}
     for a in found:
         np.testing.assert_array_equal(a[0], a[3])
@@ -234,7 +172,7 @@ def test_batches_lower_the_loss_and_seeds_tell_runs_apart():
 def test_batches_have_the_gradient_of_the_population_on_average(model):
     """4000 batches of 8 pairs: every entry of the mean within five of its standard errors."""
     rule, ends = network.OBJECTIVES["jepa"], {"lam_low": 0.92, "lam_high": 0.98} if model == "temporal" else {}
-    made = recipe()._replace(data=model)
+    made = descent()._replace(data=model)
     with jax.enable_x64(True):
         one = columns((), ends)
         given = Given(*map(jnp.asarray, [P, *(one[name] for name in Given._fields[1:])]))
@@ -255,7 +193,7 @@ def test_batches_have_the_gradient_of_the_population_on_average(model):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])  # each compiles for seconds; all are in test_network.py
 def test_networks_with_an_activation_learn(activation):
-    made = recipe("mae", batch=16, activation=activation, start="gaussian")
+    made = descent("mae", batch=16, activation=activation, start="gaussian")
     found = learn(made, 2, eta=0.05, t_end=20.0, scale=0.7, predictor_scale=0.7, seed=[0, 1])
     assert set(found.ended) == {Status.TRAINED}
     for values in (found.seen, found.losses, found.times):

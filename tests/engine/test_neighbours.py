@@ -1,0 +1,59 @@
+"""Many networks at once, each as if it were alone, by gradient flow and by gradient descent."""
+
+import numpy as np
+import pytest
+from many import P, descent, flow, learn
+
+MIXED = {
+    "seed": np.array([3, 0, 5, 5, 9]),
+    "layout": np.array([0, 1, 2, 3, 4]),
+    "eta": np.array([0.1, 0.03, 0.5, 0.2, 0.07]),
+    "t_end": np.array([300.0, 20.0, 100.0, 101.0, 5.0]),
+    "scale": np.array([0.1, 0.3, 0.2, 0.2, 0.5]),
+    "predictor_scale": np.array([0.1, 0.2, 0.4, 0.2, 0.5]),
+}
+EACH = pytest.mark.parametrize("recipe", [flow("jepa", 1), descent()], ids=["flow", "descent"])
+
+
+def mixed(recipe, places=slice(None)):
+    few = {name: values[places] for name, values in MIXED.items()}
+    return learn(recipe, np.size(few["seed"]), **few)
+
+
+@EACH
+def test_a_network_depends_on_nothing_beside_it(recipe):
+    """Alone, in another order, or among others: the same program gives the same bits."""
+    together, order = mixed(recipe), np.array([4, 2, 0, 1, 3])
+    turned, many = mixed(recipe, order), mixed(recipe, np.tile(np.arange(5), 4))  # three blocks
+    for all_of, again, tiled in zip(together, turned, many, strict=True):
+        np.testing.assert_array_equal(again, all_of[order])
+        np.testing.assert_array_equal(tiled, np.concatenate([all_of] * 4))
+    for i in range(5):
+        for all_of, one in zip(together, mixed(recipe, i), strict=True):
+            np.testing.assert_array_equal(one[0], all_of[i])
+
+
+def test_each_flow_ends_at_its_own_time():
+    np.testing.assert_array_equal(mixed(flow("jepa", 1)).times[:, -1], MIXED["t_end"])
+
+
+def test_each_descent_ends_after_its_own_steps():
+    found, steps = mixed(descent()), np.round(MIXED["t_end"] / MIXED["eta"])
+    np.testing.assert_array_equal(found.steps, steps)
+    np.testing.assert_allclose(found.times[:, -1], steps * MIXED["eta"], rtol=1e-15)
+
+
+@EACH
+def test_other_numbers_are_not_another_program(recipe, compilations):
+    learn(recipe, 2)
+    before = len(compilations)
+    learn(recipe, 20, seed=np.arange(20), rho_low=0.5, t_end=30.0, eta=0.3, p=P / 2)
+    assert len(compilations) == before
+
+
+def test_the_size_of_a_group_changes_only_roundings():
+    """In a program for one, products may be summed in another order."""
+    together = mixed(descent())
+    alone = learn(descent(), 1, batch=1, **{name: v[1] for name, v in MIXED.items()})
+    for all_of, one in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one[0], all_of[1], rtol=1e-12, atol=1e-13)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit bench clean
+.PHONY: demo test lint types unit browser bench clean
 
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
@@ -13,7 +13,11 @@ demo: .venv/ready
 	@echo
 	$(BIN)/jepa-sweep compare runs/quickstart
 	@echo
-	@echo 'The tables are in runs/quickstart. In pandas: pd.read_parquet("runs/quickstart/points")'
+	$(BIN)/jepa-sweep figure critical_times --run runs/quickstart --out figures
+	$(BIN)/jepa-sweep explore runs/quickstart
+	@echo
+	@echo 'The tables are in runs/quickstart; in pandas: pd.read_parquet("runs/quickstart/points").'
+	@echo 'A figure of them is in figures/critical_times.png, a page to explore them in runs/quickstart.html.'
 
 test: lint types unit
 
@@ -24,8 +28,15 @@ lint: .venv/ready
 types: .venv/ready
 	$(BIN)/basedpyright
 
-unit: .venv/ready
+unit: .venv/ready browser
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+
+# The explorer is tested in a real browser, from Debian's packages where that is possible.
+browser:
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+			&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+		|| echo "There is no chromium, so the tests of the explorer in a browser are skipped; install it to run them."
 
 bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
@@ -41,4 +52,4 @@ bench: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv figures build dist .pytest_cache .ruff_cache

@@ -1,6 +1,7 @@
 """Figures from the command line: files, claims, exit codes, and sentences where a run does not fit."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,6 @@ import jepa_sweep as js
 from jepa_sweep import cli, paper
 from jepa_sweep.engine import devices
 from jepa_sweep.store.store import Store
-from jepa_sweep.view import output
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import Claim
 
@@ -104,19 +104,6 @@ def test_a_folder_that_cannot_be_written_to(call, stored, tmp_path):
     assert "a part of the path is a file" in done.output
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
-    path = output.write(tmp_path / "picture.png", b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(output.os, "fsync", full)
-    with pytest.raises(js.StorageError, match=r"picture.png: the disk is full"):
-        output.write(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
-    assert path.read_bytes() == b"old"
-
-
 def test_a_page_to_explore(call, stored):
     done = call("explore", stored.path)
     assert done.exit_code == 0, done.output
@@ -140,3 +127,15 @@ def test_the_wheel_carries_the_spec_files():
     settings = (ROOT / "pyproject.toml").read_text()
     assert '"sweeps" = "jepa_sweep/sweeps"' in settings
     assert all(paper.spec_path(name).exists() for name in PICTURES)
+
+
+def test_the_notebook_runs(tmp_path):
+    """`sweeps/tour.py` from end to end, as a newcomer would run it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", ROOT / "sweeps/tour.py"],
+        cwd=tmp_path, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "L = 1: JEPA large lam first, MAE large lam first" in done.stdout
+    assert "L = 8: JEPA large rho first, MAE large lam first" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["tour", "tour-network"]

@@ -180,7 +180,9 @@ def arrow(layout: str, table: str, parameters: Sequence[Column], precision: str,
     types = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.type_for_alias(precision)}
     fields = []
     for column in columns(layout, table, parameters):
-        notes = {"unit": column.unit.replace("time", f"{time} time"), "meaning": column.meaning}
+        # A time that is always flow time says so itself.
+        unit = column.unit if "flow" in column.unit else column.unit.replace("time", f"{time} time")
+        notes = {"unit": unit, "meaning": column.meaning}
         if column.equation:
             notes["equation"] = column.equation
         fields.append(pa.field(column.name, types[column.dtype], metadata=notes))

@@ -6,15 +6,11 @@ bytes of typed arrays, so that what a reader sees is what the tables hold, to th
 """
 
 import base64
-import contextlib
-import errno
 import hashlib
 import html
 import importlib.resources
 import json
-import os
 import re
-import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +18,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jepa_sweep.errors import SpecError, StorageError
+from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.systems import SENTENCES, Status
 from jepa_sweep.store import files, schema, table
 from jepa_sweep.store.store import Store
-from jepa_sweep.view import thinning
+from jepa_sweep.view import output, thinning
 from jepa_sweep.view.thinning import Axis, Plan
 
 ROWS = 150_000  # of the table whose rows are cells
@@ -109,8 +105,7 @@ def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
     target = Path(path)
     if target.resolve().is_relative_to(store.path.resolve()):
         raise SpecError(f"The page must lie outside the run directory {store.path}, but {target} was given.")
-    _replace(target, render(store, name=name).encode())
-    return target
+    return output.write(target, render(store, name=name).encode())
 
 
 def render(store: Store, *, name: str | None = None) -> str:
@@ -317,32 +312,3 @@ def _plotly() -> str:
     script = get_plotlyjs().replace("\r\n", "\n")
     assert "</script" not in script.lower(), "this plotly.js ends the block it is put into"
     return script
-
-
-_REMEDIES = {
-    errno.ENOENT: "there is no such folder; create it, or choose another with -o",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another with -o",
-    errno.EISDIR: "it is a folder; add the name of a file",
-    errno.EACCES: "there is no permission; change it, or choose another folder with -o",
-    errno.EROFS: "the file system is read-only; choose another folder with -o",
-    errno.ENOSPC: "the disk is full; free some space and try again",
-    errno.EDQUOT: "the disk quota is used up; free some space and try again",
-}
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file beside its place, then move it there."""
-    part = path.parent / f".{path.name[:100]}-{uuid.uuid4().hex}.part"
-    try:
-        try:
-            with part.open("xb") as sink:
-                sink.write(data)
-                sink.flush()
-                os.fsync(sink.fileno())
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; mend that and try again")
-        raise StorageError(f"Could not write {path}: {remedy}.") from error

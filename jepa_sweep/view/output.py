@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from jepa_sweep.errors import StorageError
@@ -21,7 +22,7 @@ _REMEDIES = {
 
 
 @contextlib.contextmanager
-def _explained(path: Path):
+def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -8,6 +8,7 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same, table_of
 
 import jepa_sweep as js
+from jepa_sweep.store import schema
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.run import execute, run
 
@@ -70,13 +71,21 @@ def test_trajectories_start_at_eps_and_stand_beside_the_closed_form(stored):
 
 def test_files_say_their_units_and_time_convention(tmp_path):
     store = run(js.Sweep(**TINY, solver={"time": "flow"}), tmp_path)
-    schema = pq.read_schema(store.paths("points")[0])
-    assert b"flow time t" in schema.metadata[b"time"]
-    assert schema.field("t_exact").metadata[b"unit"] == b"flow time"
+    read = pq.read_schema(store.paths("points")[0])
+    assert b"flow time t" in read.metadata[b"time"]
+    assert read.field("t_exact").metadata[b"unit"] == b"flow time"
     paper = run(js.Sweep(**TINY), tmp_path / "paper")
     np.testing.assert_allclose(
         table_of(store.path).t_numeric * table_of(store.path).L, table_of(paper.path).t_numeric, rtol=1e-14
     )
+
+
+@pytest.mark.parametrize(("time", "unit"), [("paper", b"paper time"), ("flow", b"flow time")])
+def test_times_that_are_flow_time_always_say_so(time, unit):
+    always = schema.Column("t_end", "exact", "flow time", "when training ends")
+    table = schema.arrow("networks", "features", [always], "float64", time)
+    assert table.field("t_end").metadata[b"unit"] == b"flow time"
+    assert table.field("t_learned").metadata[b"unit"] == unit
 
 
 def test_numbers_are_encoded_as_promised(stored):

@@ -32,7 +32,7 @@ OBJECTIVES = {"jepa": "#0072B2", "mae": "#D55E00", "nosg": "#009E73", "ema": "#C
 NAMES = {"jepa": "JEPA", "mae": "MAE", "nosg": "JEPA without stop-gradient", "ema": "JEPA, averaged target"}
 LAM, RHO = "#222222", "#009E73"  # where the two stand in one panel
 LIGHTEST = 0.12  # of the scale for lines, whose yellow end is lost on white
-RESPONSE = "viridis"  # of a response, dark where nothing is learned
+RESPONSE = "viridis"  # of whatever is mapped: its lightness grows with the number, in grey as in colour
 
 _RC: dict[str, Any] = {
     "font.size": 8,

@@ -84,7 +84,7 @@ def _moments(figure: Figure, axes: list[Axes], v: np.ndarray, covariances: pd.Da
         turned[name] = v @ entries @ v.T
     most = max(np.abs(m).max() for m in turned.values())
     for ax, moment, title in zip(axes, turned.values(), ("$E[x\\,x^T]$", "$E[y\\,x^T]$"), strict=True):
-        ax.imshow(moment, cmap="RdBu_r", vmin=-most, vmax=most)
+        ax.imshow(moment, cmap=style.RESPONSE, vmin=-most, vmax=most)
         ax.set_title(title)
         ax.set_xticks([0, COORDINATES - 1], [1, COORDINATES])
         ax.set_yticks([0, COORDINATES - 1], [1, COORDINATES])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import TwoSlopeNorm
 
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
@@ -84,24 +83,26 @@ def inversion(store: Store) -> Figure:
     pairs = pairs_of(store)
     kinds = list(pairs.groupby(["lam", "rho", "lam_other", "rho_other"]))
     figure, axes = style.panels(1, len(kinds), 3.1, sharey=True)
-    norm = TwoSlopeNorm(0, -1, 1)
     for ax, (values, pair) in zip(axes[0], kinds, strict=True):
         ratio = pair.pivot(index="L", columns="eps", values="jepa")
         inverted = pair.pivot(index="L", columns="eps", values="inverted")
         eps, depths = ratio.columns.to_numpy(), ratio.index.to_numpy()
-        ax.pcolormesh(eps, depths, np.log2(ratio), norm=norm, cmap="PuOr_r", shading="nearest", rasterized=True)
+        ax.pcolormesh(
+            eps, depths, np.log2(ratio), vmin=-1, vmax=1, cmap=style.RESPONSE, shading="nearest", rasterized=True
+        )
         for depth in depths:
             _outline(ax, eps[inverted.loc[depth].to_numpy(bool)], depth)
         edges = windows(pair, "exact")
         ax.plot(np.concatenate([edges["low"], edges["high"]]), [*edges["L"]] * 2, "k.", ms=4)
-        ax.set(xscale="log", xlabel="initial response $\\epsilon$", facecolor="0.85")
+        ax.set(xscale="log", xlabel="initial response $\\epsilon$", facecolor="white")
+        ax.patch.set(hatch="////", edgecolor="0.7", lw=0)
         first, second = (f"$\\lambda = {lam:g},\\ \\rho = {rho:g}$" for lam, rho in (values[:2], values[2:]))
         ax.set_title(f"{first} against {second}")
     axes[0, 0].set_ylabel("encoder layers $L$")
     axes[0, 0].set_yticks(sorted(pairs["L"].unique()))
     bar = figure.colorbar(axes[0, 0].collections[0], ax=list(axes[0]), extend="both", aspect=25)
     bar.set_label("JEPA: $\\log_2$ of the ratio of critical times")
-    title = "Outlined: JEPA and MAE learn the two in opposite orders (dots: closed form); grey: not learned"
+    title = "Outlined: JEPA and MAE learn the two in opposite orders (dots: closed form); hatched: not learned"
     figure.suptitle(title, fontsize=9)
     return figure
 

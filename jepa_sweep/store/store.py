@@ -323,7 +323,7 @@ class Store:
 
     @property
     def plot(self):
-        """The figures of this store, one method each: `store.plot.times()`; needs matplotlib."""
+        """Pictures of this store: `.critical_times()`, `.trajectories()`, `.order()`; they need matplotlib."""
         # The one look upward of the house: a store hands itself to the room that draws.
         from jepa_sweep.view.plots import Plots
 

@@ -4,16 +4,14 @@ What is drawn are rows of the store's own tables. Parameters that vary among the
 the picture: nothing is averaged, and no two rows share a spot.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
+from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
 from jepa_sweep.view.style import Axes, Color
-
-if TYPE_CHECKING:
-    from jepa_sweep.store.store import Store
 
 
 class _Source(NamedTuple):
@@ -35,7 +33,7 @@ _SOURCES = {
 class Plots:
     """The pictures of a store; each method draws on `ax`, or on a new figure, and returns the axes."""
 
-    def __init__(self, store: "Store") -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     def critical_times(self, x: str = "lam", *, by: str | None = None, ax: Axes | None = None, **values: Any) -> Axes:

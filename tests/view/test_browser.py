@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pages import critical_times, curves, grid, stored
-from screen import choose, colours, cut, hover, middle_of, readout, run_line, shown
+from screen import Tab, choose, colours, cut, hover, middle_of, readout, run_line, shown
 
 from jepa_sweep.store.schema import Column
 from jepa_sweep.view import explorer
@@ -43,41 +43,6 @@ def browser():
             absent(f"{program} does not start: {error}")
         yield running
         running.close()
-
-
-class Tab:
-    """A window of the browser without a network, which notes what pages ask for or complain about.
-
-    All pages are shown in one window and under one name, since a browser is far quicker with scripts that it knows.
-    """
-
-    def __init__(self, browser, path):
-        self._path = path
-        self._context = browser.new_context()
-        self._context.set_offline(True)
-        self._context.route(re.compile("^(?!data:|blob:)"), self._only_the_file)
-        self._trouble = []
-        self.page = self._context.new_page()
-        self.page.on("console", lambda message: self._trouble.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self._trouble.append(f"error: {error}"))
-
-    def _only_the_file(self, route):
-        if route.request.url == self._path.as_uri():
-            route.continue_()
-        else:
-            self._trouble.append(f"request: {route.request.url[:200]}")
-            route.abort()
-
-    def show(self, store, name=None):
-        explorer.write(store, self._path, name=name)
-        self._trouble.clear()
-        self.page.set_viewport_size({"width": 1280, "height": 800})
-        self.page.mouse.move(2, 2)
-        self.page.goto(self._path.as_uri())
-        return self.page
-
-    def assert_quiet(self):
-        assert self._trouble == []
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,9 @@ def _moments(figure: Figure, axes: list[Axes], v: np.ndarray, covariances: pd.Da
         entries = covariances.pivot(index="row", columns="column", values=name).to_numpy()
         turned[name] = v @ entries @ v.T
     most = max(np.abs(m).max() for m in turned.values())
-    for ax, moment, title in zip(axes, turned.values(), ("$E[x\\,x^T]$", "$E[y\\,x^T]$"), strict=True):
+    for ax, moment, title in zip(
+        axes, turned.values(), ("empirical $E[x\\,x^T]$", "empirical $E[y\\,x^T]$"), strict=True
+    ):
         ax.imshow(moment, cmap=style.RESPONSE, vmin=-most, vmax=most)
         ax.set_title(title)
         ax.set_xticks([0, COORDINATES - 1], [1, COORDINATES])

@@ -136,7 +136,13 @@ def test_a_binary_file_is_not_a_spec(tmp_path):
 
 # Of the scalar flows; what networks and series are shipped for is tested in test_experiments.
 SHIPPED = [path for path in sorted((ROOT / "sweeps").glob("*.toml")) if js.Sweep.load(path).system == "reduced"]
-SIZES = {"quickstart": 5120, "critical-times": 655_360, "fig4": 2 * 11 * 4, "fig2": 2 * (50 + 50 + 10)}
+SIZES = {
+    "quickstart": 5120,
+    "critical-times": 655_360,
+    "fig4": 2 * 11 * 4,
+    "fig2": 2 * (50 + 50 + 10),
+    "inversion": 2 * 12 * 529 * 3,
+}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)

@@ -1,5 +1,6 @@
 """What several rooms' tests share."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -21,6 +22,17 @@ TINY = {
 
 TRACKED = {**TINY, "measure": {"trajectories": {"samples": 4, "until": 1.5}}}
 KEYS = ["objective", "L", "lam", "rho", "eps", "p"]  # what no two rows of points share
+
+
+def pytest_configure():
+    """Most of the time of the tests is compiling, which is shorter by a third without LLVM's optimisations.
+
+    Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped.
+    """
+    if "XLA_FLAGS" not in os.environ:
+        os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+        jax.devices()  # the flags are read here, once
+        del os.environ["XLA_FLAGS"]
 
 
 @pytest.fixture

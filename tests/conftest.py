@@ -25,7 +25,7 @@ KEYS = ["objective", "L", "lam", "rho", "eps", "p"]  # what no two rows of point
 
 
 def pytest_configure():
-    """Most of the time of the tests is compiling, which is shorter by a third without LLVM's optimisations.
+    """Most of the time of the tests is compiling, which takes less without LLVM's optimisations.
 
     Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped.
     """

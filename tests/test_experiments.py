@@ -54,8 +54,8 @@ def test_every_shipped_spec_can_be_read(path):
     assert js.Sweep.load(path).name
 
 
-def test_every_figure_has_its_spec_file():
-    assert set(PICTURES) <= {path.stem for path in SWEEPS.glob("*.toml")}
+def test_a_figure_its_spec_file_and_its_run_share_their_name():
+    assert all(js.Sweep.load(SWEEPS / f"{name}.toml").name == name for name in PICTURES)
 
 
 def other_names(frame):

@@ -59,7 +59,12 @@ class Plots:
             'lam'
         """
         source = self._source("critical_times")
-        rows = self._rows(source, {x, by} - {None}, values).dropna(subset=source.measured)
+        rows = self._rows(source, {x, by} - {None}, values)
+        rows = rows.dropna(subset=[source.measured, source.predicted], how="all")
+        if rows.empty:
+            raise SpecError(
+                f"There must be a critical time to draw, but none of these rows of {self._store.path} has one."
+            )
         ax = _new() if ax is None else ax
         for objective, part in rows.groupby("objective"):
             for label, color, line in _lines(part, by, objective):

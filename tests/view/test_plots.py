@@ -108,6 +108,15 @@ def test_what_cannot_be_drawn_is_refused(flows, draw, message):
         draw(flows)
 
 
+def test_times_that_were_not_integrated_are_drawn_as_the_lines_they_are(tmp_path):
+    axes = {"lam": [0.5, 1.0], "rho": 0.5, "L": 2, "eps": [1e-4, 0.2]}
+    store = js.run(js.Sweep(name="exact", axes=axes, solver={"method": "exact"}), tmp_path)
+    line = store.plot.critical_times("lam", objective="jepa", eps=1e-4).lines[0]
+    np.testing.assert_array_equal(line.get_ydata(), store.select(objective="jepa", eps=1e-4).sort_values("lam").t_exact)
+    with pytest.raises(js.SpecError, match="must be a critical time to draw"):
+        store.plot.critical_times("lam", objective="jepa", eps=0.2)  # above its threshold
+
+
 def test_runs_without_trajectories_or_times_say_so(stored, tmp_path):
     bare = js.run(js.Sweep(name="bare", axes={"lam": 1.0, "rho": [0.5, 0.9], "L": 2, "eps": 1e-4}), tmp_path / "bare")
     with pytest.raises(js.SpecError, match="must be rows of trajectories"):

@@ -138,7 +138,7 @@ def test_a_binary_file_is_not_a_spec(tmp_path):
 SHIPPED = [path for path in sorted((ROOT / "sweeps").glob("*.toml")) if js.Sweep.load(path).system == "reduced"]
 SIZES = {
     "quickstart": 5120,
-    "critical-times": 655_360,
+    "critical_times": 655_360,
     "fig4": 2 * 11 * 4,
     "fig2": 2 * (50 + 50 + 10),
     "inversion": 2 * 12 * 529 * 3,

@@ -154,7 +154,7 @@ def status(run: Run, as_json: Json = False) -> None:
 @app.command()
 def query(
     run: Run,
-    table: Annotated[str, typer.Option(help="points, features, trajectories, losses, covariances or failures.")] = "points",
+    table: Annotated[str, typer.Option(help="points, failures, trajectories, features, losses, ...")] = "points",
     where: Annotated[
         list[str] | None,
         typer.Option(help="A condition like 'lam > 1' or 'objective = jepa'; may be repeated, all must hold."),

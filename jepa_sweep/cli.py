@@ -62,7 +62,7 @@ def _print(result: Any, text: str, as_json: bool) -> None:
 
 def _claims(drawn: Any) -> str:
     """What a figure claims, what was measured, and whether that bears it out."""
-    lines = [f"{drawn.name}: {drawn.store.path}, {drawn.seconds:.0f} s"]
+    lines = [f"{drawn.name}: {drawn.shows} ({drawn.store.path}, {drawn.seconds:.0f} s)"]
     for claim in drawn.claims:
         lines += [f"  {'pass' if claim.holds else 'FAIL'}  {claim.says}", f"        {claim.measured}"]
     return "\n".join(lines)

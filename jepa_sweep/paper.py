@@ -23,6 +23,7 @@ class Drawn(NamedTuple):
     """A figure on disk."""
 
     name: str
+    shows: str
     store: Store  # whose tables it shows
     files: tuple[Path, ...]  # PNG, then PDF
     claims: tuple[Claim, ...]  # of its caption, measured on the same tables
@@ -80,7 +81,7 @@ def figure(
     spec, folder = spec_path(name), output.folder(Path(out))
     store = Store(run) if run is not None else compute(spec, device=device, progress=progress)
     files, claims = _drawn(name, store, folder)
-    return Drawn(name, store, files, claims, time.perf_counter() - began)
+    return Drawn(name, PICTURES[name].shows, store, files, claims, time.perf_counter() - began)
 
 
 def reproduce(

@@ -89,6 +89,12 @@ def test_a_run_of_something_else_is_refused(call, stored, tmp_path, name, messag
         js.figure(name, tmp_path, stored.path)
 
 
+def test_a_run_without_measured_times_is_refused(tmp_path):
+    exact = js.Sweep(**{**TRACKED, "measure": {}, "solver": {"method": "exact"}})
+    with pytest.raises(js.SpecError, match="nothing was integrated"):
+        js.figure("critical_times", tmp_path / "figures", js.run(exact, tmp_path / "run").path)
+
+
 def test_a_run_that_lacks_an_objective_is_refused(stored, tmp_path, monkeypatch):
     read = Store._read
     monkeypatch.setattr(Store, "_read", lambda self, *args: read(self, *args).query("objective == 'mae'"))

@@ -71,7 +71,7 @@ class Plots:
                 line = line.sort_values(x)
                 ax.plot(line[x], line[source.predicted], color=color, lw=0.9)
                 ax.plot(line[x], line[source.measured], "o", ms=3, color=color, label=label)
-        ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time})")
+        ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time} time)")
         _legend(ax)
         return ax
 
@@ -107,7 +107,7 @@ class Plots:
                 ax.plot(line["t"], line["w"], color=color, label=label)
                 if "w_exact" in line:
                     ax.plot(line["t"], line["w_exact"], color="black", ls=":", lw=0.6)
-        ax.set(xlabel=f"time ({self._store.time})", ylabel="encoder response w")
+        ax.set(xlabel=f"{self._store.time} time", ylabel="encoder response w")
         _legend(ax)
         return ax
 

@@ -103,8 +103,3 @@ def letter(axes: Iterable[Axes]) -> None:
     """Panels are called (a), (b), ... in reading order."""
     for number, ax in enumerate(axes):
         ax.set_title(f"({chr(97 + number)})", loc="left", fontweight="bold", fontsize=8)
-
-
-def note(ax: Axes, text: str) -> None:
-    """A remark in the corner of a panel that has room for it."""
-    ax.text(0.97, 0.05, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=7)

@@ -53,7 +53,7 @@ def test_critical_times_are_those_of_the_table(flows):
         x, y = found[f"mae, rho = {rho:g}"]
         np.testing.assert_array_equal(x, points["lam"])
         np.testing.assert_array_equal(y, points["t_numeric"])
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("lam", "critical time (paper)")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("lam", "critical time (paper time)")
 
 
 def test_closed_forms_run_through_the_dots(flows):

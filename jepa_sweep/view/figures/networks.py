@@ -71,7 +71,7 @@ def fig1_claims(store: Store) -> list[Claim]:
     whole = points[points["learned"] == points["features"]]
     order = {key: one["order_lam"].tolist() for key, one in whole.groupby(["layout", "objective"])}
     same = order["same", "jepa"] + order["same", "mae"]
-    behind = {name: _delay(one) for name, one in features.dropna(subset="t_learned").groupby("objective")}
+    behind = {name: _delay(one, store.time) for name, one in features.dropna(subset="t_learned").groupby("objective")}
     return [
         Claim(
             "where rho grows with lam, JEPA and MAE learn in one order",
@@ -145,7 +145,7 @@ def mlp_claims(store: Store) -> list[Claim]:
     ]
 
 
-def _delay(features: pd.DataFrame) -> pd.Series:
+def _delay(features: pd.DataFrame, time: str) -> pd.Series:
     """How much later than the scalar flow each feature is learned, over what descent of step eta adds to first order.
 
     That is (eta/2) ln(f_end / f_0) of flow time, f = du/dt at the threshold and at the start.
@@ -154,8 +154,9 @@ def _delay(features: pd.DataFrame) -> pd.Series:
     power, saturates = (2 * L, 1.0) if features["objective"].iloc[0] == "jepa" else (L, L + 1.0)
     u_0, u_end = features["w_start"] ** (1 / L), (features["p"] * features["w_star"]) ** (1 / L)
     f_0, f_end = (lam * u**power * (1 - u**saturates / rho) for u in (u_0, u_end))
+    delay = (features["t_learned"] - features["t_exact"]) / (L if time == "paper" else 1)
     with np.errstate(invalid="ignore"):  # a threshold above the rest point has no prediction
-        return (features["t_learned"] - features["t_exact"]) / L / (features["eta"] / 2 * np.log(f_end / f_0))
+        return delay / (features["eta"] / 2 * np.log(f_end / f_0))
 
 
 def _by_layout(values: pd.Series) -> str:
@@ -165,7 +166,7 @@ def _by_layout(values: pd.Series) -> str:
 def _figure(store: Store, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
     features, samples = _first_seed(store)
     settings = features[list(keys)].drop_duplicates()
-    settings = settings.sort_values(list(keys), key=lambda c: c.map(_place))
+    settings = settings.sort_values("layout", key=lambda names: names.map(LAYOUTS.index), kind="stable")
     figure, axes = style.panels(
         len(settings),
         1 + len(columns),
@@ -251,10 +252,6 @@ def _level(axes: np.ndarray) -> None:
 
 def _is(frame: pd.DataFrame, values: dict) -> pd.Series:
     return (frame[list(values)] == pd.Series(values)).all(axis=1)
-
-
-def _place(word: str) -> int | str:
-    return LAYOUTS.index(word) if word in LAYOUTS else -len(word)
 
 
 def _word(value: str) -> str:

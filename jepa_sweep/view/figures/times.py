@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import Claim
@@ -13,7 +14,7 @@ _PREDICTIONS = {"t_leading": ("leading order", "#E69F00"), "t_exact": ("closed f
 
 def critical_times(store: Store) -> Figure:
     """Measured critical times over their predictions, exact and to leading order; below, how far the two differ."""
-    points = store.points(columns=["objective", "t_numeric", *_PREDICTIONS], filters=[("status", "==", "learned")])
+    points = _measured(store, ["objective", *_PREDICTIONS])
     objectives = [name for name in style.NAMES if (points["objective"] == name).any()]
     figure, axes = style.panels(2, len(objectives), 4.4, sharex="col", sharey="row", height_ratios=[1.3, 1])
     for (above, below), objective in zip(axes.T, objectives, strict=True):
@@ -24,18 +25,17 @@ def critical_times(store: Store) -> Figure:
             above.plot(here[name], here["t_numeric"], label=f"{label}, off by at most {off.max():.1e}", **dots)
             below.plot(here[name], off, **dots)
         above.set(xscale="log", yscale="log", title=style.NAMES[objective])
-        below.set(yscale="log", xlabel=f"predicted critical time ({store.time})")
+        below.set(yscale="log", xlabel=f"predicted critical time ({store.time} time)")
         above.legend(loc="upper left", markerscale=6)
-    axes[0, 0].set_ylabel(f"measured critical time ({store.time})")
+    axes[0, 0].set_ylabel(f"measured critical time ({store.time} time)")
     axes[1, 0].set_ylabel("|measured / predicted $-$ 1|")
     return figure
 
 
 def critical_times_claims(store: Store) -> list[Claim]:
     """Measured times against both predictions."""
-    columns = ["eps", "t_numeric", "t_exact", "t_leading", "relative_difference"]
-    points = store.points(columns=columns, filters=[("status", "==", "learned")])
-    worst, rtol = points["relative_difference"].max(), store.frozen["solver"].get("rtol", 1e-12)
+    points = _measured(store, ["eps", "relative_difference", *_PREDICTIONS])
+    worst, rtol = points["relative_difference"].max(), store.frozen["solver"]["rtol"]
     off = (points["t_leading"] / points["t_exact"] - 1).abs().groupby(points["eps"]).median()
     return [
         Claim(
@@ -49,6 +49,14 @@ def critical_times_claims(store: Store) -> list[Claim]:
             bool(off.is_monotonic_increasing),
         ),
     ]
+
+
+def _measured(store: Store, columns: list[str]) -> pd.DataFrame:
+    """The points whose critical time was integrated."""
+    points = store.points(columns=["t_numeric", *columns], filters=[("status", "==", "learned")])
+    if points["t_numeric"].isna().all():
+        raise SpecError("a measured critical time: nothing was integrated, or nothing learned")
+    return points
 
 
 def inversion_claims(store: Store) -> list[Claim]:

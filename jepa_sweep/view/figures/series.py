@@ -11,7 +11,6 @@ from jepa_sweep.view.style import Axes, Figure
 
 COORDINATES = 32  # in which the features are drawn: any orthonormal v gives the same estimates
 _FEATURES = ("#0072B2", "#D55E00")
-_MOSAIC = [["v"] * 3 + ["u"] * 3 + ["xx"] * 3 + ["yx"] * 3, ["lam"] * 4 + ["rho"] * 4 + ["off"] * 4]
 
 
 def fig3(store: Store) -> Figure:
@@ -22,15 +21,17 @@ def fig3(store: Store) -> Figure:
     features, points = store.features(), store.points()
     longest = {name: points.loc[points["log10_T"].idxmax(), name] for name in ("log10_T", "seed")}
     figure = Figure(figsize=(style.WIDTH, 4.3))
-    axes = figure.subplot_mosaic(_MOSAIC)
+    above, below = figure.subfigures(2, 1)
+    model, measured = above.subplots(1, 4), below.subplots(1, 3)
     v = np.asarray(fourier_basis(COORDINATES))[:, 1 : 1 + points["features"].iloc[0]]
-    _directions(axes["v"], v)
-    _signals(axes["u"], store.select("trajectories", **longest))
-    _moments(figure, [axes["xx"], axes["yx"]], v, store.select("covariances", **longest))
-    for name, symbol in (("lam", "\\lambda"), ("rho", "\\rho")):
-        _estimates(axes[name], features, name, symbol)
-    _off_diagonal(axes["off"], points)
-    style.letter(axes.values())
+    _directions(model[0], v)
+    _signals(model[1], store.select("trajectories", **longest))
+    _moments(list(model[2:]), v, store.select("covariances", **longest))
+    above.colorbar(model[3].images[0], ax=list(model[2:]), shrink=0.7, aspect=15, label="empirical moment")
+    _estimates(measured[0], features, "lam", "\\lambda")
+    _estimates(measured[1], features, "rho", "\\rho")
+    _off_diagonal(measured[2], points)
+    style.letter([*model, *measured])
     return figure
 
 
@@ -76,21 +77,18 @@ def _signals(ax: Axes, samples: pd.DataFrame) -> None:
     ax.set_title("signals")
 
 
-def _moments(figure: Figure, axes: list[Axes], v: np.ndarray, covariances: pd.DataFrame) -> None:
+def _moments(axes: list[Axes], v: np.ndarray, covariances: pd.DataFrame) -> None:
     """The second moments of x, from those in the basis v."""
     turned = {}
     for name in ("xx", "yx"):
         entries = covariances.pivot(index="row", columns="column", values=name).to_numpy()
         turned[name] = v @ entries @ v.T
     most = max(np.abs(m).max() for m in turned.values())
-    for ax, moment, title in zip(
-        axes, turned.values(), ("empirical $E[x\\,x^T]$", "empirical $E[y\\,x^T]$"), strict=True
-    ):
+    for ax, moment, title in zip(axes, turned.values(), ("$E[x\\,x^T]$", "$E[y\\,x^T]$"), strict=True):
         ax.imshow(moment, cmap=style.RESPONSE, vmin=-most, vmax=most)
         ax.set_title(title)
         ax.set_xticks([0, COORDINATES - 1], [1, COORDINATES])
         ax.set_yticks([0, COORDINATES - 1], [1, COORDINATES])
-    figure.colorbar(axes[0].images[0], ax=axes, shrink=0.7, aspect=15)
 
 
 def _estimates(ax: Axes, features: pd.DataFrame, name: str, symbol: str) -> None:

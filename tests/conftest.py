@@ -35,6 +35,14 @@ def pytest_configure():
         del os.environ["XLA_FLAGS"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def programs(tmp_path_factory):
+    """Commands that tests start share the programs they compile, as those of one user do; this process keeps none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("programs")))
+        yield
+
+
 @pytest.fixture
 def tiny():
     """A sweep of 36 points that all can be learned."""

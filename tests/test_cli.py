@@ -24,7 +24,7 @@ samples = 3
 
 
 def call(*words, cwd, **kwargs):
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cwd / "cache"), "COLUMNS": "200"}
+    env = {**os.environ, "COLUMNS": "200"}
     line = [sys.executable, "-m", "jepa_sweep.cli", *map(str, words)]
     return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, **kwargs)
 

@@ -20,6 +20,8 @@ L = [1, 2, 3]
 eps = { geom = [1e-4, 1e-3], num = 3 }
 [measure.trajectories]
 samples = 4
+[solver]
+method = "exact"  # what is written matters here, not what is integrated
 """
 POINTS = 2 * 4 * 5 * 3 * 3
 KEYS = ["objective", "L", "lam", "rho", "eps"]
@@ -33,15 +35,12 @@ runpy.run_module("jepa_sweep.cli", run_name="__main__")
 """
 
 
-def command(spec, out, cache):
-    options = ["--out", str(out), "--chunk-points", "3", "--json"]
-    words = [sys.executable, "-c", START, "run", str(spec), *options]
-    return words, {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+def command(spec, out):
+    return [sys.executable, "-c", START, "run", str(spec), "--out", str(out), "--chunk-points", "3", "--json"]
 
 
-def finish(spec, out, cache):
-    words, env = command(spec, out, cache)
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+def finish(spec, out):
+    done = subprocess.run(command(spec, out), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -54,20 +53,19 @@ def tables(out):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Where the spec is, where compiled programs are kept and the tables of a run left in peace."""
+    """Where the spec is, and the tables of a run left in peace."""
     here = tmp_path_factory.mktemp("crash")
     (here / "spec.toml").write_text(SPEC)
-    report = finish(here / "spec.toml", here / "whole", here / "cache")
+    report = finish(here / "spec.toml", here / "whole")
     assert report["computed"] == POINTS
-    return here / "spec.toml", here / "cache", tables(here / "whole")
+    return here / "spec.toml", tables(here / "whole")
 
 
-def kill_while_it_writes(spec, out, cache, sent, rng):
+def kill_while_it_writes(spec, out, sent, rng):
     """Start a run, wait until it has committed something more, kill it a random moment later."""
-    words, env = command(spec, out, cache)
     commits = out / "commits"
     before = len(os.listdir(commits)) if commits.exists() else 0
-    victim = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    victim = subprocess.Popen(command(spec, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while victim.poll() is None and not (commits.exists() and len(os.listdir(commits)) > before):
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.03))
@@ -76,36 +74,36 @@ def kill_while_it_writes(spec, out, cache, sent, rng):
 
 
 def test_sigkill_at_random_moments_loses_and_repeats_nothing(uninterrupted, tmp_path):
-    spec, cache, whole = uninterrupted
+    spec, whole = uninterrupted
     rng, out, killed = random.Random(1), tmp_path / "out", 0
     for _ in range(12):
-        killed += kill_while_it_writes(spec, out, cache, signal.SIGKILL, rng) == -signal.SIGKILL
+        killed += kill_while_it_writes(spec, out, signal.SIGKILL, rng) == -signal.SIGKILL
         assert not any(p.suffix == ".parquet" for p in (out / ".staging").iterdir())
     committed = len(os.listdir(out / "commits"))
     pending = len(os.listdir(out / "points")) - committed
-    report = finish(spec, out, cache)
+    report = finish(spec, out)
     assert killed >= 10
     assert 0 <= pending <= 1
     assert report["computed"] < POINTS - 3 * (committed - pending) + 3
     for name, frame in tables(out).items():
         pd.testing.assert_frame_equal(frame, whole[name], check_exact=True)
-    assert finish(spec, out, cache)["computed"] == 0
+    assert finish(spec, out)["computed"] == 0
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 4), (signal.SIGUSR1, 4)])
 def test_signals_leave_a_resumable_store_and_their_exit_code(uninterrupted, tmp_path, sent, code):
-    spec, cache, whole = uninterrupted
-    assert kill_while_it_writes(spec, tmp_path / "out", cache, sent, random.Random(2)) == code
+    spec, whole = uninterrupted
+    assert kill_while_it_writes(spec, tmp_path / "out", sent, random.Random(2)) == code
     assert list((tmp_path / "out" / ".staging").iterdir()) == []
-    assert 0 < finish(spec, tmp_path / "out", cache)["computed"] < POINTS
+    assert 0 < finish(spec, tmp_path / "out")["computed"] < POINTS
     for name, frame in tables(tmp_path / "out").items():
         pd.testing.assert_frame_equal(frame, whole[name], check_exact=True)
 
 
 def test_two_processes_share_one_store(uninterrupted, tmp_path):
-    spec, cache, whole = uninterrupted
-    words, env = command(spec, tmp_path / "out", cache)
-    both = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    spec, whole = uninterrupted
+    words = command(spec, tmp_path / "out")
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     reports = [json.loads(process.communicate()[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert sum(report["computed"] for report in reports) == POINTS

@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.stats import qmc
 
 from jepa_sweep.physics.systems import Columns, Parameter
 from jepa_sweep.sweep.axes import Block, Range, axis_values, completed, zipped
@@ -192,6 +191,8 @@ def _sobol(block: Block, drawn: Sequence[str]) -> Columns:
     Listed values are drawn as equal parts of their axis; the other axes have one value.
     """
     assert block.num is not None, "checked by spec.py"
+    from scipy.stats import qmc  # not at the top: half a second of every command, for the few that need it
+
     sequence = qmc.Sobol(len(drawn), scramble=block.seed is not None, rng=block.seed)
     unit = sequence.random_base2(max(0, (block.num - 1).bit_length()))[: block.num]
     columns = {name: np.resize(axis_values(axis), block.num) for name, axis in block.axes.items() if name not in drawn}

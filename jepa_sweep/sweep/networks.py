@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-from scipy.stats import rankdata
 
 from jepa_sweep.engine import blocks, lanes, study
 from jepa_sweep.engine.networks import Recipe
@@ -206,6 +205,8 @@ def _late(times: np.ndarray) -> np.ndarray:
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's, row by row; NaN where one of the two is constant."""
+    from scipy.stats import rankdata  # as late as in `grid`
+
     ranks = [rankdata(x, axis=1) for x in (a, b)]
     x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     with np.errstate(invalid="ignore"):

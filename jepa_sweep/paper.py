@@ -80,7 +80,7 @@ def figure(
     began = time.perf_counter()
     spec, folder = spec_path(name), output.folder(Path(out))
     store = Store(run) if run is not None else compute(spec, device=device, progress=progress)
-    files, claims = _drawn(name, store, folder)
+    files, claims = _drawn(name, store, folder) if run is None else _drawn_from(name, store, folder)
     return Drawn(name, PICTURES[name].shows, store, files, claims, time.perf_counter() - began)
 
 
@@ -119,19 +119,24 @@ def reproduce(
     return drawn
 
 
-def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
-    picture, spec = PICTURES[name], spec_path(name).name
-    wanted = f"`{name}` must be drawn from a run like that of sweeps/{spec}, but"
-    lacking = [table for table in picture.tables if not any(commit.rows(table) for commit in store.commits())]
+def _drawn_from(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
+    """The same of a run that may be of another experiment, and then lacks tables, columns or groups of rows."""
+    wanted = f"`{name}` must be drawn from a run like that of sweeps/{spec_path(name).name}, but {store.path}"
+    lacking = [table for table in PICTURES[name].tables if not any(commit.rows(table) for commit in store.commits())]
     if lacking:
-        raise SpecError(f"{wanted} {store.path} has no {lacking[0]}; leave out --run to compute one.")
+        raise SpecError(f"{wanted} has no {lacking[0]}; leave out --run to compute one.")
     try:
-        claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
-        with style.paper():
-            drawing = picture.draw(store)
-            files = tuple(output.write(folder / f"{name}.{kind}", _saved(drawing, kind)) for kind in ("png", "pdf"))
-    except (KeyError, IndexError, SpecError) as error:  # a run of another experiment lacks columns or groups
-        raise SpecError(f"{wanted} {store.path} lacks something ({error}); leave out --run to compute one.") from error
+        return _drawn(name, store, folder)
+    except (KeyError, IndexError, ValueError) as error:
+        raise SpecError(f"{wanted} lacks something ({error}); leave out --run to compute one.") from error
+
+
+def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
+    picture = PICTURES[name]
+    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
+    with style.paper():
+        drawing = picture.draw(store)
+        files = tuple(output.write(folder / f"{name}.{kind}", _saved(drawing, kind)) for kind in ("png", "pdf"))
     return files, claims
 
 

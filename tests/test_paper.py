@@ -78,6 +78,7 @@ def test_all_figures_are_drawn_and_counted(call, stored, monkeypatch):
     [
         ("fig6", "`figure` must be one of fig1, .*'fig6'"),
         ("fig5", "must be drawn from a run like that of sweeps/fig5.toml, but .* has no features"),
+        ("inversion", "must be drawn from a run like that of sweeps/inversion.toml, but .* has 8"),
         ("loss", "must be drawn from a run like that of sweeps/loss.toml, but .* has no losses"),
     ],
 )

@@ -9,6 +9,7 @@ from jepa_sweep.view import style
 from jepa_sweep.view.claims import Claim
 from jepa_sweep.view.style import Axes, Figure
 
+_MOST_PAIRS = 4  # side by side
 _PREDICTIONS = {"t_leading": ("leading order", "#E69F00"), "t_exact": ("closed form", "#000000")}
 
 
@@ -90,6 +91,8 @@ def inversion(store: Store) -> Figure:
     """
     pairs = pairs_of(store)
     kinds = list(pairs.groupby(["lam", "rho", "lam_other", "rho_other"]))
+    if not 1 <= len(kinds) <= _MOST_PAIRS:
+        raise SpecError(f"1 to {_MOST_PAIRS} features beside the one of largest rho, but has {len(kinds)}")
     figure, axes = style.panels(1, len(kinds), 3.1, sharey=True)
     for ax, (values, pair) in zip(axes[0], kinds, strict=True):
         ratio = pair.pivot(index="L", columns="eps", values="jepa")

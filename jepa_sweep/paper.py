@@ -122,7 +122,7 @@ def reproduce(
 def _drawn_from(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
     """The same of a run that may be of another experiment, and then lacks tables, columns or groups of rows."""
     wanted = f"`{name}` must be drawn from a run like that of sweeps/{spec_path(name).name}, but {store.path}"
-    lacking = [table for table in PICTURES[name].tables if not any(commit.rows(table) for commit in store.commits())]
+    lacking = [table for table in PICTURES[name].tables if not store.rows(table)]
     if lacking:
         raise SpecError(f"{wanted} has no {lacking[0]}; leave out --run to compute one.")
     try:

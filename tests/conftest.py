@@ -70,24 +70,30 @@ def compilations():
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
-    """The command line in this process, which has its devices and programs already; on a run in `tmp_path`."""
+def invoke(monkeypatch):
+    """The command line in this process, which has its devices and programs already."""
     monkeypatch.setattr(devices, "use_all_cores", lambda: None)
     monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
     monkeypatch.setenv("EQX_ON_ERROR", "nan")
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def command(invoke, tmp_path):
+    """The same on a run in `tmp_path`."""
 
     def call(sweep, *words, command="run"):
-        where = [str(tmp_path / "run")]
+        where = [tmp_path / "run"]
         if command in ("run", "plan"):
             path = tmp_path / "spec.toml"
             path.write_text(sweep.to_toml())
-            where = [str(path), "--out", *where]
-        return CliRunner().invoke(cli.app, [command, *where, *words])
+            where = [path, "--out", *where]
+        return invoke(command, *where, *words)
 
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return call
 
 
 def mixed_points(count: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -7,11 +7,9 @@ import sys
 
 import pytest
 from conftest import ROOT, TRACKED
-from typer.testing import CliRunner
 
 import jepa_sweep as js
-from jepa_sweep import cli, paper
-from jepa_sweep.engine import devices
+from jepa_sweep import paper
 from jepa_sweep.store.store import Store
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import Claim
@@ -20,12 +18,10 @@ PNG, PDF = b"\x89PNG\r\n", b"%PDF-"
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path):
+def call(invoke, monkeypatch, tmp_path):
     """The command line, in an empty folder."""
-    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
-    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
     monkeypatch.chdir(tmp_path)
-    return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
+    return invoke
 
 
 def test_a_figure_of_a_run(call, stored, tmp_path):

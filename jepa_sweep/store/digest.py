@@ -70,7 +70,7 @@ def plus(held: Digest, root: Path, commit: Commit, schemas: dict[str, pa.Schema]
             if of_points:
                 wanted = [c for c in ("objective", *parameters, "p") if c in columns]
                 axes = _joined(axes, file, wanted)
-                statuses.update(_counted(file, "status"))
+                statuses.update(counted(file, "status"))
     return held._replace(
         commits=held.commits | {commit.number},
         rows={name: count + commit.rows(name) for name, count in held.rows.items()},
@@ -117,7 +117,7 @@ def _distinct(file: pq.ParquetFile, name: str) -> frozenset[Any]:
     return frozenset(_column(file, name).unique()[: MANY + 1].to_pylist())
 
 
-def _counted(file: pq.ParquetFile, name: str) -> dict[str, int]:
+def counted(file: pq.ParquetFile, name: str) -> dict[str, int]:
     """How often each text stands in a column."""
     spread = _spread(file, name)
     if spread is None:

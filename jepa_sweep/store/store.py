@@ -120,13 +120,18 @@ class Store:
         return tuple(Column(**c) for c in self._config["parameters"])
 
     @property
+    def layout(self) -> str:
+        """Which set of tables this is, a key of `schema.LAYOUTS`."""
+        return self._config["layout"]
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """The names of the tables."""
-        return tuple(schema.LAYOUTS[self._config["layout"]])
+        return tuple(schema.LAYOUTS[self.layout])
 
     def schema(self, name: str) -> pa.Schema:
         """The Arrow schema of one of the tables."""
-        return schema.arrow(self._config["layout"], name, self.parameters, self._config["precision"], self.time)
+        return schema.arrow(self.layout, name, self.parameters, self._config["precision"], self.time)
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
@@ -294,6 +299,10 @@ class Store:
             known = ", ".join(self.schema(table_name).names)
             raise SpecError(f"`select` takes columns of {table_name} ({known}), but `{unknown[0]}` was given.")
         return self._read(table_name, None, table.near(values, rtol))
+
+    def rows(self, name: str) -> int:
+        """The number of committed rows of one table."""
+        return sum(commit.rows(name) for commit in self.commits())
 
     def paths(self, name: str) -> list[Path]:
         """The committed files of one table."""

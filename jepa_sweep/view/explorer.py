@@ -11,8 +11,9 @@ import html
 import importlib.resources
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,10 @@ import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.systems import SENTENCES, Status
-from jepa_sweep.store import files, schema, table
+from jepa_sweep.store import digest, files, table
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import output, thinning
+from jepa_sweep.view.layouts import LAYOUTS
 from jepa_sweep.view.thinning import Axis, Plan
 
 ROWS = 150_000  # of the table whose rows are cells
@@ -31,59 +33,6 @@ SAMPLES = 200_000  # of trajectories
 FAILURES = 300  # listed one by one
 
 _SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "pointer.js", "path.js", "code.js", "panels.js", "main.js")
-
-
-class Pair(NamedTuple):
-    """A measured column beside the one that predicts it."""
-
-    title: str
-    numeric: str
-    predicted: str
-
-
-class Layout(NamedTuple):
-    """What the page shows of one kind of store."""
-
-    table: str  # its rows are the cells
-    pairs: tuple[Pair, ...]
-    keys: tuple[str, ...]  # what tells rows apart, besides objective and parameters
-    also: tuple[str, ...] = ()  # further columns of the readout
-    lines: tuple[str, ...] = ()  # columns of trajectories drawn over t: the response, and what predicts it
-    crossing: str = ""  # when the response met p w_star
-
-
-LAYOUTS = {
-    "critical_times": Layout(
-        table="points",
-        pairs=(
-            Pair("Critical time, closed form", "t_numeric", "t_exact"),
-            Pair("Critical time, leading order", "t_numeric", "t_leading"),
-            Pair("Critical time, asymptotics", "t_numeric", "t_asymptotic"),
-        ),
-        keys=("p",),
-        also=("w_star",),
-        lines=("w", "w_exact"),
-        crossing="t_numeric",
-    ),
-    "networks": Layout(
-        table="features",
-        pairs=(
-            Pair("Learning time, scalar flow", "t_learned", "t_exact"),
-            Pair("Fitting time, scalar flow", "t_fitted", "t_exact"),
-            Pair("Last response, rest point", "w_end", "w_star"),
-        ),
-        keys=("p", "feature"),
-        also=("lam", "rho", "w_start"),
-        lines=("w",),
-        crossing="t_learned",
-    ),
-    "estimates": Layout(
-        table="features",
-        pairs=(Pair("Estimate of rho", "rho_hat", "rho"), Pair("Estimate of lam", "lam_hat", "lam")),
-        keys=("feature",),
-        also=("rho_std", "lam_std"),
-    ),
-}
 
 
 def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
@@ -129,11 +78,10 @@ def render(store: Store, *, name: str | None = None) -> str:
 
 def payload(store: Store, name: str) -> dict[str, Any]:
     """All that the page knows."""
-    kind = next(key for key, tables in schema.LAYOUTS.items() if tuple(tables) == store.tables)
-    layout = LAYOUTS[kind]
+    layout = LAYOUTS[store.layout]
     described = store.schema(layout.table)
     keys = ["objective", *(c.name for c in store.parameters), *layout.keys]
-    total = thinning.store_rows(store, layout.table)
+    total = store.rows(layout.table)
     axes = thinning.axes_of(store, layout.table, keys)
     numbers = [*dict.fromkeys(c for pair in layout.pairs for c in pair[1:]), *layout.also]
     words = [c for c in ("status",) if c in described.names]
@@ -157,7 +105,7 @@ def payload(store: Store, name: str) -> dict[str, Any]:
         "total": total,
         "thinned": [axis.name for axis in plan.axes if axis.stride > 1],
         "step": plan.step,
-        "sentence": plan.sentence(len(frame), total, _nouns(kind)),
+        "sentence": plan.sentence(len(frame), total, _nouns(store.layout)),
         "codes": {a.name: _packed(_codes(columns[a.name], a.shown)) for a in plan.axes},
         "values": {c: _packed(_floats(columns[c])) for c in numbers},
         "statuses": statuses,
@@ -170,8 +118,8 @@ def payload(store: Store, name: str) -> dict[str, Any]:
     }
 
 
-def _nouns(kind: str) -> str:
-    return {"critical_times": "points", "networks": "features of networks", "estimates": "features of series"}[kind]
+def _nouns(layout: str) -> str:
+    return {"critical_times": "points", "networks": "features of networks", "estimates": "features of series"}[layout]
 
 
 def _as_shown(plan: Plan, frame: pd.DataFrame) -> Plan:
@@ -194,7 +142,7 @@ def _samples(
     """Samples over time: for each row of the page the number of its curve, and where each curve begins."""
     if name not in store.tables or not lines:
         return None
-    total = thinning.store_rows(store, name)
+    total = store.rows(name)
     points = frame[keys].drop_duplicates()
     points = points.assign(row=np.arange(len(points)))
     found, thin = thinning.samples(store, name, ["t", *lines], points, plan, SAMPLES)
@@ -219,13 +167,13 @@ def _census(store: Store) -> list[dict[str, Any]]:
     for name in store.tables:
         if "status" not in store.schema(name).names:
             continue
-        counts: dict[str, int] = {}
-        for frame in table.batches(store.paths(name), store.schema(name), ["status"]):
-            for label, count in frame["status"].value_counts().items():
-                counts[str(label)] = counts.get(str(label), 0) + int(count)
+        counts: Counter[str] = Counter()
+        for path in store.paths(name):
+            with table.opened(path, store.schema(name)) as file:
+                counts.update(digest.counted(file, "status"))
         census += [
             {"table": name, "status": label, "count": count, "meaning": sentences.get(label, "")}
-            for label, count in sorted(counts.items(), key=lambda item: -item[1])
+            for label, count in counts.most_common()
         ]
     return census
 
@@ -241,7 +189,7 @@ def _failures(store: Store) -> dict[str, Any]:
     columns = [c for c in frame.columns if c in telling or len(pd.unique(np.asarray(frame[c]))) > 1]
     shown = frame.head(FAILURES)[columns]
     lines = [["" if pd.isna(v) else str(v) for v in row] for row in shown.itertuples(index=False)]
-    return {"total": thinning.store_rows(store, "failures"), "columns": columns, "rows": lines}
+    return {"total": store.rows("failures"), "columns": columns, "rows": lines}
 
 
 def _provenance(store: Store) -> dict[str, Any]:
@@ -255,7 +203,7 @@ def _provenance(store: Store) -> dict[str, Any]:
         "first": min((c.created for c in commits), default=None),
         "last": max((c.created for c in commits), default=None),
         "commits": len(commits),
-        "rows": {name: thinning.store_rows(store, name) for name in store.tables},
+        "rows": {name: store.rows(name) for name in store.tables},
         "bytes": sum(c.bytes for c in commits),
     }
 

@@ -4,30 +4,15 @@ What is drawn are rows of the store's own tables. Parameters that vary among the
 the picture: nothing is averaged, and no two rows share a spot.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
+from jepa_sweep.view.layouts import LAYOUTS, Layout
 from jepa_sweep.view.style import Axes, Color
-
-
-class _Source(NamedTuple):
-    """Where a kind of store keeps times: table, measured and predicted column, and what else tells rows apart."""
-
-    table: str
-    measured: str
-    predicted: str
-    keys: tuple[str, ...]
-
-
-_SOURCES = {
-    "reduced": _Source("points", "t_numeric", "t_exact", ("p",)),
-    "network": _Source("features", "t_learned", "t_exact", ("p", "feature")),
-    "training": _Source("features", "t_learned", "t_exact", ("p", "feature")),
-}
 
 
 class Plots:
@@ -58,9 +43,10 @@ class Plots:
             >>> store.plot.critical_times("lam", by="rho").get_xlabel()
             'lam'
         """
-        source = self._source("critical_times")
-        rows = self._rows(source, {x, by} - {None}, values)
-        rows = rows.dropna(subset=[source.measured, source.predicted], how="all")
+        layout = self._layout("critical_times")
+        measured, predicted = layout.crossing, layout.pairs[0].predicted
+        rows = self._rows(layout, {x, by} - {None}, values)
+        rows = rows.dropna(subset=[measured, predicted], how="all")
         if rows.empty:
             raise SpecError(
                 f"There must be a critical time to draw, but none of these rows of {self._store.path} has one."
@@ -69,8 +55,8 @@ class Plots:
         for objective, part in rows.groupby("objective"):
             for label, color, line in _lines(part, by, objective):
                 line = line.sort_values(x)
-                ax.plot(line[x], line[source.predicted], color=color, lw=0.9)
-                ax.plot(line[x], line[source.measured], "o", ms=3, color=color, label=label)
+                ax.plot(line[x], line[predicted], color=color, lw=0.9)
+                ax.plot(line[x], line[measured], "o", ms=3, color=color, label=label)
         ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time} time)")
         _legend(ax)
         return ax
@@ -98,8 +84,8 @@ class Plots:
             >>> store.plot.trajectories("rho", objective="jepa").get_ylabel()
             'encoder response w'
         """
-        source = self._source("trajectories")._replace(table="trajectories")
-        rows = self._rows(source, {by} - {None}, values)
+        layout = self._layout("trajectories")._replace(table="trajectories")
+        rows = self._rows(layout, {by} - {None}, values)
         ax = _new() if ax is None else ax
         for objective, part in rows.groupby("objective"):
             for label, color, line in _lines(part, by, objective):
@@ -133,11 +119,11 @@ class Plots:
             >>> store.plot.order().get_ylabel()
             'place in the order of mae'
         """
-        source = self._source("order")
-        features = ["feature"] if "feature" in source.keys else ["lam", "rho"]
-        rows = self._rows(source, {"lam", "rho", *features}, values)
+        layout = self._layout("order")
+        features = ["feature"] if "feature" in layout.keys else ["lam", "rho"]
+        rows = self._rows(layout, {"lam", "rho", *features}, values)
         table = rows.pivot(
-            index=list(dict.fromkeys([*features, "lam", "rho"])), columns="objective", values=source.measured
+            index=list(dict.fromkeys([*features, "lam", "rho"])), columns="objective", values=layout.crossing
         )
         missing = {"jepa", "mae"} - set(table.columns)
         if missing:
@@ -154,30 +140,31 @@ class Plots:
 
     # --- rows to draw ---------------------------------------------------------------------------------------------
 
-    def _source(self, picture: str) -> _Source:
-        system = self._store.frozen["system"]
-        if system not in _SOURCES:
+    def _layout(self, picture: str) -> Layout:
+        layout = LAYOUTS[self._store.layout]
+        if not layout.crossing:
+            system = self._store.frozen["system"]
             raise SpecError(
                 f"`{picture}` must have something that is learned, but {self._store.path} holds runs of {system}; see "
                 "`jepa-sweep figure fig3`."
             )
-        return _SOURCES[system]
+        return layout
 
-    def _rows(self, source: _Source, free: set[str], values: dict[str, Any]) -> pd.DataFrame:
+    def _rows(self, layout: Layout, free: set[str], values: dict[str, Any]) -> pd.DataFrame:
         """The rows with these values, in which nothing varies but what is `free`."""
-        if source.table not in self._store.tables:
-            raise SpecError(f"{self._store.path} has no table of {source.table} to draw.")
-        known = self._store.schema(source.table).names
+        if layout.table not in self._store.tables:
+            raise SpecError(f"{self._store.path} has no table of {layout.table} to draw.")
+        known = self._store.schema(layout.table).names
         unknown = [name for name in free if name not in known]
         if unknown:
             raise SpecError(f"Columns must be among {', '.join(known)}, but `{unknown[0]}` was asked for.")
-        rows = self._store.select(source.table, **values)
+        rows = self._store.select(layout.table, **values)
         if rows.empty:
             given = ", ".join(f"{k} = {v}" for k, v in values.items()) or "no condition"
             raise SpecError(
-                f"There must be rows of {source.table} to draw, but {self._store.path} has none with {given}."
+                f"There must be rows of {layout.table} to draw, but {self._store.path} has none with {given}."
             )
-        keys = [*(c.name for c in self._store.parameters), *(key for key in source.keys if key in known)]
+        keys = [*(c.name for c in self._store.parameters), *(key for key in layout.keys if key in known)]
         loose = [k for k in keys if k not in free and rows[k].nunique(dropna=False) > 1]
         if loose:
             first = loose[0]

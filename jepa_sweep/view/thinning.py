@@ -107,7 +107,7 @@ def _left(axes: Sequence[Axis], total: int) -> float:
 
 def rows(store: Store, name: str, columns: Sequence[str], given: Plan, budget: int) -> tuple[pd.DataFrame, Plan]:
     """The rows that a plan shows, and the plan, made thinner where a union of blocks held more than it promised."""
-    total, aim = store_rows(store, name), float(budget)
+    total, aim = store.rows(name), float(budget)
     while True:
         frames = _until(_read(store, name, columns, given), budget)
         if frames is not None:
@@ -123,7 +123,7 @@ def samples(
 
     Of `points`, which the plan `given` shows, every so many are taken that their samples stay within the budget.
     """
-    total, aim, thin = store_rows(store, name), float(budget), given
+    total, aim, thin = store.rows(name), float(budget), given
     keys = [c for c in points.columns if c != "row"]
     while True:
         thin = thinner(thin, total, aim, given)
@@ -137,11 +137,6 @@ def samples(
             found = pd.concat(frames, ignore_index=True)
             return found.sort_values(["row", "t"], kind="stable", ignore_index=True), thin
         aim /= 2
-
-
-def store_rows(store: Store, name: str) -> int:
-    """Rows of one table."""
-    return sum(commit.rows(name) for commit in store.commits())
 
 
 def _until(frames: Iterator[pd.DataFrame], budget: int) -> list[pd.DataFrame] | None:

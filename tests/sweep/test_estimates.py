@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from trained import assert_columns, change
+from trained import assert_columns, change, finished
 
 import jepa_sweep as js
 from jepa_sweep.sweep.run import execute
@@ -17,10 +17,7 @@ SERIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def estimated(tmp_path_factory):
-    """Eight series."""
-    return js.run(js.Sweep(**SERIES), tmp_path_factory.mktemp("series") / "run")
+estimated = finished(SERIES)  # eight series
 
 
 def test_columns_are_those_of_the_schema(estimated):

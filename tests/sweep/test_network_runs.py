@@ -5,29 +5,15 @@ import shutil
 
 import pandas as pd
 import pytest
-from trained import FLOW, JEPA, SORTED, TRAINING, assert_same, change, table_of
+from trained import FLOW, JEPA, SORTED, TRAINING, assert_same, change, finished, table_of
 
 import jepa_sweep as js
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.run import execute, repair
 
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Eight networks that have been trained."""
-    return js.run(js.Sweep(**TRAINING), tmp_path_factory.mktemp("networks") / "run")
-
-
-@pytest.fixture(scope="module")
-def one_by_one(tmp_path_factory):
-    """Those of JEPA, each in a chunk of its own."""
-    return js.run(js.Sweep(**JEPA), tmp_path_factory.mktemp("networks") / "run", chunk_points=2)
-
-
-@pytest.fixture(scope="module")
-def flowed(tmp_path_factory):
-    """The same by gradient flow."""
-    return js.run(js.Sweep(**FLOW), tmp_path_factory.mktemp("networks") / "run")
+trained = finished(TRAINING)  # eight networks
+one_by_one = finished(JEPA, chunk_points=2)  # those of JEPA, each in a chunk of its own
+flowed = finished(FLOW)  # the same by gradient flow
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
+import pytest
 
+import jepa_sweep as js
 from jepa_sweep.store import schema
 
 TRAINING = {
@@ -28,6 +30,16 @@ SORTED = {
     "losses": [*NETWORK, "t"],
     "failures": [*NETWORK, "p"],
 }
+
+
+def finished(spec, **options):
+    """A fixture: the store of a run that all tests of a module look at."""
+
+    @pytest.fixture(scope="module")
+    def store(tmp_path_factory):
+        return js.run(js.Sweep(**spec), tmp_path_factory.mktemp("finished") / "run", **options)
+
+    return store
 
 
 def change(spec, axes=(), **others):

@@ -12,7 +12,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jepa_sweep.errors import StorageError
@@ -20,7 +20,7 @@ from jepa_sweep.errors import StorageError
 STAGING = ".staging"
 DAMAGED = ".damaged"
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EFBIG: "the file is larger than this system or shell allows (`ulimit -f`); raise the limit and run again",
@@ -33,13 +33,14 @@ _REMEDIES = {
 
 
 @contextlib.contextmanager
-def _explained(path: Path, action: str) -> Iterator[None]:
+def explained(path: Path, action: str, remedies: Mapping[int, str] = REMEDIES) -> Iterator[None]:
+    """What the file system refuses inside becomes a `StorageError` with what to do about it."""
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; mend that and run the same command again")
+        remedy = remedies.get(error.errno or 0, f"{error.strerror or error}; mend that and run the same command again")
         raise StorageError(f"Could not {action} {path}: {remedy}.") from error
 
 
@@ -50,19 +51,19 @@ def sha256(data: bytes) -> str:
 
 def read(path: Path) -> bytes:
     """All bytes of a file."""
-    with _explained(path, "read"):
+    with explained(path, "read"):
         return path.read_bytes()
 
 
 def exists(path: Path) -> bool:
     """True if the path is there and may be looked at."""
-    with _explained(path, "look at"):
+    with explained(path, "look at"):
         return path.exists()
 
 
 def names(folder: Path, suffix: str) -> list[str]:
     """Sorted names of the files in a folder that end in `suffix`; empty if there is no such folder."""
-    with _explained(folder, "list"):
+    with explained(folder, "list"):
         try:
             return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(suffix))
         except FileNotFoundError:
@@ -71,7 +72,7 @@ def names(folder: Path, suffix: str) -> list[str]:
 
 def make_folders(root: Path, folders: tuple[str, ...]) -> None:
     """Create the root and its folders, durably; those that are there already stay as they are."""
-    with _explained(root, "create"):
+    with explained(root, "create"):
         for folder in (root, *(root / name for name in folders)):
             missing = [folder, *folder.parents]
             for path in reversed(missing):
@@ -85,7 +86,7 @@ def publish(root: Path, name: str, data: bytes) -> bool:
     target = root / name
     # Host and process stand in the name so that a later run can tell which leftovers nobody is writing any more.
     staged = root / STAGING / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}.part"
-    with _explained(target, "write"):
+    with explained(target, "write"):
         try:
             _write(staged, data)
             if staged.read_bytes() != data:
@@ -104,7 +105,7 @@ def publish(root: Path, name: str, data: bytes) -> bool:
 def set_aside(root: Path, name: str) -> None:
     """Move a damaged file out of the tables, keeping it for inspection under a name no reader picks up."""
     source, target = root / name, root / DAMAGED / f"{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
-    with _explained(source, "set aside"):
+    with explained(source, "set aside"):
         if source.exists():
             make_folders(root, (DAMAGED,))
             source.rename(target)

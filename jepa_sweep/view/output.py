@@ -4,35 +4,21 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-from jepa_sweep.errors import StorageError
+from jepa_sweep.store import files
 
-_REMEDIES = {
+_REMEDIES = files.REMEDIES | {
     errno.ENOENT: "there is no such folder; create it, or choose another with --out",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another with --out",
     errno.EISDIR: "it is a folder; add the name of a file",
     errno.EEXIST: "a file stands where the folder should be; choose another with --out",
-    errno.EACCES: "there is no permission; change it, or choose another folder with --out",
-    errno.EROFS: "the file system is read-only; choose another folder with --out",
-    errno.ENOSPC: "the disk is full; free some space and try again",
-    errno.EDQUOT: "the disk quota is used up; free some space and try again",
 }
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; mend that and try again")
-        raise StorageError(f"Could not write {path}: {remedy}.") from error
 
 
 def folder(path: Path) -> Path:
     """A folder to write to, created if need be."""
-    with _explained(path):
+    with files.explained(path, "write", _REMEDIES):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -44,7 +30,7 @@ def write(path: Path, data: bytes) -> Path:
         StorageError: the file system refuses; what stood there is still there.
     """
     part = path.parent / f".{path.name[:100]}-{uuid.uuid4().hex}.part"
-    with _explained(path):
+    with files.explained(path, "write", _REMEDIES):
         try:
             with part.open("xb") as sink:
                 sink.write(data)

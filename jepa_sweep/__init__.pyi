@@ -22,6 +22,8 @@ from .physics.moments import Estimate as Estimate
 from .physics.systems import SENTENCES as SENTENCES
 from .physics.systems import Status as Status
 from .store.store import Store as Store
+from .sweep.mend import repair as repair
+from .sweep.mend import retry as retry
 from .sweep.overlap import overlap as overlap
 from .sweep.run import run as run
 from .sweep.spec import Sweep as Sweep

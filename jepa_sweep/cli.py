@@ -28,8 +28,8 @@ app = typer.Typer(
 )
 
 Spec = Annotated[Path, typer.Argument(help="A spec file (TOML).", show_default=False)]
-Run = Annotated[Path, typer.Argument(help="A run directory.", show_default=False)]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory; runs/<name> by default.")]
+Run = Annotated[str, typer.Argument(help="A run directory, or a place like s3://bucket/run.", show_default=False)]
+Out = Annotated[str | None, typer.Option("--out", "-o", help="The run directory; runs/<name> by default.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, gpu or tpu; gpu:0,1 names some of a kind.")]
 Folder = Annotated[Path, typer.Option("--out", "-o", help="The folder for PNG and PDF.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -80,6 +80,10 @@ def run(
     out: Out = None,
     device: Device = "auto",
     chunk_points: Annotated[int | None, typer.Option(min=1, help="Points that share one file.")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: only every n-th chunk from the i-th on, i from 0.")] = None,
+    max_failures: Annotated[
+        str | None, typer.Option(help="Stop when more points fail: N, or P% of those done.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compute every point of a spec that is not there yet."""
@@ -91,7 +95,8 @@ def run(
         devices.use_all_cores()
         devices.keep_compiled_programs()
         with _progress() as progress:
-            report = execute(spec, out, device=device, chunk_points=chunk_points, progress=progress, stop=stop)
+            bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
+            report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
         failed = len(report.store.failures(columns=["status"]))
         gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
         sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
@@ -115,7 +120,7 @@ def run(
         if samples:
             text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
         if not report.complete:
-            text += "\nStopped before the end; run the same command again to go on."
+            text += f"\nStopped before the end: {report.stopped}. Run the same command again to go on."
         _print(facts, text, as_json)
         raise typer.Exit(STOPPED if not report.complete else FAILED_POINTS if failed or samples else 0)
 
@@ -143,10 +148,15 @@ def status(run: Run, as_json: Json = False) -> None:
         from jepa_sweep.sweep.summary import status_of
 
         facts = status_of(run)
-        lines = [f"{key:18} {facts[key]}" for key in facts if key not in ("specs", "statuses")]
+        lines = [f"{key:18} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
         lines += [f"{'status ' + key:18} {count}" for key, count in facts["statuses"].items()]
         lines += [
             f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]
+        ]
+        lines += [
+            f"writer {w['writer']}: {w['chunks']:,} chunks, {w['points']:,} points, last {w['last_commit']}, "
+            f"computing {w['computing']:,} chunks now"
+            for w in facts["writers"]
         ]
         _print(facts, "\n".join(lines), as_json)
 
@@ -207,7 +217,9 @@ def verify(run: Run, as_json: Json = False) -> None:
         lost = [] if damage else store.lost_notes()
         problems = [problem for listed in damage.values() for problem in listed] + lost
         text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
-        _print({"damaged": damage, "lost": lost}, text, as_json)
+        strays = store.strays()
+        text += "".join(f"\nnot a file of the store: {name}" for name in strays)
+        _print({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
         if damage:
             typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
         if problems:
@@ -219,11 +231,36 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     with _explained():
         from jepa_sweep.store.store import Store
-        from jepa_sweep.sweep.run import repair as repair_store
+        from jepa_sweep.sweep.mend import repair as repair_store
 
         repaired = repair_store(Store(run), device=device)
         text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
         _print({"repaired": repaired}, text or "nothing is damaged.", as_json)
+
+
+@app.command()
+def retry(
+    run: Run,
+    status: Annotated[str, typer.Option(help="Which failures, separated by commas: failed is all of them.")] = "failed",
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the spec's.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Limit on the steps of a point in place of the spec's.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compute points that failed once more, perhaps with other settings."""
+    with _explained():
+        stop = _stop_on_signal()
+        from jepa_sweep.engine import devices
+        from jepa_sweep.store.store import Store
+        from jepa_sweep.sweep.mend import retry as try_again
+
+        devices.use_all_cores()
+        devices.keep_compiled_programs()
+        words = [word.strip() for word in status.split(",") if word.strip()]
+        result = try_again(Store(run), words, rtol=rtol, max_steps=max_steps, device=device, stop=stop)
+        text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
+        _print(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
+        raise typer.Exit(STOPPED if not result["complete"] else FAILED_POINTS if result["failed"] else 0)
 
 
 @app.command()
@@ -294,7 +331,13 @@ def explore(
         from jepa_sweep.store.store import Store
         from jepa_sweep.view import explorer
 
-        page = explorer.write(Store(run), out or run.with_name(f"{run.resolve().name}.html"))
+        store = Store(run)
+        beside = (
+            Path(run).resolve().with_name(f"{store.title}.html")
+            if isinstance(store.path, Path)
+            else f"{store.title}.html"
+        )
+        page = explorer.write(store, out or beside)
         size = page.stat().st_size
         _print({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
 

@@ -96,6 +96,11 @@ def command(invoke, tmp_path):
     return call
 
 
+def paths_of(store, name: str) -> list[Path]:
+    """The committed files of one table."""
+    return [store.path / part.file.path for part in store.parts(name)]
+
+
 def mixed_points(count: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Points spread over the range of the theory: both ends of rho and eps, shallow and deep."""
     rng = np.random.default_rng(seed)

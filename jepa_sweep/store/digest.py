@@ -5,15 +5,15 @@ The footers of the files tell rows, ranges and the worst difference; only column
 
 import html as escape
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from jepa_sweep.store import table
+from jepa_sweep.store.place import Place
 from jepa_sweep.store.records import Commit
+from jepa_sweep.store.table import File, Glimpse, Part
 
 MANY = 1000  # values of one parameter that are told apart
 LISTED = 6  # that are printed one by one
@@ -51,59 +51,82 @@ def blank(frozen: dict[str, Any], precision: str, time: str, tables: Sequence[st
     return Digest(*settings, frozenset(), dict.fromkeys(tables, 0), 0, {}, {}, None)
 
 
-def plus(held: Digest, root: Path, commit: Commit, schemas: dict[str, pa.Schema], parameters: Sequence[str]) -> Digest:
-    """With one chunk more.
+def plus(
+    held: Digest,
+    place: Place,
+    commit: Commit,
+    files: dict[str, File],
+    schemas: dict[str, pa.Schema],
+    parameters: Sequence[str],
+) -> Digest:
+    """With one chunk more; `files` are all that are committed, by path.
 
     Raises:
         IntegrityError: a file is damaged or missing.
     """
     axes, statuses, worst = dict(held.axes), Counter(held.statuses), held.worst
-    for entry in commit.files:
-        name = Path(entry["path"]).parts[0]
-        columns = schemas[name].names
-        of_points = name in ("points", "failures")
+    rows = Counter(held.rows)
+    for file in commit.files:
+        rows[file.table] += file.rows
+        columns = schemas[file.table].names
+        of_points = file.table in ("points", "failures")
         if not of_points and WORST not in columns:
             continue
-        with table.opened(root / entry["path"], schemas[name]) as file:
-            if WORST in columns and (spread := _spread(file, WORST)):
-                worst = max(spread[1], worst or 0.0)
-            if of_points:
-                wanted = [c for c in ("objective", *parameters, "p") if c in columns]
-                axes = _joined(axes, file, wanted)
-                statuses.update(counted(file, "status"))
+        glimpse = Glimpse(place, Part(file), schemas[file.table])
+        if WORST in columns and (spread := _spread(glimpse, WORST)):
+            worst = max(spread[1], worst or 0.0)
+        if of_points:
+            axes = _joined(axes, glimpse, [c for c in ("objective", *parameters, "p") if c in columns])
+            statuses.update(_counted(glimpse, "status"))
+    for number, stretches in commit.claim.retried:
+        before = files.get(f"failures/{number}.parquet")
+        if before:
+            others = tuple(_outside(stretches, before.rows))
+            part = Part(before, others)
+            rows["failures"] -= part.rows
+            statuses.subtract(_counted(Glimpse(place, part, schemas["failures"]), "status"))
     return held._replace(
         commits=held.commits | {commit.number},
-        rows={name: count + commit.rows(name) for name, count in held.rows.items()},
+        rows={name: rows[name] for name in held.rows},
         bytes=held.bytes + commit.bytes,
         axes=axes,
-        statuses=dict(statuses.most_common()),
+        statuses={status: count for status, count in statuses.most_common() if count},
         worst=worst,
     )
 
 
-def _joined(axes: dict[str, Values], file: pq.ParquetFile, columns: Sequence[str]) -> dict[str, Values]:
+def _outside(stretches: Sequence[tuple[int, int]], count: int) -> Iterable[tuple[int, int]]:
+    """The stretches of [0, count) between these."""
+    at = 0
+    for start, stop in sorted(stretches):
+        yield at, start
+        at = stop
+    yield at, count
+
+
+def _joined(axes: dict[str, Values], glimpse: Glimpse, columns: Sequence[str]) -> dict[str, Values]:
     """The values so far together with those of one more file."""
     axes = dict(axes)
     for name in columns:
-        spread = _spread(file, name)
+        spread = _spread(glimpse, name)
         if spread is None:
             continue
         low, high = spread
         before = axes.get(name, Values(low, high, frozenset()))
         distinct = before.distinct
         if distinct is not None:
-            distinct |= {high} if low == high else _distinct(file, name)
+            distinct |= {high} if low == high else _distinct(glimpse, name)
         few = distinct is not None and len(distinct) <= MANY
         axes[name] = Values(min(low, before.low), max(high, before.high), distinct if few else None)
     return axes
 
 
-def _spread(file: pq.ParquetFile, name: str) -> tuple[Any, Any] | None:
+def _spread(glimpse: Glimpse, name: str) -> tuple[Any, Any] | None:
     """Lowest and highest value of a column, as the footer has them; None where there is no value."""
-    index = file.schema_arrow.get_field_index(name)
-    if index < 0:  # written before there was such a column
+    if name not in glimpse.names:  # written before there was such a column
         return None
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    index = glimpse.names.index(name)
+    groups = [glimpse.metadata.row_group(i) for i in range(glimpse.metadata.num_row_groups)]
     found = [group.column(index).statistics for group in groups]
     known = [s for s in found if s is not None and s.has_min_max]
     if not known:
@@ -112,29 +135,32 @@ def _spread(file: pq.ParquetFile, name: str) -> tuple[Any, Any] | None:
     return (low + 0.0, high) if isinstance(low, float) else (low, high)  # a footer writes the lowest zero as -0.0
 
 
-def _distinct(file: pq.ParquetFile, name: str) -> frozenset[Any]:
+def _distinct(glimpse: Glimpse, name: str) -> frozenset[Any]:
     """The values of a column, or no fewer than `MANY` + 1 of them."""
-    return frozenset(_column(file, name).unique()[: MANY + 1].to_pylist())
+    return frozenset(glimpse.column(name).unique()[: MANY + 1].to_pylist())
 
 
-def counted(file: pq.ParquetFile, name: str) -> dict[str, int]:
-    """How often each text stands in a column."""
-    spread = _spread(file, name)
+def counts(glimpses: Iterable[Glimpse], name: str) -> dict[str, int]:
+    """How often each text stands in a column of several files, the most frequent first."""
+    found: Counter[str] = Counter()
+    for glimpse in glimpses:
+        found.update(_counted(glimpse, name))
+    return dict(found.most_common())
+
+
+def _counted(glimpse: Glimpse, name: str) -> dict[str, int]:
+    spread = _spread(glimpse, name)
     if spread is None:
         return {}
     if spread[0] == spread[1]:
-        return {spread[0]: file.metadata.num_rows}
-    return {row["values"]: row["counts"] for row in _column(file, name).value_counts().to_pylist()}
-
-
-def _column(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
-    return file.read([name])[name]
+        return {spread[0]: glimpse.part.rows}
+    return {row["values"]: row["counts"] for row in glimpse.column(name).value_counts().to_pylist()}
 
 
 # --- printed ----------------------------------------------------------------------------------------------------------
 
 
-def text(path: Path, held: Digest, problem: str = "") -> str:
+def text(path: Path | str, held: Digest, problem: str = "") -> str:
     """A few aligned lines; `problem` says why they do not tell what is in the files."""
     pairs = _pairs(held)
     width = max((len(label) for label, _ in pairs), default=0)
@@ -142,7 +168,7 @@ def text(path: Path, held: Digest, problem: str = "") -> str:
     return "\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs])
 
 
-def html(path: Path, held: Digest, problem: str = "") -> str:
+def html(path: Path | str, held: Digest, problem: str = "") -> str:
     """The same as a table without colours of its own, so that it suits light and dark pages."""
     left = 'style="text-align: left"'
     caption = f"<code>{escape.escape(str(path))}</code>: {escape.escape(problem or _size(held))}"

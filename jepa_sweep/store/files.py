@@ -1,24 +1,19 @@
-"""Create-only, durable file operations; the only module that touches the file system of a store.
+"""A store in a folder: create-only, durable file operations; the only module that touches the file system of a store.
 
-A file appears under its name whole and on disk, or not at all: it is written and synced in `.staging/`, read back,
-linked to its name if that name is free, and the directory is synced. Nothing is ever overwritten.
+A file is written and synced in `.staging/`, read back, linked to its name if that name is free, and its folder is
+synced. Every operation is one call of `os`, so that tests can replay each prefix of them.
 """
 
 import contextlib
 import errno
-import hashlib
 import os
-import re
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jepa_sweep.errors import StorageError
-
-STAGING = ".staging"
-DAMAGED = ".damaged"
+from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, gone, process
 
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -44,105 +39,137 @@ def explained(path: Path, action: str, remedies: Mapping[int, str] = REMEDIES) -
         raise StorageError(f"Could not {action} {path}: {remedy}.") from error
 
 
-def sha256(data: bytes) -> str:
-    """The hash that commit records carry."""
-    return hashlib.sha256(data).hexdigest()
+class Folder:
+    """A folder of a file system that has hard links; see `Place`."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-def read(path: Path) -> bytes:
-    """All bytes of a file."""
-    with explained(path, "read"):
-        return path.read_bytes()
+    @property
+    def title(self) -> str:
+        """See `Place`."""
+        return self.path.resolve().name
 
+    def where(self, name: str) -> str:
+        """See `Place`."""
+        return str(self.path / name)
 
-def exists(path: Path) -> bool:
-    """True if the path is there and may be looked at."""
-    with explained(path, "look at"):
-        return path.exists()
+    # --- reading ------------------------------------------------------------------------------------------------------
 
+    def read(self, name: str) -> bytes:
+        """See `Place`."""
+        return self.read_end(name, -1)
 
-def names(folder: Path, suffix: str) -> list[str]:
-    """Sorted names of the files in a folder that end in `suffix`; empty if there is no such folder."""
-    with explained(folder, "list"):
-        try:
-            return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(suffix))
-        except FileNotFoundError:
-            return []
-
-
-def make_folders(root: Path, folders: tuple[str, ...]) -> None:
-    """Create the root and its folders, durably; those that are there already stay as they are."""
-    with explained(root, "create"):
-        for folder in (root, *(root / name for name in folders)):
-            missing = [folder, *folder.parents]
-            for path in reversed(missing):
-                if not path.exists():
-                    path.mkdir(exist_ok=True)
-                    _sync_folder(path.parent)
-
-
-def publish(root: Path, name: str, data: bytes) -> bool:
-    """Create `root/name` with this content, whole and durable; False, and nothing done, if the name is taken."""
-    target = root / name
-    # Host and process stand in the name so that a later run can tell which leftovers nobody is writing any more.
-    staged = root / STAGING / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}.part"
-    with explained(target, "write"):
-        try:
-            _write(staged, data)
-            if staged.read_bytes() != data:
-                raise StorageError(f"Could not write {target}: it did not read back as written; check the disk.")
+    def read_end(self, name: str, count: int) -> bytes:
+        """See `Place`."""
+        path = self.path / name
+        with explained(path, "read"):
             try:
-                os.link(staged, target)
-            except FileExistsError:
-                return False
-            _sync_folder(target.parent)
-            return True
-        finally:
-            with contextlib.suppress(OSError):
-                staged.unlink()
+                with path.open("rb") as source:
+                    if count >= 0:
+                        source.seek(max(0, source.seek(0, os.SEEK_END) - count))
+                    return source.read()
+            except FileNotFoundError:
+                raise Missing(f"There must be a file {path}, but it is missing.") from None
 
+    def exists(self, name: str) -> bool:
+        """See `Place`."""
+        path = self.path / name
+        with explained(path, "look at"):
+            return path.exists()
 
-def set_aside(root: Path, name: str) -> None:
-    """Move a damaged file out of the tables, keeping it for inspection under a name no reader picks up."""
-    source, target = root / name, root / DAMAGED / f"{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
-    with explained(source, "set aside"):
-        if source.exists():
-            make_folders(root, (DAMAGED,))
-            source.rename(target)
-            _sync_folder(source.parent)
+    def names(self, folder: str, suffix: str = "") -> list[str]:
+        """See `Place`."""
+        path = self.path / folder
+        with explained(path, "list"):
+            try:
+                return sorted(entry.name for entry in os.scandir(path) if entry.name.endswith(suffix))
+            except FileNotFoundError:
+                return []
 
+    def walk(self) -> list[str]:
+        """See `Place`."""
+        with explained(self.path, "list"):
+            found = (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)
+            return sorted(path.relative_to(self.path).as_posix() for path in found)
 
-def clear_leftovers(root: Path) -> None:
-    """Remove what writers of this machine that no longer run have left in staging."""
-    for name in names(root / STAGING, ".part"):
-        match = re.fullmatch(r"(.+)-(\d+)-[0-9a-f]+\.part", name)
-        if match and match[1] == _host() and not _alive(int(match[2])):
-            with contextlib.suppress(OSError):
-                (root / STAGING / name).unlink()
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, folders: tuple[str, ...]) -> None:
+        """See `Place`."""
+        with explained(self.path, "create"):
+            for path in reversed((self.path, *self.path.parents)):
+                if not path.exists():
+                    with contextlib.suppress(FileExistsError):  # another writer was faster
+                        os.mkdir(path)
+                    _sync(path.parent)
+            for name in folders:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(self.path / name)
+            # Whoever made a folder may have died before syncing its parent.
+            _sync(self.path)
+
+    def publish(self, name: str, data: bytes) -> bool:
+        """See `Place`."""
+        target = self.path / name
+        # The process stands in the name so that a later run can tell which leftovers nobody is writing any more.
+        staged = self.path / STAGING / f"{process(os.getpid())}-{uuid.uuid4().hex}.part"
+        with explained(target, "write"):
+            try:
+                _write(staged, data)
+                if staged.read_bytes() != data:
+                    raise StorageError(f"Could not write {target}: it did not read back as written; check the disk.")
+                try:
+                    os.link(staged, target)
+                    return True
+                except FileExistsError:
+                    return False
+                finally:
+                    # Also where another writer has linked the name: it may have died before syncing the folder.
+                    _sync(target.parent)
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(staged)
+
+    def set_aside(self, name: str) -> None:
+        """See `Place`."""
+        source, target = (
+            self.path / name,
+            self.path / DAMAGED / f"{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged",
+        )
+        with explained(source, "set aside"):
+            if source.exists():
+                self.prepare((DAMAGED,))
+                os.rename(source, target)
+                _sync(source.parent)
+
+    def mark(self, name: str) -> None:
+        """See `Place`."""
+        path = self.path / name
+        with explained(path, "write"):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
+
+    def unmark(self, name: str) -> None:
+        """See `Place`."""
+        with contextlib.suppress(OSError):  # whatever stands in the way of this will stop something that matters
+            os.unlink(self.path / name)
+
+    def clear_leftovers(self) -> None:
+        """See `Place`."""
+        for folder in (STAGING, WORKING):
+            for name in self.names(folder):
+                if gone(name):
+                    self.unmark(f"{folder}/{name}")
 
 
 def probe(folder: Path) -> None:
     """Raise a `StorageError` unless files can be published below a folder; leaves nothing behind."""
-    scratch = folder / f".probe-{uuid.uuid4().hex}"
+    scratch = Folder(folder / f".probe-{uuid.uuid4().hex}")
     try:
-        make_folders(scratch, (STAGING,))
-        publish(scratch, "probe", b"probe")
+        scratch.prepare((STAGING,))
+        scratch.publish("probe", b"probe")
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _host() -> str:
-    return re.sub(r"\W", "_", socket.gethostname())
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        shutil.rmtree(scratch.path, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -156,7 +183,7 @@ def _write(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

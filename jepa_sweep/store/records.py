@@ -2,11 +2,14 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import files, table
+from jepa_sweep.store import table
+from jepa_sweep.store.place import Place, sha256
+from jepa_sweep.store.table import File
+
+Stretches = tuple[tuple[int, int], ...]  # half-open, in order
 
 
 class Claim(NamedTuple):
@@ -15,7 +18,10 @@ class Claim(NamedTuple):
     spec: str  # digest of its text
     start: int
     stop: int
-    absent: tuple[tuple[int, int], ...] = ()
+    absent: Stretches = ()
+    retried: tuple[tuple[str, Stretches], ...] = ()  # chunk -> rows of its failures that were computed again
+    solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
+    writer: str = ""
 
 
 class Commit(NamedTuple):
@@ -23,52 +29,73 @@ class Commit(NamedTuple):
 
     number: str
     claim: Claim
-    files: tuple[dict[str, Any], ...]  # path, bytes, rows, sha256
+    files: tuple[File, ...]
     environment: str
     work: dict[str, Any]  # what the rows took: seconds, steps, ...
     created: str
+    host: str
 
     def rows(self, name: str) -> int:
         """Rows of one table in this chunk."""
-        return sum(f["rows"] for f in self.files if f["path"].startswith(f"{name}/"))
+        return sum(f.rows for f in self.files if f.table == name)
 
     @property
     def bytes(self) -> int:
         """Size of all its files."""
-        return sum(f["bytes"] for f in self.files)
+        return sum(f.bytes for f in self.files)
 
 
 def numbered(names: list[str]) -> list[str]:
     """The names that belong to chunks; anything else in a folder is none of ours."""
-    return [name for name in names if name.split(".")[0].isdigit()]
+    return [name for name in names if re.fullmatch(r"\d{6,}\.(json|parquet)", name)]
 
 
 def claim_of(record: dict[str, Any]) -> Claim:
     """A claim read back from JSON."""
-    return Claim(**{**record, "absent": tuple((a, b) for a, b in record["absent"])})
+    retried = tuple((number, _stretches(rows)) for number, rows in record.get("retried", ()))
+    solver = tuple((key, value) for key, value in record.get("solver", ()))
+    return Claim(**{**record, "absent": _stretches(record["absent"]), "retried": retried, "solver": solver})
 
 
-def claim_in_points(root: Path, number: str) -> Claim:
-    """The claim in the footer of a points file."""
-    path = root / "points" / f"{number}.parquet"
-    notes = table.metadata(path)
-    if notes.get(b"number") != number.encode():
-        raise IntegrityError(f"{path} is a copy, or no file of this store; move it away.")
-    return claim_of(json.loads(notes[b"claim"]))
+def commit_of(place: Place, name: str) -> Commit:
+    """The commit record in a file of `commits/`; raises `IntegrityError` if it is damaged or a copy."""
+    record = unsealed(place, f"commits/{name}", "the commit record")
+    if f"{record['number']}.json" != name:
+        raise IntegrityError(f"{place.where(f'commits/{name}')} is a copy of another record; move it away.")
+    fields = {key: record[key] for key in ("number", "environment", "work", "created", "host")}
+    return Commit(claim=claim_of(record["claim"]), files=tuple(File(**f) for f in record["files"]), **fields)
 
 
-def specs(root: Path) -> dict[str, str]:
+def note_of(claim: Claim, number: str) -> str:
+    """A claim as it stands in the footer of a points file."""
+    return sealed({"number": number, **claim._asdict()}).decode()
+
+
+def claim_in_points(place: Place, number: str) -> Claim:
+    """The claim in the footer of a points file; raises `IntegrityError` if the file is damaged or a copy."""
+    name = f"points/{number}.parquet"
+    notes = table.notes(place.read(name), place.where(name))
+    note = json.loads(notes.get(b"claim", b"{}"))
+    if "sha256" in note:
+        note = _opened(note, place.where(name), "its claim", "run `jepa-sweep repair`")
+    theirs = note.pop("number", notes.get(b"number", b"").decode())  # format 1 has it beside the claim
+    if theirs != number:
+        raise IntegrityError(f"{place.where(name)} is a copy, or no file of this store; move it away.")
+    return claim_of(note)
+
+
+def specs(place: Place) -> dict[str, str]:
     """Digest -> text of every spec that was applied to a store."""
     out = {}
-    for name in files.names(root / "specs", ".toml"):
+    for name in place.names("specs", ".toml"):
         if re.fullmatch(r"\d+-[0-9a-f]{8}\.toml", name):
-            data = files.read(root / "specs" / name)
-            if not name.endswith(f"-{files.sha256(data)[:8]}.toml"):
+            data = place.read(f"specs/{name}")
+            if not name.endswith(f"-{sha256(data)[:8]}.toml"):
                 raise IntegrityError(
-                    f"{root / 'specs' / name} is damaged: its text does not match its name; put the text "
+                    f"{place.where(f'specs/{name}')} is damaged: its text does not match its name; put the text "
                     "of that spec back from wherever you keep it."
                 )
-            out[files.sha256(data)] = data.decode()
+            out[sha256(data)] = data.decode()
     return out
 
 
@@ -79,16 +106,24 @@ def canonical(record: dict[str, Any]) -> bytes:
 
 def sealed(record: dict[str, Any]) -> bytes:
     """JSON that carries the hash of the rest of itself."""
-    return json.dumps({**record, "sha256": files.sha256(canonical(record))}, indent=1).encode()
+    return json.dumps({**record, "sha256": sha256(canonical(record))}, indent=1).encode()
 
 
-def unsealed(path: Path, what: str, remedy: str = "run `jepa-sweep repair`") -> dict[str, Any]:
+def unsealed(place: Place, name: str, what: str, remedy: str = "run `jepa-sweep repair`") -> dict[str, Any]:
     """Read such JSON; raises `IntegrityError` if it is not as it was written."""
     try:
-        record = json.loads(files.read(path))
-        seal = record.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise IntegrityError(f"{path} is damaged: {what} is not readable JSON; {remedy}.") from None
-    if files.sha256(canonical(record)) != seal:
-        raise IntegrityError(f"{path} is damaged: {what} does not match its own hash; {remedy}.")
+        record = json.loads(place.read(name))
+    except (ValueError, RecursionError):
+        raise IntegrityError(f"{place.where(name)} is damaged: {what} is not readable JSON; {remedy}.") from None
+    return _opened(record, place.where(name), what, remedy)
+
+
+def _opened(record: Any, where: str, what: str, remedy: str) -> dict[str, Any]:
+    seal = record.pop("sha256", None) if isinstance(record, dict) else None
+    if seal is None or sha256(canonical(record)) != seal:
+        raise IntegrityError(f"{where} is damaged: {what} does not match its own hash; {remedy}.")
     return record
+
+
+def _stretches(listed: Any) -> Stretches:
+    return tuple((a, b) for a, b in listed)

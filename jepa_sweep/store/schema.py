@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-FORMAT = 1  # of the store; a reader refuses a newer one
+FORMAT = 2  # of the store; a reader refuses a newer one. 2: hashes of footers, content and claims; retried failures
 
 
 class Column(NamedTuple):

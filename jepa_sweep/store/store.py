@@ -9,52 +9,53 @@
       commits/<c>.json             written last: files, rows, hashes, which points, which spec, which environment
       environment/<sha8>.json      versions, device, precision, git revision, command
 
-A writer claims a chunk by creating `points/<c>.parquet` under the next free number `c`. The numbers are a total
-order: whoever finds a number taken reads what the other writer claimed, leaves those points out, and tries the next
-one. So every point stands in `points` at most once, without locks, whoever else writes. A claim whose writer died
-before its commit record is finished by the next run.
+A claim (see `log`) whose writer died before its commit record is finished by the next run.
 """
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jepa_sweep.errors import IntegrityError, JepaSweepError, SpecError
-from jepa_sweep.store import digest, files, integrity, records, schema, table
+from jepa_sweep.errors import SpecError
+from jepa_sweep.store import digest, integrity, place, records, schema, table
 from jepa_sweep.store.digest import Digest
-from jepa_sweep.store.records import Claim, Commit
+from jepa_sweep.store.log import Log
+from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.table import Filters
+from jepa_sweep.store.table import File, Filters
 
-_FOLDERS = ("specs", "commits", "environment", files.STAGING)  # beside one for each table
+_FOLDERS = ("specs", "commits", "environment", place.STAGING, place.WORKING)  # beside one for each table
 
 
-class Store:
+class Store(Log):
     """The tables of one run directory, and the only way to add to them."""
 
     def __init__(self, path: str | Path) -> None:
         """Open a store for reading; raises `SpecError` if there is none and `IntegrityError` if it is damaged."""
-        self.path = Path(path)
-        if not files.exists(self.path / "store.json"):
-            raise SpecError(f"{self.path} must be a run directory, but it has no store.json; check the path.")
-        self._config = records.unsealed(
-            self.path / "store.json", "store.json", "run the spec into another directory with --out"
-        )
+        super().__init__(place.at(path))
+        if not self._place.exists("store.json"):
+            raise SpecError(f"{path} must be a run directory, but it has no store.json; check the path.")
+        remedy = "run the spec into another directory with --out"
+        self._config = records.unsealed(self._place, "store.json", "store.json", remedy)
         if self._config["format"] > schema.FORMAT:
             raise SpecError(
-                f"{self.path} was written in format {self._config['format']}, but this version reads up to "
+                f"{path} was written in format {self._config['format']}, but this version reads up to "
                 f"{schema.FORMAT}; install a newer jepa_sweep."
             )
-        self._commits: dict[str, Commit] = {}
-        self._claims: dict[str, Claim] = {}
-        self._written: dict[str, dict[str, Any]] = {}  # files of ours that no commit record lists yet
+        self._written: dict[str, File] = {}  # files of ours that no commit record lists yet
         self._digest: Digest | None = None  # of the commits looked at so far
+
+    @classmethod
+    def exists(cls, path: str | Path) -> bool:
+        """True if there is a store."""
+        return place.at(path).exists("store.json")
 
     @classmethod
     def create(
@@ -71,9 +72,9 @@ class Store:
         Raises:
             SpecError: it exists and its numbers were made in another way (`frozen` differs).
         """
-        root = Path(path)
-        files.make_folders(root, (*_FOLDERS, *schema.LAYOUTS[layout]))
-        files.clear_leftovers(root)
+        where = place.at(path)
+        where.prepare((*_FOLDERS, *schema.LAYOUTS[layout]))
+        where.clear_leftovers()
         config = {
             "format": schema.FORMAT,
             "frozen": frozen,
@@ -82,8 +83,8 @@ class Store:
             "layout": layout,
             "parameters": [c._asdict() for c in parameters],
         }
-        files.publish(root, "store.json", records.sealed(config))
-        store = cls(root)
+        where.publish("store.json", records.sealed(config))
+        store = cls(path)
         store.refuse_a_mix(frozen)
         return store
 
@@ -98,11 +99,22 @@ class Store:
                     "another directory with --out, or change the spec back."
                 )
 
-    def make_folders(self) -> None:
-        """Create the folders of a store that are missing."""
-        files.make_folders(self.path, (*_FOLDERS, *self.tables))
+    def prepare(self) -> None:
+        """Create the folders of a store that are missing, and clear away what dead writers left half-written."""
+        self._place.prepare((*_FOLDERS, *self.tables))
+        self._place.clear_leftovers()
 
     # --- what is here ---------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | str:
+        """The run directory; text if it lies in a bucket."""
+        return self._place.path
+
+    @property
+    def title(self) -> str:
+        """The last part of the path."""
+        return self._place.title
 
     @property
     def frozen(self) -> dict[str, Any]:
@@ -133,65 +145,30 @@ class Store:
         """The Arrow schema of one of the tables."""
         return schema.arrow(self.layout, name, self.parameters, self._config["precision"], self.time)
 
-    def commits(self) -> list[Commit]:
-        """All commit records, oldest first, each checked against its own hash."""
-        for name in records.numbered(files.names(self.path / "commits", ".json")):
-            if name not in self._commits:
-                record = records.unsealed(self.path / f"commits/{name}", "the commit record")
-                if f"{record['number']}.json" != name:
-                    raise IntegrityError(f"{self.path / 'commits' / name} is a copy of another record; move it away.")
-                claim = records.claim_of(record["claim"])
-                fields = {key: record[key] for key in ("number", "environment", "work", "created")}
-                self._commits[name] = Commit(claim=claim, files=tuple(record["files"]), **fields)
-        return [self._commits[name] for name in sorted(self._commits)]
-
-    def claims(self) -> dict[str, Claim]:
-        """Number -> claim of every chunk that is here, committed or not."""
-        self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        for name in records.numbered(files.names(self.path / "points", ".parquet")):
-            number = name.removesuffix(".parquet")
-            if number not in self._claims:
-                self._claims[number] = records.claim_in_points(self.path, number)
-        return dict(self._claims)
-
-    def claim_of(self, number: str) -> Claim | None:
-        """The claim of one chunk, from its commit record or its points; None if neither can be read."""
-        try:
-            return records.claim_of(
-                records.unsealed(self.path / f"commits/{number}.json", "the commit record")["claim"]
-            )
-        except JepaSweepError:
-            pass
-        try:
-            return records.claim_in_points(self.path, number)
-        except JepaSweepError:
-            return None
-
-    def pending(self) -> dict[str, Claim]:
-        """Claims without a commit record: their writer is still at it, or has died."""
-        committed = {commit.number for commit in self.commits()}
-        return {number: claim for number, claim in self.claims().items() if number not in committed}
-
     def specs(self) -> dict[str, str]:
         """Digest -> text of every spec that was applied here."""
-        return records.specs(self.path)
+        return records.specs(self._place)
+
+    def environments(self) -> dict[str, Any]:
+        """Name -> facts about where rows were made; None for a note that is damaged."""
+        return integrity.environments(self._place)
 
     # --- adding ---------------------------------------------------------------------------------------------------
 
     def add_spec(self, text: str) -> str:
         """Keep a spec verbatim; returns its digest."""
         data = text.encode()
-        name = files.sha256(data)
-        known = files.names(self.path / "specs", ".toml")
+        name = place.sha256(data)
+        known = self._place.names("specs", ".toml")
         if not any(n.endswith(f"-{name[:8]}.toml") for n in known):
-            files.publish(self.path, f"specs/{len(known) + 1}-{name[:8]}.toml", data)
+            self._place.publish(f"specs/{len(known) + 1}-{name[:8]}.toml", data)
         return name
 
     def add_environment(self, facts: dict[str, Any]) -> str:
         """Keep the provenance of the rows to come; returns its name."""
         data = json.dumps(facts, indent=2, sort_keys=True).encode()
-        name = files.sha256(data)[:8]
-        files.publish(self.path, f"environment/{name}.json", data)
+        name = place.sha256(data)[:8]
+        self._place.publish(f"environment/{name}.json", data)
         return name
 
     def claim(self, claim: Claim, points: pa.Table) -> str | None:
@@ -202,7 +179,7 @@ class Store:
         """
         number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
         points = self._fitting("points", points)
-        notes = {"claim": json.dumps(claim._asdict()), "number": number}
+        notes = {"claim": records.note_of(claim, number)}
         points = points.replace_schema_metadata({**(points.schema.metadata or {}), **notes})
         if not self._publish_table("points", number, points):
             return None
@@ -218,32 +195,33 @@ class Store:
         for name, rows in tables.items():
             if rows.num_rows and f"{name}/{number}.parquet" not in self._written:
                 self._publish_table(name, number, self._fitting(name, rows))
-        listed = []
+        files = []
         for name in self.tables:
             path = f"{name}/{number}.parquet"
             if path in self._written:
-                listed.append(self._written.pop(path))
-            elif files.exists(self.path / path):  # by another process
-                listed.append(_entry(path, files.read(self.path / path), table.check(self.path / path)))
+                files.append(self._written.pop(path))
+            elif self._place.exists(path):  # by another process
+                data = self._place.read(path)
+                files.append(table.listed(path, data, table.claimed(data, self._place.where(path)).num_rows))
+                # The other may have died before its file was durable under this name.
+                self._place.publish(path, data)
         record = {
             "format": schema.FORMAT,
             "number": number,
             "claim": claim._asdict(),
-            "files": listed,
+            "files": [file._asdict() for file in files],
             "environment": environment,
             "work": work,
             "host": platform.node(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        files.publish(self.path, f"commits/{number}.json", records.sealed(record))
+        self._place.publish(f"commits/{number}.json", records.sealed(record))
 
     def _publish_table(self, name: str, number: str, rows: pa.Table) -> bool:
-        path, data = (
-            f"{name}/{number}.parquet",
-            table.encode(rows, [*(c.name for c in self.parameters), *schema.REPEATING]),
-        )
-        if files.publish(self.path, path, data):
-            self._written[path] = _entry(path, data, rows.num_rows)
+        path = f"{name}/{number}.parquet"
+        data = table.encode(rows, [*(c.name for c in self.parameters), *schema.REPEATING])
+        if self._place.publish(path, data):
+            self._written[path] = table.listed(path, data, rows.num_rows)
             return True
         return False
 
@@ -267,27 +245,27 @@ class Store:
             SpecError: a column or filter names what is not there.
             IntegrityError: a file is damaged.
         """
-        return self._read("points", columns, filters)
+        return self.read("points", columns, filters)
 
     def trajectories(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a sample: the point's parameters, t, w, w_exact. Arguments as `points`."""
-        return self._read("trajectories", columns, filters)
+        return self.read("trajectories", columns, filters)
 
     def failures(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a point that failed: its parameters, status, and what to try. Arguments as `points`."""
-        return self._read("failures", columns, filters)
+        return self.read("failures", columns, filters)
 
     def features(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a feature of a network or series, in stores that have them. Arguments as `points`."""
-        return self._read("features", columns, filters)
+        return self.read("features", columns, filters)
 
     def losses(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a sample of the loss of a network, in stores that have them. Arguments as `points`."""
-        return self._read("losses", columns, filters)
+        return self.read("losses", columns, filters)
 
     def covariances(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `points`."""
-        return self._read("covariances", columns, filters)
+        return self.read("covariances", columns, filters)
 
     def select(self, table_name: str = "points", rtol: float = 1e-9, **values: Any) -> pd.DataFrame:
         """Rows whose columns equal the given values, numbers within a relative tolerance.
@@ -298,21 +276,41 @@ class Store:
         if unknown:
             known = ", ".join(self.schema(table_name).names)
             raise SpecError(f"`select` takes columns of {table_name} ({known}), but `{unknown[0]}` was given.")
-        return self._read(table_name, None, table.near(values, rtol))
+        return self.read(table_name, None, table.near(values, rtol))
 
     def rows(self, name: str) -> int:
-        """The number of committed rows of one table."""
-        return sum(commit.rows(name) for commit in self.commits())
+        """The number of rows of one table."""
+        return sum(part.rows for part in self.parts(name))
 
-    def paths(self, name: str) -> list[Path]:
-        """The committed files of one table."""
-        listed = (f["path"] for commit in self.commits() for f in commit.files)
-        return [self.path / path for path in listed if path.startswith(f"{name}/")]
+    def read(self, name: str, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+        """Rows of a table by name; see `points`."""
+        return table.read(self._place, self._parts(name), self.schema(name), columns, filters)
 
-    def _read(self, name: str, columns: Sequence[str] | None, filters: Filters) -> pd.DataFrame:
+    def batches(
+        self, name: str, columns: Sequence[str] | None = None, filters: Filters = None
+    ) -> Iterator[pd.DataFrame]:
+        """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
+        described = self.schema(name)
+        yield table.read(self._place, [], described, columns, filters)
+        for part in self._parts(name):
+            yield table.read(self._place, [part], described, columns, filters)
+
+    def failed_rows(self, number: str, claims: Iterable[Claim]) -> tuple[pd.DataFrame, np.ndarray]:
+        """The failures of one chunk that stand, in the light of these claims, and their row numbers in its file."""
+        part, described = self.failed(number, claims), self.schema("failures")
+        if part is None:
+            return described.empty_table().to_pandas(), np.zeros(0, np.int64)
+        return table.read(self._place, [part], described, None, None), np.flatnonzero(table.counting(part))
+
+    def counts(self, name: str, column: str) -> dict[str, int]:
+        """How often each text stands in a column of a table, the most frequent first."""
+        glimpses = (table.Glimpse(self._place, part, self.schema(name)) for part in self._parts(name))
+        return digest.counts(glimpses, column)
+
+    def _parts(self, name: str) -> list[table.Part]:
         if name not in self.tables:
             raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
-        return table.read(self.paths(name), self.schema(name), columns, filters)
+        return self.parts(name)
 
     # --- at a glance ----------------------------------------------------------------------------------------------
 
@@ -322,11 +320,13 @@ class Store:
         Raises:
             IntegrityError: a commit record, or a file that had to be looked into, is damaged.
         """
-        schemas = {name: self.schema(name) for name in self.tables}
         held = self._digest or self._blank()
-        for commit in self.commits():
+        schemas = {name: self.schema(name) for name in self.tables}
+        commits = self.commits()
+        files = {file.path: file for commit in commits for file in commit.files}
+        for commit in commits:
             if commit.number not in held.commits:  # a committed file never changes
-                held = digest.plus(held, self.path, commit, schemas, [c.name for c in self.parameters])
+                held = digest.plus(held, self._place, commit, files, schemas, [c.name for c in self.parameters])
         self._digest = held
         return held
 
@@ -359,22 +359,28 @@ class Store:
 
     def damage(self) -> dict[str, list[str]]:
         """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
-        return integrity.damage(self.path, self.tables)
+        return integrity.damage(self._place, self.tables)
 
     def lost_notes(self) -> list[str]:
         """What is wrong with specs and environments, which cannot be computed again; asked where nothing is damaged."""
-        return integrity.lost_notes(self.path, {claim.spec for claim in self.claims().values()})
+        return integrity.lost_notes(self._place, {claim.spec for claim in self.claims().values()})
+
+    def strays(self) -> list[str]:
+        """Files that are none of the store's; no reader of ours looks at them."""
+        return integrity.strays(self._place, self.tables)
+
+    def holds(self, number: str, points: pa.Table) -> bool:
+        """True if a claimed chunk lists exactly these points, whatever was measured of them."""
+        name = f"points/{number}.parquet"
+        there = table.claimed(self._place.read(name), self._place.where(name))
+        keys = [c for c in ("objective", *(c.name for c in self.parameters), "p") if c in points.column_names]
+        return there.select(keys).equals(points.select(keys))
 
     def set_aside(self, number: str) -> None:
         """Take a damaged chunk out of the store, so that its points count as not yet computed."""
         # The record first: without it nothing promises that the files are whole.
         for name in (f"commits/{number}.json", *(f"{t}/{number}.parquet" for t in self.tables)):
-            files.set_aside(self.path, name)
+            self._place.set_aside(name)
         self._digest = None
         self._commits.pop(f"{number}.json", None)
         self._claims.pop(number, None)
-
-
-def _entry(path: str, data: bytes, rows: int) -> dict[str, Any]:
-    """A file as a commit record lists it."""
-    return {"path": path, "bytes": len(data), "rows": rows, "sha256": files.sha256(data)}

@@ -1,74 +1,196 @@
-"""Stored files to pandas: columns and filters go down into the Parquet reader, checksums are verified on the way."""
+"""Stored files to pandas. Every file is compared with its hash before a number of it is believed."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+import functools
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from jepa_sweep.errors import IntegrityError, SpecError, StorageError
+from jepa_sweep.errors import IntegrityError, SpecError
+from jepa_sweep.store.place import Missing, Place, sha256
 
 Filters = pc.Expression | Sequence[Any] | None  # as `pandas.read_parquet` takes them
+A = TypeVar("A")
+B = TypeVar("B")
 
-_FORMAT = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
+_FORMAT = ds.ParquetFileFormat()
+_READERS = max(2, min(8, os.cpu_count() or 2))  # files read at a time
 
 
-def encode(table: pa.Table, repeating: Sequence[str]) -> bytes:
+class File(NamedTuple):
+    """A file as its commit record lists it."""
+
+    path: str
+    bytes: int
+    rows: int
+    sha256: str
+    footer: int = 0  # bytes at the end that hold ranges and places of columns; 0 in format 1
+    footer_sha256: str = ""
+
+    @property
+    def table(self) -> str:
+        """The table it is a part of."""
+        return self.path.split("/")[0]
+
+
+class Part(NamedTuple):
+    """A committed file, and the stretches of its rows that no longer count."""
+
+    file: File
+    without: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows count."""
+        return self.file.rows - sum(b - a for a, b in self.without)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode(rows: pa.Table, repeating: Sequence[str]) -> bytes:
     """A Parquet file with page checksums, each column as it is written fastest and smallest.
 
-    Text, whole numbers and the `repeating` columns go through a dictionary, other floats as byte streams.
+    Text, whole numbers and the `repeating` columns go through a dictionary, other floats as byte streams. A checksum
+    of the content stands in the footer, for the time until a commit record lists the file.
     """
-    coded = [f.name for f in table.schema if not pa.types.is_floating(f.type) or f.name in repeating]
-    streams = [name for name in table.schema.names if name not in coded]
+    coded = [f.name for f in rows.schema if not pa.types.is_floating(f.type) or f.name in repeating]
+    streams = [name for name in rows.schema.names if name not in coded]
+    rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), "content": _content(rows)})
     sink = pa.BufferOutputStream()
     options: dict[str, Any] = {"use_dictionary": coded, "use_byte_stream_split": streams, "compression": "lz4"}
-    pq.write_table(table, sink, write_page_checksum=True, **options)
+    pq.write_table(rows, sink, write_page_checksum=True, **options)
     return sink.getvalue().to_pybytes()
 
 
-def metadata(path: Path) -> dict[bytes, bytes]:
+def listed(path: str, data: bytes, rows: int) -> File:
+    """The file as its commit record is to list it."""
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    return File(path, len(data), rows, sha256(data), footer, sha256(data[-footer:]))
+
+
+def _content(rows: pa.Table) -> str:
+    """A checksum of what a table says, however it is laid out in memory."""
+    bare = rows.replace_schema_metadata(None).combine_chunks()
+    # No number in our tables is NaN, so that a null may be written as one, and nothing undefined lies behind it.
+    filled = [c.fill_null(np.nan) if pa.types.is_floating(c.type) else c for c in bare.columns]
+    plain = pa.schema([pa.field(f.name, f.type) for f in bare.schema])
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, plain) as stream:
+        stream.write_table(pa.table(filled, schema=plain))
+    return f"{zlib.crc32(sink.getbuffer()):08x}"
+
+
+# --- believing --------------------------------------------------------------------------------------------------------
+
+
+def notes(data: bytes, where: str) -> dict[bytes, bytes]:
     """The notes in a file's footer."""
     try:
-        return dict(pq.read_schema(path).metadata or {})
+        return dict(pq.read_schema(pa.BufferReader(data)).metadata or {})
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(
-            f"{path} must be a readable Parquet file, but {error}; run `jepa-sweep repair`."
-        ) from error
+            f"{where} must be a readable Parquet file, but {error}; run `jepa-sweep repair`."
+        ) from None
 
 
-def check(path: Path) -> int:
-    """Read a file whole with its checksums; the number of rows."""
+def claimed(data: bytes, where: str) -> pa.Table:
+    """The rows of a file that no commit record lists, compared with the checksum in its own footer.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
     try:
-        return pq.read_table(path, page_checksum_verification=True).num_rows
-    except PermissionError as error:
-        raise StorageError(f"Could not read {path}: there is no permission; change it and try again.") from error
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(f"{path} is damaged: {error}") from error
+        found = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        told = (found.schema.metadata or {}).get(b"content")
+        whole = told is None or told.decode() == _content(found)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
+    if not whole:
+        raise IntegrityError(f"{where} is damaged: its rows do not match its checksum; run `jepa-sweep repair`.")
+    return found
 
 
-@contextlib.contextmanager
-def opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+def load(place: Place, file: File) -> bytes:
+    """All bytes of a committed file, as they were committed.
+
+    Raises:
+        IntegrityError: it is missing or damaged.
+    """
+    try:
+        data = place.read(file.path)
+    except Missing:
+        raise IntegrityError(f"{place.where(file.path)} is missing; run `jepa-sweep repair`.") from None
+    problem = problem_of(data, file)
+    if problem:
+        raise IntegrityError(f"{place.where(file.path)} {problem}; run `jepa-sweep repair`.")
+    return data
+
+
+def problem_of(data: bytes, file: File) -> str | None:
+    """What is wrong with the bytes of a committed file."""
+    if len(data) != file.bytes:
+        return f"is damaged: it has {len(data)} bytes, not the {file.bytes} committed"
+    return None if sha256(data) == file.sha256 else "is damaged: its SHA-256 is not the one committed"
+
+
+def _end(place: Place, file: File) -> bytes:
+    """The footer of a committed file, or all of a file whose footer has no hash of its own."""
+    if not file.footer:
+        return load(place, file)
+    try:
+        data = place.read_end(file.path, file.footer)
+    except Missing:
+        raise IntegrityError(f"{place.where(file.path)} is missing; run `jepa-sweep repair`.") from None
+    if sha256(data) != file.footer_sha256:
+        raise IntegrityError(f"{place.where(file.path)} is damaged: its footer is not the one committed; "
+                             "run `jepa-sweep repair`.")  # fmt: skip
+    return data
+
+
+class Glimpse:
     """A committed file for a look at its footer and some of its columns; texts come dictionary coded."""
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise IntegrityError(f"A committed file is missing: {error}; run `jepa-sweep repair`.") from error
-    except PermissionError as error:
-        raise StorageError(f"Could not read {path}: there is no permission; change it and try again.") from error
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(f"{path} is damaged: {error}; run `jepa-sweep repair`.") from error
+
+    def __init__(self, place: Place, part: Part, schema: pa.Schema) -> None:
+        self._place, self.part = place, part
+        self._texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        self.metadata = pq.read_metadata(pa.BufferReader(_end(place, part.file)))
+        self.names: list[str] = self.metadata.schema.to_arrow_schema().names
+
+    @functools.cached_property
+    def _file(self) -> pq.ParquetFile:
+        return pq.ParquetFile(pa.BufferReader(load(self._place, self.part.file)), read_dictionary=self._texts)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """The values of one column, of the rows that count."""
+        values = self._file.read([name])[name]
+        return values.filter(pa.array(counting(self.part))) if self.part.without else values
 
 
-def read(paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters) -> pd.DataFrame:
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """The function of each item, several at a time where there are many: a bucket takes its time to answer."""
+    items = list(items)
+    if len(items) < 3:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(_READERS, "reader") as readers:
+        return list(readers.map(function, items))
+
+
+def read(
+    place: Place, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters
+) -> pd.DataFrame:
     """The rows of several files that pass the filters, as pandas.
 
     Raises:
@@ -78,26 +200,42 @@ def read(paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str] | None
     unknown = [c for c in columns or () if c not in schema.names]
     if unknown:
         raise SpecError(f"Columns must be among {', '.join(schema.names)}, but `{unknown[0]}` was asked for.")
+    empty = schema.empty_table()
     try:
         expression = None if filters is None else _expression(filters)
-        dataset = ds.dataset([str(p) for p in paths], schema=schema, format=_FORMAT)
-        scanner = dataset.scanner(columns=None if columns is None else list(columns), filter=expression)
-    except FileNotFoundError as error:
-        raise IntegrityError(f"A committed file is missing: {error}; run `jepa-sweep repair`.") from error
+        if expression is not None:
+            empty = empty.filter(expression)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {error}') from error
-    try:
-        return scanner.to_table().to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        for path in paths:
-            check(path)  # names the damaged one
-        raise IntegrityError(f"A file of the table could not be read: {error}") from error
+    names = schema.names if columns is None else list(columns)
+
+    def rows_of(part: Part) -> pa.Table | None:
+        return _rows(place, part, schema, names, expression)
+
+    found = [rows for rows in side_by_side(rows_of, parts) if rows is not None]
+    return pa.concat_tables([empty.select(names), *found]).to_pandas()
 
 
-def batches(paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
-    """The same columns file by file, for summaries of tables that do not fit into memory."""
-    for path in paths:
-        yield read([path], schema, columns, None)
+def _rows(
+    place: Place, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
+) -> pa.Table | None:
+    if expression is not None and part.file.footer:
+        fragment = _FORMAT.make_fragment(pa.py_buffer(_end(place, part.file)))
+        if not fragment.split_by_row_group(expression, schema=schema):
+            return None  # the ranges in the footer leave no row of it
+    fragment = _FORMAT.make_fragment(pa.py_buffer(load(place, part.file)))
+    if not part.without:
+        return fragment.to_table(schema=schema, columns=names, filter=expression)
+    rows = fragment.to_table(schema=schema).filter(pa.array(counting(part)))
+    return (rows if expression is None else rows.filter(expression)).select(names)
+
+
+def counting(part: Part) -> np.ndarray:
+    """True for the rows of a file that count."""
+    counts = np.ones(part.file.rows, dtype=bool)
+    for start, stop in part.without:
+        counts[start:stop] = False
+    return counts
 
 
 def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:

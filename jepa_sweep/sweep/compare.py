@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.store import table as tables
 from jepa_sweep.store.store import Store
 
 
@@ -53,7 +52,9 @@ def _critical_times(store: Store) -> pd.DataFrame:
     keys = ["objective", *(c.name for c in store.parameters if c.dtype == "integer")]
     measured = ["status", "relative_difference", "t_exact", "t_leading", "t_asymptotic"]
     parts = []
-    for frame in tables.batches(store.paths("points"), store.schema("points"), [*keys, *measured]):
+    for frame in store.batches("points", [*keys, *measured]):
+        if frame.empty:
+            continue
         frame["learned"] = frame["status"] == "learned"
         frame["compared"] = frame["relative_difference"].notna()
         for name in ("t_leading", "t_asymptotic"):

@@ -1,18 +1,20 @@
 """One spec at work on one store: which points are new, computing them, committing them."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import IntegrityError
+from jepa_sweep.store import place
+from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import plan, provenance
 from jepa_sweep.sweep.compute import compute
 from jepa_sweep.sweep.grid import Grid
-from jepa_sweep.sweep.plan import Intervals, Visited
+from jepa_sweep.sweep.plan import Chunk, Intervals, Visited
 from jepa_sweep.sweep.rows import Place, Rows, Work, tables
 from jepa_sweep.sweep.spec import Sweep
 
@@ -26,8 +28,7 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
                 grids[name] = Grid(Sweep.parse(text, f"a spec kept in {store.path}"))
     present: dict[str, list[tuple[int, int]]] = {}
     for claim in claims.values():
-        pieces = Intervals(claim.absent).gaps(claim.start, claim.stop)
-        present.setdefault(claim.spec, []).extend(pieces)
+        present.setdefault(claim.spec, []).extend(_held(claim))
     unknown = present.keys() - grids.keys()
     if unknown:
         raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
@@ -36,8 +37,11 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
 
 def done(store: Store, name: str) -> Intervals:
     """The indices of one spec that are stored because of it; what others stored for it is found by `plan.fresh`."""
-    claims = [c for c in store.claims().values() if c.spec == name]
-    return Intervals(piece for c in claims for piece in Intervals(c.absent).gaps(c.start, c.stop))
+    return Intervals(piece for c in store.claims().values() if c.spec == name for piece in _held(c))
+
+
+def _held(claim: Claim) -> Iterable[tuple[int, int]]:
+    return Intervals(claim.absent).gaps(claim.start, claim.stop)
 
 
 class Computed(NamedTuple):
@@ -49,15 +53,17 @@ class Computed(NamedTuple):
     rows: dict[str, Rows]
     work: Work
     known: dict[str, Claim]  # claims looked at before computing
+    failed: tuple[str, np.ndarray] | None = None  # the chunk whose failures were computed again, and which rows of it
+    solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
 
 
 class Job:
-    """One spec at work on one store.
+    """One spec at work on one store, as one of perhaps many writers; close it when it will write no more.
 
     `compute` and `commit` may run in two threads: they share nothing that changes but what `commit` counts.
     """
 
-    def __init__(self, sweep: Sweep, text: str, store: Store, device: str, chunk_points: int | None) -> None:
+    def __init__(self, sweep: Sweep, text: str, store: Store, device: str, chunk_points: int | None = None) -> None:
         self.sweep, self.store = sweep, store
         self.name = store.add_spec(text)
         self.grid = Grid(sweep)
@@ -67,26 +73,72 @@ class Job:
         longest = max((b - a for a, b in self.grid.segments()), default=1)
         self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
         self._seen = Store(store.path)  # for `compute`; `store` is for `commit`
+        self._looked: set[str] = set()  # claims that `choose` has taken into account
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
         self._schemas = {name: store.schema(name) for name in store.tables}
         where = devices.pick(device)
         self._environment = store.add_environment(provenance.facts(where, sweep.solver.precision))
+        self.writer = place.enlist()
+        self._marks: set[Mark] = set()
 
-    def chunks(self) -> Iterator[plan.Chunk]:
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for mark in self._marks:
+            self.store.withdraw(mark)
+        place.dismiss(self.writer)
+
+    # --- which chunk next ---------------------------------------------------------------------------------------------
+
+    def chunks(self) -> list[Chunk]:
         """What is left to do, at this moment."""
-        return plan.chunks(self.grid, done(self.store, self.name), self._size)
+        return list(plan.chunks(self.grid, done(self._seen, self.name), self._size))
 
-    def compute(self, chunk: plan.Chunk, absent: Intervals | None = None) -> Computed:
+    def choose(self, remaining: dict[tuple[int, int], Chunk]) -> Chunk | None:
+        """The first of these chunks that no one else is computing, or the first of all; None if nothing is left.
+
+        Takes out those that other writers have stored since.
+        """
+        claims = self._seen.claims()
+        for number in claims.keys() - self._looked:
+            claim = claims[number]
+            if claim.spec == self.name and not claim.absent:
+                remaining.pop((claim.start, claim.stop), None)
+        self._looked = set(claims)
+        marks = self._seen.announced()
+        busy = {(m.start, m.stop) for m in marks if m.spec == self.name[:8] and m.writer != self.writer}
+        free = (chunk for place, chunk in remaining.items() if place not in busy)
+        return next(free, None) or next(iter(remaining.values()), None)
+
+    # --- computing and committing -------------------------------------------------------------------------------------
+
+    def compute(self, chunk: Chunk, absent: Intervals | None = None) -> Computed:
         """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
+        self._announce(chunk.start, chunk.stop)
         known = self._seen.claims()
         wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), known))
         if absent:
             wanted &= ~absent.contains(chunk.indices)
-        rows, work = (
-            compute(self.sweep, self.grid, chunk.indices[wanted], self._place) if wanted.any() else ({}, Work())
-        )
+        rows, work = self._rows(chunk.indices[wanted])
         return Computed(chunk.start, chunk.stop, wanted, rows, work, known)
+
+    def again(
+        self,
+        index: np.ndarray,
+        failed: tuple[str, np.ndarray],
+        solver: tuple[tuple[str, Any], ...],
+        known: dict[str, Claim],
+    ) -> Computed:
+        """Compute points that have failed once more: sorted indices, and their rows among a chunk's failures.
+
+        `known` are the claims looked at when these rows were chosen.
+        """
+        start, stop = int(index[0]), int(index[-1]) + 1
+        self._announce(start, stop)
+        rows, work = self._rows(index, solver)
+        return Computed(start, stop, np.isin(np.arange(start, stop), index), rows, work, known, failed, solver)
 
     def commit(self, found: Computed) -> None:
         """Commit what was computed, but for points that another process has claimed meanwhile."""
@@ -100,31 +152,67 @@ class Job:
                 for other in visited(self.store, self._grids, theirs):
                     keep &= ~other.holds(points)
                 continue
-            here = found.wanted.copy()
-            here[found.wanted] = keep
             made = tables(found.rows, keep, self._schemas)
-            number = self.store.claim(
-                Claim(self.name, found.start, found.stop, _intervals(found.start, ~here)), made["points"]
-            )
+            number = self.store.claim(self._claim(found, keep), made["points"])
             if number:
                 self._own.add(number)
                 self.store.commit(number, made, self._environment, found.work._asdict())
                 self.computed += int(keep.sum())
                 self.failed += made["failures"].num_rows
                 self.work = self.work.plus(found.work)
-                return
-
-    def redo(self, claim: Claim) -> None:
-        """Compute and commit exactly the points of a claim that was set aside."""
-        self.commit(self.compute(plan.Chunk(claim.start, claim.stop), Intervals(claim.absent)))
+                break
+        self._withdraw(found.start, found.stop)
 
     def complete(self, number: str, claim: Claim) -> None:
         """Publish what a dead writer of a claim did not come to."""
         index = np.arange(claim.start, claim.stop)
         index = index[~Intervals(claim.absent).contains(index)]
-        rows, work = compute(self.sweep, self.grid, index, self._place)
+        rows, work = self._rows(index, claim.solver)
         made = tables(rows, np.ones(len(index), dtype=bool), self._schemas)
-        self.store.commit(number, made, self._environment, work._asdict())
+        if self.store.holds(number, made["points"]):
+            self.store.commit(number, made, self._environment, work._asdict())
+        else:  # here other points come to an end than where the writer ran: its file cannot be completed
+            self.store.set_aside(number)
+            self.redo(claim)
+
+    def redo(self, claim: Claim) -> None:
+        """Compute and commit exactly the points of a claim that was set aside."""
+        chunk, absent = Chunk(claim.start, claim.stop), Intervals(claim.absent)
+        if not claim.retried:
+            self.commit(self.compute(chunk, absent))
+            return
+        [(number, stretches)] = claim.retried
+        rows = np.concatenate([np.arange(a, b) for a, b in stretches])
+        index = chunk.indices[~absent.contains(chunk.indices)]
+        self.commit(self.again(index, (number, rows), claim.solver, self._seen.claims()))
+
+    def _rows(self, index: np.ndarray, solver: tuple[tuple[str, Any], ...] = ()) -> tuple[dict[str, Rows], Work]:
+        if not len(index):
+            return {}, Work()
+        settings = self.sweep.solver.model_copy(update=dict(solver))
+        return compute(self.sweep.model_copy(update={"solver": settings}), self.grid, index, self._place)
+
+    def _claim(self, found: Computed, keep: np.ndarray) -> Claim:
+        here = found.wanted.copy()
+        here[found.wanted] = keep
+        retried = ()
+        if found.failed:
+            number, rows = found.failed
+            rows = np.sort(rows[keep])
+            marked = np.isin(np.arange(rows[0], rows[-1] + 1), rows)
+            retried = ((number, _intervals(int(rows[0]), marked)),)
+        absent = _intervals(found.start, ~here)
+        return Claim(self.name, found.start, found.stop, absent, retried, found.solver, self.writer)
+
+    def _announce(self, start: int, stop: int) -> None:
+        mark = Mark(self.writer, self.name[:8], start, stop)
+        self._marks.add(mark)
+        self.store.announce(mark)
+
+    def _withdraw(self, start: int, stop: int) -> None:
+        mark = Mark(self.writer, self.name[:8], start, stop)
+        self.store.withdraw(mark)
+        self._marks.discard(mark)
 
 
 def _intervals(start: int, mask: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -62,6 +62,12 @@ class Chunk(NamedTuple):
 
     start: int
     stop: int
+    slot: int = 0  # its number among all chunks of the grid, whether or not they are done
+
+    @property
+    def points(self) -> int:
+        """How many."""
+        return self.stop - self.start
 
     @property
     def indices(self) -> np.ndarray:
@@ -76,7 +82,7 @@ def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
         rows = max(1, samples) * int(grid.take(np.arange(1)).columns["features"][0])
         # Its thresholds are computed together, and should lie together.
         return len(grid.p) * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
-    wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 1000)
+    wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 256)
     fitting = max(1, ROWS_PER_FILE // max(1, samples))
     return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
 
@@ -84,12 +90,14 @@ def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
 def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
     """The indices not yet done, in order, cut at multiples of `size` from the start of their segment.
 
-    The cuts depend on the grid alone, so that processes running the same spec agree on them.
+    Cuts and slots depend on the grid alone, so that processes running the same spec agree on them.
     """
+    slots = 0
     for start, stop in grid.segments():
         for a, b in done.gaps(start, stop):
             cuts = [a, *range(start + ((a - start) // size + 1) * size, b, size), b]
-            yield from (Chunk(x, y) for x, y in itertools.pairwise(cuts))
+            yield from (Chunk(x, y, slots + (x - start) // size) for x, y in itertools.pairwise(cuts))
+        slots += -(-(stop - start) // size)
 
 
 def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarray:

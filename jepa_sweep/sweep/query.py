@@ -20,7 +20,7 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 
 
 def rows(
-    path: Path, name: str, where: list[str], columns: list[str] | None, sort: str | None, limit: int
+    path: str | Path, name: str, where: list[str], columns: list[str] | None, sort: str | None, limit: int
 ) -> tuple[pd.DataFrame, int]:
     """Rows of a table that meet all conditions, and how many there are before `limit` cuts them (0: no limit).
 
@@ -41,7 +41,7 @@ def rows(
         )
     columns = list(dict.fromkeys(name.strip() for name in columns)) if columns else None
     read = columns if not columns or not wanted or wanted in columns else [*columns, wanted]
-    frame = table.read(store.paths(name), known, read, expression)
+    frame = store.read(name, read, expression)
     if wanted:
         frame = frame.sort_values(wanted, ascending=not (sort or "").startswith("-"), kind="stable")
     frame = frame.loc[:, columns] if columns else frame

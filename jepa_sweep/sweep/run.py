@@ -1,14 +1,15 @@
-"""Plan to engine to store: run a spec, finish what an earlier run left, repair what is damaged."""
+"""Plan to engine to store: run a spec, chunk after chunk."""
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.engine import devices
-from jepa_sweep.errors import IntegrityError, SpecError
+from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
+from jepa_sweep.sweep import limits, mend
 from jepa_sweep.sweep.job import Job
 from jepa_sweep.sweep.rows import Work, parameter_columns
 from jepa_sweep.sweep.spec import Sweep, read_spec
@@ -31,9 +32,14 @@ class Report(NamedTuple):
     total: int  # points of the spec
     computed: int  # by this run
     failed: int  # of those, without a result
-    complete: bool  # False if it was asked to stop before the end
+    stopped: str  # why it ended before its end; empty where it did not
     seconds: float  # in all
     work: Work  # of the points computed
+
+    @property
+    def complete(self) -> bool:
+        """True if nothing of it is left to do."""
+        return not self.stopped
 
     @property
     def points_per_second(self) -> float:
@@ -53,7 +59,7 @@ class Report(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """All of it as one flat record."""
         own = self._asdict() | {"store": str(self.store.path)}
-        rates = {name: getattr(self, name) for name in ("points_per_second", "steps_per_point", "wasted")}
+        rates = {name: getattr(self, name) for name in ("complete", "points_per_second", "steps_per_point", "wasted")}
         return {
             **{k: v for k, v in own.items() if k != "work"},
             **rates,
@@ -68,15 +74,20 @@ def run(
     *,
     device: str = "auto",
     chunk_points: int | None = None,
+    shard: str | None = None,
+    max_failures: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Store:
     """Compute every point of a spec that is not in the store yet, and return the store.
 
     Args:
         spec: a spec file, or a `Sweep`.
-        out: the run directory; `runs/<name>` by default. Running again continues or extends what is there.
+        out: the run directory, or a place in a bucket like `s3://bucket/run`; `runs/<name>` by default. Running
+            again continues or extends what is there.
         device: "auto", "cpu", "gpu" or "tpu".
         chunk_points: points that share one file; chosen from the size of the sweep by default.
+        shard: "i/n" for every n-th chunk from the i-th on, counted from 0; all of them by default.
+        max_failures: stop when more points than this have failed: a number, or a share of those computed like "5%".
         progress: called after each chunk.
 
     Returns:
@@ -93,7 +104,8 @@ def run(
         >>> len(store.points())
         8
     """
-    return execute(spec, out, device=device, chunk_points=chunk_points, progress=progress).store
+    options = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
+    return execute(spec, out, device=device, progress=progress, **options).store
 
 
 def execute(
@@ -102,6 +114,8 @@ def execute(
     *,
     device: str = "auto",
     chunk_points: int | None = None,
+    shard: str | None = None,
+    max_failures: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
@@ -114,34 +128,38 @@ def execute(
     devices.pick(device)  # a device that is not there is refused before a directory is made
     if chunk_points is not None and (not isinstance(chunk_points, int) or chunk_points < 1):
         raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {chunk_points!r}.")
+    mine, limit = limits.shard(shard), limits.Failures(max_failures)
     store = open_for(sweep, out)
-    finish_pending(store, device)
-    job = Job(sweep, text, store, device, chunk_points)
-    remaining = list(job.chunks())
-    done = job.grid.size - sum(chunk.stop - chunk.start for chunk in remaining)
-    complete, writing = True, None
+    mend.finish(store, device, patience=0)
+    with Job(sweep, text, store, device, chunk_points) as job, ThreadPoolExecutor(1, "writer") as writer:
+        remaining = {(c.start, c.stop): c for c in job.chunks() if c.slot % mine.of == mine.number}
+        wanted = sum(chunk.points for chunk in remaining.values())
+        writing: Future[None] | None = None
+        stopped = ""
 
-    def written() -> None:
-        nonlocal done, writing
-        if writing:
-            chunk, result = writing
-            writing = None
-            result.result()
-            done += chunk.stop - chunk.start
-            if progress:
-                spent = time.perf_counter() - began - job.work.compile_seconds
-                progress(Progress(done, job.grid.size, job.computed, job.failed, spent))
+        def written() -> None:
+            nonlocal writing
+            if writing:
+                result, writing = writing, None
+                result.result()
+                if progress:
+                    left = sum(chunk.points for chunk in remaining.values())
+                    spent = time.perf_counter() - began - job.work.compile_seconds
+                    done = job.grid.size - wanted + (wanted - left)
+                    progress(Progress(done, job.grid.size, job.computed, job.failed, spent))
 
-    with ThreadPoolExecutor(1, "writer") as writer:
-        for chunk in remaining:
-            if stop():
-                complete = False
+        while chunk := job.choose(remaining):
+            stopped = "it was asked to" if stop() else limit.exceeded(job.failed, job.computed)
+            if stopped:
                 break
+            del remaining[chunk.start, chunk.stop]
             computed = job.compute(chunk)
             written()
-            writing = chunk, writer.submit(job.commit, computed)
+            writing = writer.submit(job.commit, computed)
         written()
-    return Report(store, job.grid.unique, job.computed, job.failed, complete, time.perf_counter() - began, job.work)
+    if not stopped:
+        mend.finish(store, device)
+    return Report(store, job.grid.unique, job.computed, job.failed, stopped, time.perf_counter() - began, job.work)
 
 
 def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:
@@ -160,44 +178,6 @@ def default_path(sweep: Sweep) -> Path:
 def open_for(sweep: Sweep, out: str | Path | None) -> Store:
     """The store of a sweep, created if need be."""
     columns, solver = parameter_columns(sweep.record), sweep.solver
-    path = Path(out) if out else default_path(sweep)
-    return Store.create(path, sweep.frozen(), columns, solver.precision, solver.time, sweep.record.layout)
-
-
-def finish_pending(store: Store, device: str = "auto") -> None:
-    """Complete the chunks whose writer died between publishing their points and their commit record."""
-    for number, claim in store.pending().items():
-        _of_spec(store, claim.spec, device).complete(number, claim)
-
-
-def repair(store: Store, *, device: str = "auto") -> dict[str, list[str]]:
-    """Set damaged chunks aside and compute exactly their points again.
-
-    Returns:
-        Number of each chunk that was damaged -> what was wrong with it. A chunk whose record and points are both
-        unreadable is only set aside: nothing says any more which points it held, and running its spec again finds
-        them missing.
-
-    Raises:
-        IntegrityError: a spec kept in the store is damaged.
-    """
-    store.make_folders()
-    found = store.damage()
-    claims = {number: store.claim_of(number) for number in found}
-    for number in found:
-        store.set_aside(number)
-    finish_pending(store, device)
-    for number, claim in claims.items():
-        if claim is None:
-            found[number].append("which points it held is lost; run its spec again to compute what is missing")
-        else:
-            _of_spec(store, claim.spec, device).redo(claim)
-    return found
-
-
-def _of_spec(store: Store, name: str, device: str) -> Job:
-    """A job for a spec kept in the store."""
-    specs = store.specs()
-    if name not in specs:
-        raise IntegrityError(f"{store.path} must keep every spec that was run, but {name[:8]} is missing.")
-    return Job(Sweep.parse(specs[name], f"a spec kept in {store.path}"), specs[name], store, device, None)
+    return Store.create(
+        out or default_path(sweep), sweep.frozen(), columns, solver.precision, solver.time, sweep.record.layout
+    )

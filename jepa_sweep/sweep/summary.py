@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_sweep.store import files
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import forecast, job, plan, run
@@ -39,8 +38,8 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         what this store has done before, or on nominal rates.
     """
     sweep, text = run.load(spec)
-    path = Path(out) if out else run.default_path(sweep)
-    store = Store(path) if files.exists(path / "store.json") else None
+    path = out or run.default_path(sweep)
+    store = Store(path) if Store.exists(path) else None
     grid = Grid(sweep)
     size = plan.points_per_chunk(sweep, grid)
     finished, others = Intervals(), []
@@ -92,10 +91,27 @@ def status_of(path: str | Path) -> dict[str, Any]:
         "steps_per_point": round(work.steps / computed, 2) if computed else None,
         "wasted": round(1 - work.steps / work.lane_steps, 3) if work.lane_steps else None,
         **work._asdict(),
-        "last_commit": max((commit.created for commit in commits), default=None),
+        "last_commit": commits[-1].created if commits else None,
         "statuses": held.statuses,
+        "writers": _writers(store, commits),
         "specs": specs,
     }
+
+
+def _writers(store: Store, commits: list[Commit]) -> list[dict[str, Any]]:
+    """Who has written here, the latest last, and what is being computed; by the clocks of their own machines."""
+    found: dict[str, dict[str, Any]] = {}
+    for commit in commits:
+        name = commit.claim.writer or commit.host
+        before = found.pop(name, {"writer": name, "chunks": 0, "points": 0, "seconds": 0.0, "computing": 0})
+        before["chunks"] += 1
+        before["points"] += commit.rows("points") + commit.rows("failures")
+        before["seconds"] += commit.work["seconds"]
+        found[name] = before | {"last_commit": commit.created}
+    for mark in store.announced():
+        new = {"writer": mark.writer, "chunks": 0, "points": 0, "seconds": 0.0, "computing": 0, "last_commit": None}
+        found.setdefault(mark.writer, new)["computing"] += 1
+    return list(found.values())
 
 
 def _work(commits: list[Commit]) -> Work:

@@ -11,7 +11,6 @@ import html
 import importlib.resources
 import json
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.systems import SENTENCES, Status
-from jepa_sweep.store import digest, files, table
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import output, thinning
 from jepa_sweep.view.layouts import LAYOUTS
@@ -52,14 +50,14 @@ def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
         StorageError: the file cannot be written.
     """
     target = Path(path)
-    if target.resolve().is_relative_to(store.path.resolve()):
+    if isinstance(store.path, Path) and target.resolve().is_relative_to(store.path.resolve()):
         raise SpecError(f"The page must lie outside the run directory {store.path}, but {target} was given.")
     return output.write(target, render(store, name=name).encode())
 
 
 def render(store: Store, *, name: str | None = None) -> str:
     """The page of a store as text; arguments and errors as `write`."""
-    title = name if name is not None else store.path.resolve().name
+    title = name if name is not None else store.title
     page = importlib.resources.files("jepa_sweep.view") / "page"
     scripts = [_plotly(), "\n".join((page / part).read_text("utf-8") for part in _SCRIPTS)]
     # With the hashes of the scripts in the policy, no other script runs; with no source at all, nothing is requested.
@@ -92,7 +90,7 @@ def payload(store: Store, name: str) -> dict[str, Any]:
     statuses = thinning.ordered(pd.unique(columns["status"])) if words else ()
     return {
         "name": name,
-        "path": _printable_literal(store.path.as_posix()),
+        "path": _printable_literal(str(store.path)),
         "table": layout.table,
         "time": store.time,
         "pairs": [pair._asdict() for pair in layout.pairs],
@@ -167,23 +165,20 @@ def _census(store: Store) -> list[dict[str, Any]]:
     for name in store.tables:
         if "status" not in store.schema(name).names:
             continue
-        counts: Counter[str] = Counter()
-        for path in store.paths(name):
-            with table.opened(path, store.schema(name)) as file:
-                counts.update(digest.counted(file, "status"))
         census += [
             {"table": name, "status": label, "count": count, "meaning": sentences.get(label, "")}
-            for label, count in counts.most_common()
+            for label, count in store.counts(name, "status").items()
         ]
     return census
 
 
 def _failures(store: Store) -> dict[str, Any]:
     """The first failed points, as text, of how many."""
-    frames, described = [table.read([], store.schema("failures"), None, None)], store.schema("failures")
-    for path in store.paths("failures"):
-        if sum(map(len, frames)) < FAILURES:
-            frames.append(table.read([path], described, None, None))
+    frames = []
+    for frame in store.batches("failures"):
+        frames.append(frame)
+        if sum(map(len, frames)) >= FAILURES:
+            break
     frame = pd.concat([f for f in frames if len(f)] or frames)
     telling = ("objective", "status", "message")
     columns = [c for c in frame.columns if c in telling or len(pd.unique(np.asarray(frame[c]))) > 1]
@@ -193,12 +188,14 @@ def _failures(store: Store) -> dict[str, Any]:
 
 
 def _provenance(store: Store) -> dict[str, Any]:
-    """What decided the numbers, where they were made, and the specs that asked for them."""
+    """What decided the numbers, where they were made, and the specs that asked for them.
+
+    A damaged note of where they were made keeps no one from the numbers.
+    """
     commits = store.commits()
-    folder = store.path / "environment"
     return {
         "settings": store.frozen,
-        "environments": [_environment(folder / name) for name in files.names(folder, ".json")],
+        "environments": [facts or {"damaged": f"{name}.json"} for name, facts in store.environments().items()],
         "specs": list(store.specs().values()),
         "first": min((c.created for c in commits), default=None),
         "last": max((c.created for c in commits), default=None),
@@ -206,14 +203,6 @@ def _provenance(store: Store) -> dict[str, Any]:
         "rows": {name: store.rows(name) for name in store.tables},
         "bytes": sum(c.bytes for c in commits),
     }
-
-
-def _environment(path: Path) -> dict[str, Any]:
-    """What is known of where rows were made; a damaged note keeps no one from the numbers."""
-    try:
-        return json.loads(files.read(path))
-    except ValueError:
-        return {"damaged": path.name}
 
 
 def _notes(field: pa.Field) -> dict[str, str]:

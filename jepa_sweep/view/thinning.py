@@ -15,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jepa_sweep.store import table
 from jepa_sweep.store.store import Store
 
 _COUNTED = 50_000  # distinct values of an axis that are told apart; a sweep with more is no grid
@@ -65,7 +64,7 @@ class Plan(NamedTuple):
 def axes_of(store: Store, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
     """The key columns of a table with all their values, sorted; a value that is missing comes last."""
     seen: dict[str, list[Any] | None] = {key: [] for key in keys}
-    for frame in table.batches(store.paths(name), store.schema(name), keys):
+    for frame in store.batches(name, keys):
         for key, values in seen.items():
             if values is not None:
                 merged = pd.unique(pd.Series([*values, *frame[key].unique()], dtype=frame[key].dtype))
@@ -152,11 +151,8 @@ def _until(frames: Iterator[pd.DataFrame], budget: int) -> list[pd.DataFrame] | 
 
 def _read(store: Store, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
     """File by file, the rows a plan shows; first a table without rows, for the types."""
-    schema, offset = store.schema(name), 0
-    expression = _filter(given, columns)
-    yield table.read([], schema, columns, None)
-    for path in store.paths(name):
-        frame = table.read([path], schema, columns, expression)
+    offset = 0
+    for frame in store.batches(name, columns, _filter(given, columns)):
         yield frame.iloc[-offset % given.step :: given.step]
         offset += len(frame)
 

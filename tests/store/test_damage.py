@@ -8,7 +8,8 @@ from tables import PARTS, assert_same, files_of, flip, table_of
 import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.run import execute, repair, run
+from jepa_sweep.sweep.mend import repair
+from jepa_sweep.sweep.run import execute, run
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -78,7 +79,7 @@ def test_copies_and_strangers_are_not_taken_for_chunks(stored):
 
 def test_a_missing_file_stops_readers_with_its_name(stored):
     (stored.path / PARTS[0]).unlink()
-    with pytest.raises(IntegrityError, match=r"is missing.*000002\.parquet"):
+    with pytest.raises(IntegrityError, match=r"000002\.parquet is missing; run `jepa-sweep repair`"):
         stored.points()
 
 

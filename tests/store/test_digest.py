@@ -5,10 +5,13 @@ import html.parser
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from conftest import paths_of
 from tables import PARTS, flip
 
-from jepa_sweep.store import digest, table
+from jepa_sweep.store import digest
+from jepa_sweep.store.files import Folder
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.store import Store
@@ -63,13 +66,13 @@ def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):
 
 def from_pandas(store):
     """The figures of a digest, each computed in the plain way."""
-    frames = {name: pd.concat(map(pd.read_parquet, store.paths(name))) for name in store.tables if store.paths(name)}
+    frames = {name: pd.concat(map(pd.read_parquet, paths_of(store, name))) for name in store.tables if store.rows(name)}
     points = pd.concat([frames[name] for name in ("points", "failures") if name in frames])
     names = ["objective", *(c.name for c in store.parameters), *(["p"] if "p" in points else [])]
     worst = [f["relative_difference"].max() for f in frames.values() if "relative_difference" in f]
     return {
         "rows": {name: len(frames.get(name, ())) for name in store.tables},
-        "bytes": sum(path.stat().st_size for name in store.tables for path in store.paths(name)),
+        "bytes": sum(path.stat().st_size for name in store.tables for path in paths_of(store, name)),
         "axes": {n: (points[n].min(), points[n].max(), frozenset(points[n])) for n in names},
         "statuses": points["status"].value_counts().to_dict(),
         "worst": worst[0] if worst else None,
@@ -197,8 +200,8 @@ def test_chunks_without_a_commit_record_do_not_count(tmp_path):
 
 def test_a_flipped_bit_in_a_column_that_is_read_is_found(tmp_path):
     store = made(tmp_path)
-    with table.opened(tmp_path / PARTS[0], store.schema("points")) as file:
-        chunk = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("status"))
+    metadata = pq.read_metadata(tmp_path / PARTS[0])
+    chunk = metadata.row_group(0).column(store.schema("points").get_field_index("status"))
     flip(tmp_path / PARTS[0], chunk.dictionary_page_offset + chunk.total_compressed_size - 3)
     assert "is damaged" in repr(Store(tmp_path)).splitlines()[0]
 
@@ -215,12 +218,12 @@ def test_committed_files_are_read_once(tmp_path, monkeypatch):
     store = made(tmp_path, chunks=2)
     before = store.digest()
     opened = []
-    usual = table.opened
-    monkeypatch.setattr(table, "opened", lambda path, schema: opened.append(path.name) or usual(path, schema))
+    usual = Folder.read_end
+    monkeypatch.setattr(Folder, "read_end", lambda self, name, n: opened.append(name) or usual(self, name, n))
     assert store.digest() == before
-    assert opened == []
+    assert not any(name.endswith(".parquet") for name in opened)
     add(store, np.random.default_rng())
     assert store.digest().rows["points"] == 180
-    assert set(opened) == {"000003.parquet"}
+    assert {name for name in opened if "parquet" in name} == {"points/000003.parquet", "failures/000003.parquet"}
     store.set_aside("000003")  # whose number the next chunk takes
     assert store.digest() == before

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from jepa_sweep.errors import StorageError
-from jepa_sweep.store import files
+from jepa_sweep.store import files, place
 from jepa_sweep.sweep.run import run
 
 
@@ -16,7 +16,8 @@ from jepa_sweep.sweep.run import run
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, call, code):
     root = tmp_path / "s"
-    files.make_folders(root, (files.STAGING, "points"))
+    folder = files.Folder(root)
+    folder.prepare((place.STAGING, "points"))
     real = getattr(os, call)
 
     def refuse(*args, **kwargs):
@@ -27,30 +28,31 @@ def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(StorageError, match=r"Could not write .*points/1.parquet: .*(run|--out)"):
-        files.publish(root, "points/1.parquet", b"data")
+        folder.publish("points/1.parquet", b"data")
     monkeypatch.undo()
     assert list((root / "points").iterdir()) == [] or call == "fsync"
-    assert list((root / files.STAGING).iterdir()) == []
-    assert files.publish(root, "points/1.parquet", b"data") in (True, False)
+    assert list((root / place.STAGING).iterdir()) == []
+    assert folder.publish("points/1.parquet", b"data") in (True, False)
     assert (root / "points/1.parquet").read_bytes() == b"data"
 
 
 def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
     run(tiny, tmp_path)
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    dead = tmp_path / files.STAGING / f"{files._host()}-{int(child.stdout)}-0a.part"
-    living = tmp_path / files.STAGING / f"{files._host()}-{os.getpid()}-0b.part"
-    elsewhere = tmp_path / files.STAGING / "other_host-1-0c.part"
-    for path in (dead, living, elsewhere):
-        path.write_bytes(b"half")
+    here, token = place.process(os.getpid()).split("-")[0], "0123456789ab"
+    dead = [f"{here}-{int(child.stdout)}-{token}", f"{here}-{os.getpid()}-{token}"]  # one had our process number
+    living = [place.process(os.getpid()), f"{here}-{os.getppid()}-{token}", f"other_host-1-{token}"]
+    for name in dead + living:
+        (tmp_path / place.STAGING / f"{name}-0a.part").write_bytes(b"half")
+        (tmp_path / place.WORKING / f"{name}.01234567.0-8").touch()
     run(tiny, tmp_path)
-    assert not dead.exists()
-    assert living.exists()
-    assert elsewhere.exists()
+    for folder, end in ((place.STAGING, "-0a.part"), (place.WORKING, ".01234567.0-8")):
+        assert {p.name for p in (tmp_path / folder).iterdir()} == {f"{name}{end}" for name in living}
 
 
 def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path):
-    files.make_folders(tmp_path, (files.STAGING, "points"))
+    folder = files.Folder(tmp_path)
+    folder.prepare((place.STAGING, "points"))
     seen = []
     real = os.link
 
@@ -60,7 +62,7 @@ def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path):
 
     os.link = look
     try:
-        files.publish(tmp_path, "points/1.parquet", b"data")
+        folder.publish("points/1.parquet", b"data")
     finally:
         os.link = real
     assert seen == []

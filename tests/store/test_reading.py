@@ -71,7 +71,7 @@ def test_trajectories_start_at_eps_and_stand_beside_the_closed_form(stored):
 
 def test_files_say_their_units_and_time_convention(tmp_path):
     store = run(js.Sweep(**TINY, solver={"time": "flow"}), tmp_path)
-    read = pq.read_schema(store.paths("points")[0])
+    read = pq.read_schema(store.path / "points/000001.parquet")
     assert b"flow time t" in read.metadata[b"time"]
     assert read.field("t_exact").metadata[b"unit"] == b"flow time"
     paper = run(js.Sweep(**TINY), tmp_path / "paper")
@@ -89,7 +89,7 @@ def test_times_that_are_flow_time_always_say_so(time, unit):
 
 
 def test_numbers_are_encoded_as_promised(stored):
-    column = pq.ParquetFile(stored.paths("points")[0]).metadata.row_group(0)
+    column = pq.ParquetFile(stored.path / "points/000001.parquet").metadata.row_group(0)
     by_name = {column.column(i).path_in_schema: column.column(i) for i in range(column.num_columns)}
     assert "BYTE_STREAM_SPLIT" in by_name["t_exact"].encodings
     assert any("DICTIONARY" in e for e in by_name["objective"].encodings)

@@ -10,7 +10,7 @@ from tables import assert_same, assert_same_tables, table_of
 
 import jepa_sweep as js
 from jepa_sweep.errors import StorageError
-from jepa_sweep.store import files
+from jepa_sweep.store import files, place
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import job
 from jepa_sweep.sweep.run import run
@@ -72,7 +72,7 @@ def test_a_full_disk_stops_the_run_and_the_next_run_goes_on(tmp_path, stored, mo
     with pytest.raises(StorageError, match="the disk is full"):
         run(js.Sweep(**TRACKED), tmp_path / "full", chunk_points=4)
     monkeypatch.undo()
-    assert list((tmp_path / "full" / files.STAGING).iterdir()) == []
+    assert list((tmp_path / "full" / place.STAGING).iterdir()) == []
     assert 0 < len(table_of(tmp_path / "full")) < 72
     run(js.Sweep(**TRACKED), tmp_path / "full", chunk_points=4)
     assert_same_tables(tmp_path / "full", stored.path)
@@ -83,14 +83,14 @@ def test_a_writer_that_died_between_claim_and_commit_is_finished(tmp_path, store
     class Died(BaseException):
         pass
 
-    publish = files.publish
+    publish = files.Folder.publish
 
-    def die(root, name, data):
+    def die(self, name, data):
         if name.startswith("trajectories/000003" if stage == "claimed" else "commits/000003"):
             raise Died
-        return publish(root, name, data)
+        return publish(self, name, data)
 
-    monkeypatch.setattr(files, "publish", die)
+    monkeypatch.setattr(files.Folder, "publish", die)
     with pytest.raises(Died):
         run(js.Sweep(**TRACKED), tmp_path / "dead", chunk_points=4)
     monkeypatch.undo()

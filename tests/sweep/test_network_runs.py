@@ -5,11 +5,13 @@ import shutil
 
 import pandas as pd
 import pytest
+from conftest import paths_of
 from trained import FLOW, JEPA, SORTED, TRAINING, assert_same, change, finished, table_of
 
 import jepa_sweep as js
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.run import execute, repair
+from jepa_sweep.sweep.mend import repair
+from jepa_sweep.sweep.run import execute
 
 trained = finished(TRAINING)  # eight networks
 one_by_one = finished(JEPA, chunk_points=2)  # those of JEPA, each in a chunk of its own
@@ -113,7 +115,7 @@ def test_flows_integrated_in_another_way_are_refused(flowed, solver):
 
 @pytest.mark.parametrize("name", ["points", "features", "trajectories", "losses"])
 def test_damaged_tables_are_found_and_computed_again(command, copy, trained, name):
-    path = copy.paths(name)[-1]
+    path = paths_of(copy, name)[-1]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))

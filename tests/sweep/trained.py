@@ -4,6 +4,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from conftest import paths_of
 
 import jepa_sweep as js
 from jepa_sweep.store import schema
@@ -66,7 +67,7 @@ def assert_columns(store, layout):
     assert store.tables == tuple(schema.LAYOUTS[layout])
     for name in store.tables:
         wanted = [c.name for c in schema.columns(layout, name, store.parameters)]
-        for path in store.paths(name):
+        for path in paths_of(store, name):
             assert pa.parquet.read_schema(path).equals(store.schema(name))
         frame = getattr(store, name)()
         assert list(frame) == wanted

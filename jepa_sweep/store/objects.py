@@ -1,0 +1,274 @@
+"""A store in a bucket: S3 and what speaks its language, Google Cloud Storage, or the memory of this process.
+
+A put of one object is atomic, and its create-only form is what a link is to a folder. An answer can be lost on its
+way after the put was done, and the put, repeated, then meets its own object: what stands under the name decides.
+Credentials, region and endpoint come from the environment: AWS_*, GOOGLE_*.
+"""
+
+import contextlib
+import hashlib
+import os
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from jepa_sweep.errors import SpecError, StorageError
+from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, gone, process
+
+try:
+    import obstore
+    from obstore import exceptions
+    from obstore.store import GCSStore, MemoryStore, S3Store
+except ImportError as error:  # an extra: folders need none of it
+    raise SpecError(
+        "Paths like s3://bucket/run need obstore, but it is not installed; try `pip install 'jepa_sweep[cloud]'`."
+    ) from error
+
+if TYPE_CHECKING:
+    from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
+
+T = TypeVar("T")
+
+CONNECT = timedelta(seconds=10)  # a service that is up answers within one or two
+REQUEST = timedelta(minutes=5)  # of one whole request: an object of 100 MB at 0.4 MB a second
+RETRIES = timedelta(minutes=1)  # services that are busy or move house are back within it
+LONGEST_PAUSE = timedelta(seconds=10)  # between two tries, so that the minute holds several
+TRIES = 3  # of what obstore does not repeat, as it cannot know that a name is never given two contents
+PAUSE = 0.5  # seconds before such a try, growing; spread, so that writers do not meet again
+
+_ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("GOOGLE_BASE_URL",), "memory": ()}
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (`aws configure export-credentials --format env` shows those of"
+    " a profile)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS (`gcloud auth application-default login` makes such a file)",
+    "memory": "",
+}
+_AGAIN = "and run the same command again"
+_REMEDIES = (  # what an error says -> what to do about it; the first that fits
+    (r"NoSuchBucket", "there is no such bucket; create it, or check the name"),
+    (r"169\.254\.|metadata\.google|[Tt]oken request|TokenRequest", "no credentials were found; set {credentials}"),
+    (
+        r"status code: 40[13]|PermissionDenied|Unauthenticated|InvalidAccessKey|ExpiredToken",
+        "there is no permission; check {credentials}, and what they may do in this bucket",
+    ),
+    (r"[Rr]edirect|AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION to it"),
+    (r"NotImplemented|NotSupported|status code: 501", "the service cannot do this; choose another one, or a folder"),
+    (r"BadScheme|builder error", "the endpoint must be a URL; check {endpoint}"),
+    (r"kind: Timeout", f"the service did not answer in time; check the network, {_AGAIN}"),
+    (r"kind: Connect|dns error", f"the service cannot be reached; check the network and {{endpoint}}, {_AGAIN}"),
+    (r"status code: (5|429)", f"the service is busy or out of order; wait a little, {_AGAIN}"),
+    (r"", f"the service did not do it; wait a little, {_AGAIN}"),
+)
+_DEFINITE = r"status code: 4(?!00|08|09|12|29)|NoSuchBucket|169\.254\.|[Tt]oken request|builder error|NotImplemented"
+
+_memories: dict[str, MemoryStore] = {}  # by name, so that opening one again finds what was put there
+
+
+class Bucket:
+    """The objects of a bucket under a prefix; see `Place`. Several threads may use it at once."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `SpecError` if the URL is none of a bucket; nothing is sent yet."""
+        self.path = url.rstrip("/")
+        match = re.fullmatch(r"(s3|gs|memory)://([^/]+)(?:/+(.*))?", self.path)
+        if not match:
+            raise SpecError(
+                f"A store must lie in a folder, or at s3://bucket/name, gs://bucket/name or memory://name, but `{url}` "
+                "was given; check the path."
+            )
+        self._scheme, bucket, prefix = match.groups()
+        self._store = _opened(self._scheme, bucket, prefix, self.path)
+        self._tried = False  # that the service refuses a name that is taken
+
+    def __repr__(self) -> str:
+        return f"Bucket({self.path!r})"
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def title(self) -> str:
+        """See `Place`."""
+        return self.path.rsplit("/", 1)[-1]
+
+    def where(self, name: str) -> str:
+        """See `Place`."""
+        return f"{self.path}/{name}"
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, name: str) -> bytes:
+        """See `Place`."""
+        return self._patiently("read", name, lambda: bytes(obstore.get(self._store, name).bytes()))
+
+    def read_end(self, name: str, count: int) -> bytes:
+        """See `Place`."""
+
+        def end() -> bytes:
+            try:
+                return bytes(obstore.get(self._store, name, options={"range": {"suffix": count}}).bytes())
+            except exceptions.GenericError as error:
+                # An empty object has no range; some services know of none.
+                if not re.search(r"status code: 416|non-partial", str(error)):
+                    raise
+                whole = bytes(obstore.get(self._store, name).bytes())
+                return whole[max(0, len(whole) - count) :]
+
+        return self._patiently("read", name, end)
+
+    def exists(self, name: str) -> bool:
+        """See `Place`."""
+        with contextlib.suppress(Missing):
+            return bool(self._patiently("look at", name, lambda: obstore.head(self._store, name)))
+        return False
+
+    def names(self, folder: str, suffix: str = "") -> list[str]:
+        """See `Place`."""
+        found = self._patiently("list", folder, lambda: obstore.list_with_delimiter(self._store, folder)["objects"])
+        names = (meta["path"].rsplit("/", 1)[-1] for meta in found)
+        return sorted(name for name in names if name.endswith(suffix))
+
+    def walk(self) -> list[str]:
+        """See `Place`."""
+        found = self._patiently("list", "", lambda: obstore.list(self._store).collect())
+        return sorted(meta["path"] for meta in found)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, folders: tuple[str, ...]) -> None:
+        """See `Place`. Buckets have no folders, but must be there, and refuse a name that is taken."""
+        del folders
+        if self._tried:
+            return
+        name = f"{STAGING}/{process(os.getpid())}-{uuid.uuid4().hex}.probe"
+        try:
+            self.publish(name, b"first")
+            if self.publish(name, b"second"):
+                raise StorageError(
+                    f"{self.path} must refuse to put an object under a name that is taken (`If-None-Match: *`), but it "
+                    "overwrites, and several writers would store points twice; choose another service, or a folder."
+                )
+        finally:
+            self.unmark(name)
+        self._tried = True
+
+    def publish(self, name: str, data: bytes) -> bool:
+        """See `Place`. True also if an object of the same bytes was there: a put of ours whose answer was lost."""
+
+        def once() -> bool:
+            try:
+                answer = obstore.put(self._store, name, data, mode="create", use_multipart=False)
+            except exceptions.BaseError as error:
+                if _definite(error):
+                    raise
+                # Refused, perhaps for our own sake; or a time-out, a lost connection: perhaps it was done.
+                try:
+                    return self._holds(name, data)
+                except FileNotFoundError:
+                    raise error from None
+            # S3 has compared a checksum; Google says that of what it holds, unless it keeps it encrypted.
+            if self._scheme == "gs" and _md5(data) not in (answer["e_tag"] or "") and not self._holds(name, data):
+                raise StorageError(f"Could not write {self.where(name)}: it did not read back as written; run again.")
+            return True
+
+        return self._patiently("write", name, once)
+
+    def set_aside(self, name: str) -> None:
+        """See `Place`."""
+        target = f"{DAMAGED}/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
+
+        def move() -> None:
+            with contextlib.suppress(FileNotFoundError):  # by then, or by another
+                found = obstore.head(self._store, name)["e_tag"]
+                obstore.copy(self._store, name, target)
+                if obstore.head(self._store, name)["e_tag"] == found:  # not yet mended by another
+                    obstore.delete(self._store, name)
+
+        self._patiently("set aside", name, move)
+
+    def mark(self, name: str) -> None:
+        """See `Place`."""
+        self._patiently("write", name, lambda: obstore.put(self._store, name, b"", use_multipart=False))
+
+    def unmark(self, name: str) -> None:
+        """See `Place`."""
+        with contextlib.suppress(StorageError):  # whatever stands in the way of this will stop something that matters
+            self._patiently("remove", name, lambda: obstore.delete(self._store, name))
+
+    def clear_leftovers(self) -> None:
+        """See `Place`."""
+        for folder in (STAGING, WORKING):
+            for name in self.names(folder):
+                if gone(name):
+                    self.unmark(f"{folder}/{name}")
+
+    # --- what services do -----------------------------------------------------------------------------------------
+
+    def _holds(self, name: str, data: bytes) -> bool:
+        """True if these bytes stand under this name; the first are read only if there are as many."""
+        found = obstore.get(self._store, name)
+        return found.meta["size"] == len(data) and bytes(found.bytes()) == data
+
+    def _patiently(self, action: str, name: str, call: Callable[[], T]) -> T:
+        """Its result, after several tries if need be: every call made here may be repeated."""
+        begun = time.monotonic()
+        for number in range(1, TRIES + 1):
+            try:
+                return call()
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error) or action == "write":
+                    raise self._refused(action, name, error) from error
+                raise Missing(f"There must be an object {self.where(name)}, but it is missing.") from None
+            except exceptions.BaseError as error:
+                # What obstore has repeated for all its time is not going to work now; what took too long once, may.
+                late = time.monotonic() - begun > RETRIES.total_seconds() and "kind: Timeout" not in str(error)
+                if number == TRIES or late or _definite(error):
+                    raise self._refused(action, name, error) from error
+            time.sleep(PAUSE * number * random.uniform(0.5, 1))
+        raise AssertionError("the last try returns or raises")
+
+    def _refused(self, action: str, name: str, error: Exception) -> StorageError:
+        said = f"{type(error).__name__} {error}"
+        remedy = next(sentence for pattern, sentence in _REMEDIES if re.search(pattern, said))
+        remedy = remedy.format(
+            credentials=_CREDENTIALS[self._scheme], endpoint=" or ".join(_ENDPOINTS[self._scheme]) or "the path"
+        )
+        # The rest of the text is obstore's own state.
+        first = re.sub(r"^.*?Server returned non-2xx status code: |<\?xml.*?\?>|<[^>]*>", " ", str(error).split("\n")[0])
+        return StorageError(f"Could not {action} {self.where(name)}: {remedy} ({' '.join(first.split())[:120]}).")
+
+
+def _opened(scheme: str, bucket: str, prefix: str | None, url: str) -> "ObjectStore":
+    if scheme == "memory":
+        return _memories.setdefault(url, MemoryStore())
+    options: ClientConfig = {"connect_timeout": CONNECT, "timeout": REQUEST}
+    endpoints = (os.environ.get(key) for key in _ENDPOINTS[scheme])
+    if (next(filter(None, endpoints), "")).startswith("http://"):  # a service of one's own
+        options["allow_http"] = True
+    backoff: BackoffConfig = {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": LONGEST_PAUSE, "base": 2}
+    retries: RetryConfig = {"max_retries": 20, "retry_timeout": RETRIES, "backoff": backoff}
+    if scheme == "gs":
+        return GCSStore(bucket, prefix=prefix or None, client_options=options, retry_config=retries)
+    # The service compares what arrives with its checksum, and refuses what was damaged on the way.
+    return S3Store(
+        bucket, prefix=prefix or None, client_options=options, retry_config=retries, checksum_algorithm="sha256"
+    )
+
+
+def _definite(error: Exception) -> bool:
+    """True if a try again would get the same answer."""
+    refusals = (
+        exceptions.PermissionDeniedError,
+        exceptions.UnauthenticatedError,
+        exceptions.NotSupportedError,
+        exceptions.InvalidPathError,
+    )
+    return isinstance(error, refusals) or bool(re.search(_DEFINITE, str(error)))
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,6 +1,7 @@
 """The axes of a spec and how they combine."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -8,8 +9,9 @@ import numpy as np
 import pydantic
 
 from jepa_sweep.physics.systems import Columns, Parameter
+from jepa_sweep.sweep.validate import shown
 
-MOST_VALUES = 10_000_000  # of one axis, or one sobol block: these are held in memory, unlike products
+MOST_VALUES = 1_000_000  # of one axis, or rows of one block: these are held in memory, unlike products
 _MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
 
 
@@ -19,12 +21,25 @@ class Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
 
 
+def _number(given: Any) -> Any:
+    """A number as it is, also numpy's; not what merely reads like one."""
+    value = given.item() if isinstance(given, np.generic) else given
+    if isinstance(value, bool | str):
+        hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
+        raise ValueError(f"must be a number, but it is {shown(value)}{hint}")
+    return value
+
+
+Number = Annotated[float, pydantic.Strict(), pydantic.BeforeValidator(_number)]
+Whole = Annotated[int, pydantic.BeforeValidator(_number)]  # 1e3 is one, too
+
+
 class Range(Model):
     """Evenly spaced values, `linear` or `geom`(etric), between two endpoints, both included."""
 
-    linear: tuple[float, float] | None = None
-    geom: tuple[float, float] | None = None
-    num: int | None = None
+    linear: tuple[Number, Number] | None = None
+    geom: tuple[Number, Number] | None = None
+    num: Whole | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> "Range":
@@ -33,10 +48,16 @@ class Range(Model):
         low, high = self.ends
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"must have finite endpoints, but they are {low:g} and {high:g}")
-        if self.geom and low * high <= 0:
+        if self.geom and np.sign(low) * np.sign(high) <= 0:  # of the signs: the product itself may underflow
             raise ValueError(f"must have endpoints of one sign for `geom`, but they are {low:g} and {high:g}")
+        smallest, span = (sys.float_info.min, abs(high / low)) if self.geom else (0.0, abs(high - low))
+        if not smallest <= span < math.inf:
+            raise ValueError(
+                f"must span what a float can hold, `high {'/' if self.geom else '-'} low`, but it goes from {low:g} to "
+                f"{high:g}; split it into two blocks"
+            )
         if self.num is not None and not 1 <= self.num <= MOST_VALUES:
-            raise ValueError(f"must have `num` of 1 or more and at most {MOST_VALUES:,}, but it is {self.num}")
+            raise ValueError(f"must have `num` of 1 or more and at most {MOST_VALUES:,}, but it is {shown(self.num)}")
         return self
 
     @property
@@ -48,7 +69,8 @@ class Range(Model):
         """Values at fractions 0..1 of the way; 15 digits, so that they do not depend on the machine's `pow`."""
         low, high = self.ends
         values = low + (high - low) * fraction if self.linear else low * (high / low) ** fraction
-        return np.array([float(f"{v:.15g}") for v in values])
+        rounded = np.fromiter((float(f"{v:.15g}") for v in values), float, len(values))
+        return rounded.clip(min(low, high), max(low, high))  # what holds at both ends holds between them
 
     def values(self) -> np.ndarray:
         """All `num` values, the endpoints exactly as given."""
@@ -58,30 +80,39 @@ class Range(Model):
         return np.concatenate([inside[:-1], [self.ends[1]]]) if num > 1 else inside
 
 
+def _listed(given: Any) -> list | tuple:
+    """What was given as a list, of one value if it is none; numpy's arrays and numbers as Python's."""
+    if isinstance(given, np.ndarray | np.generic):
+        given = given.tolist()
+    values = given if isinstance(given, list | tuple) else [given]
+    if not len(values):
+        raise ValueError("must have at least one value, but the list is empty")
+    if len(values) > MOST_VALUES:
+        raise ValueError(f"must have at most {MOST_VALUES:,} values, but the list has {len(values):,}")
+    return values
+
+
 def _read_axis(given: Any) -> Any:
     """A number or word, a list of either, or a table become a tuple or a `Range`."""
     if isinstance(given, dict | Range):
         return given
-    values = given if isinstance(given, list | tuple | np.ndarray) else [given]
-    if len(values) and all(isinstance(value, str) for value in values):
+    values = _listed(given)
+    if all(isinstance(value, str) for value in values):
         return tuple(values)
-    return read_numbers(given)
+    return read_numbers(values, "a number, a list of numbers or a range")
 
 
-def read_numbers(given: Any) -> tuple[float, ...]:
+def read_numbers(given: Any, wanted: str = "a number or a list of numbers") -> tuple[float, ...]:
     """A number or a list of numbers as a tuple of floats."""
-    values = given if isinstance(given, list | tuple | np.ndarray) else [given]
     numbers = []
-    for value in values:
+    for value in _listed(given):
         if isinstance(value, bool) or not isinstance(value, int | float | np.number):
             hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
-            raise ValueError(f"must be a number, a list of numbers or a range, but it has {value!r}{hint}")
+            raise ValueError(f"must be {wanted}, but it has {shown(value)}{hint}")
         try:
             numbers.append(float(value))
         except OverflowError:
             raise ValueError("must be a finite number, but it has one beyond the largest float") from None
-    if not numbers:
-        raise ValueError("must have at least one value, but the list is empty")
     return tuple(numbers)
 
 
@@ -101,9 +132,11 @@ class Block(Model):
 
     axes: dict[str, Axis] = {}
     combine: Literal["product", "zip", "sobol", "points"] = "product"
-    num: int | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
-    seed: int | None = pydantic.Field(default=None, ge=0)  # sobol: scrambled with this seed, or unscrambled
-    points: tuple[dict[str, Annotated[float, pydantic.Strict()] | str], ...] | None = None  # points: one table each
+    num: Whole | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
+    seed: Whole | None = pydantic.Field(default=None, ge=0, le=10**18)  # sobol: scrambled with it, or unscrambled
+    points: tuple[dict[str, Annotated[float, pydantic.Strict()] | str], ...] | None = pydantic.Field(
+        default=None, max_length=MOST_VALUES
+    )  # points: one table each
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -115,6 +148,9 @@ class Block(Model):
         drawn = "sobol" in (axes.get("combine"), data.get("combine")) and not isinstance(axes.get("seed"), list | dict)
         movable = _MOVABLE if drawn else tuple(key for key in _MOVABLE if key != "seed")
         lifted = {key: axes[key] for key in movable if key in axes}
+        twice = [key for key in lifted if key in data]
+        if twice:
+            raise ValueError(f"must say `{twice[0]}` once, but it stands both inside [axes] and beside it")
         rest = {key: value for key, value in axes.items() if key not in movable}
         return {**data, **lifted, "axes": rest}
 

@@ -18,16 +18,29 @@ from jepa_sweep.physics.catalog import REDUCED, SYSTEMS
 from jepa_sweep.physics.experiments import UNTOLERANT
 from jepa_sweep.physics.systems import Experiment, Swept, System
 from jepa_sweep.sweep import check, validate
-from jepa_sweep.sweep.axes import Block, Model, Range, read_numbers
+from jepa_sweep.sweep.axes import Block, Model, Number, Range, Whole, read_numbers
+from jepa_sweep.sweep.validate import plain, shown
+
+MOST_TEXT = 1 << 25  # characters of a spec file
+MOST_BLOCKS = 1000
+MOST_LINES = 3  # of complaints about one spec
+MOST_PATH = 1000  # characters of a path that messages repeat
+MOST_NAME = 200  # bytes; it becomes the name of a folder
 
 Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+
+
+def _folder(name: str) -> str:
+    if len(name.encode()) > MOST_NAME or not name.isprintable():
+        raise ValueError(f"must be the name of a folder, of at most {MOST_NAME} bytes, but it is {shown(name)}")
+    return name
 
 
 class Trajectories(Model):
     """`samples` evenly spaced times of w(t) a point, from 0 to `until` times its own critical time at p[0]."""
 
-    samples: int = pydantic.Field(default=64, ge=2, le=100_000)
-    until: float = pydantic.Field(default=2.0, gt=0, allow_inf_nan=False)
+    samples: Whole = pydantic.Field(default=64, ge=2, le=100_000)
+    until: Number = pydantic.Field(default=2.0, gt=0, allow_inf_nan=False)
 
 
 class Measure(Model):
@@ -41,7 +54,7 @@ class Solver(Model):
     """How to integrate; see `jepa_sweep.solve`. `method = "exact"` integrates nothing and tabulates the closed form."""
 
     method: str = "dopri8"
-    rtol: Annotated[float, pydantic.Strict()] = 1e-8
+    rtol: Annotated[float, pydantic.Strict(), pydantic.AllowInfNan(False)] = 1e-8
     precision: str = "float64"
     time: str = "paper"
     coordinate: str | None = None
@@ -65,10 +78,10 @@ class Sweep(Block):
         ('jepa', 'mae')
     """
 
-    name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$")]
+    name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$"), pydantic.AfterValidator(_folder)]
     system: str = "reduced"
     objective: Names = ()  # both of the paper's, unless the system has others
-    block: tuple[Block, ...] = ()
+    block: tuple[Block, ...] = pydantic.Field(default=(), max_length=MOST_BLOCKS)
     measure: Measure = Measure()
     solver: Solver = Solver()
 
@@ -88,11 +101,9 @@ class Sweep(Block):
     def parse(cls, text: str, origin: str = "spec") -> "Sweep":
         """Read the text of a spec file; errors name `origin`."""
         try:
-            return cls(**tomllib.loads(text))
+            return cls(**_tables(text))
         except SpecError as error:
-            raise SpecError(f"{error} In {origin}.") from None
-        except (ValueError, RecursionError) as error:  # of tomllib: bad syntax, numbers or nesting beyond measure
-            raise SpecError(f"The spec must be valid TOML, but: {error} ({origin}).") from None
+            raise SpecError(f"{error} In {plain(origin, MOST_PATH)}.") from None
 
     def to_toml(self) -> str:
         """The same spec as TOML."""
@@ -143,13 +154,34 @@ def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _tables(text: str) -> dict[str, Any]:
+    """What TOML makes of the text."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason = plain(error, 200)
+    except RecursionError:
+        reason = "tables or lists in it stand too deep in each other"
+    except ValueError:  # of Python, which reads no decimals of more than 4300 digits
+        reason = "there is a whole number of thousands of digits"
+    raise SpecError(f"The spec must be valid TOML, but: {reason}.")
+
+
 def read_spec(path: str | Path) -> str:
     """The text of a spec file, or a sentence on why it cannot be had."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError(f"The spec file must be readable, but {reason} ({path}).") from None
+        with Path(path).open(encoding="utf-8-sig") as file:  # editors on Windows begin text with a mark
+            text = file.read(MOST_TEXT + 1)
+        reason = "" if len(text) <= MOST_TEXT else f"it has more than {MOST_TEXT:,} characters"
+    except OSError as error:
+        text, reason = "", str(error.strerror)
+    except UnicodeDecodeError:
+        text, reason = "", "it is not UTF-8 text"
+    except ValueError:
+        text, reason = "", "no path may hold a null character"
+    if reason:
+        raise SpecError(f"The spec file must be readable, but {reason} ({plain(path, MOST_PATH)}).")
+    return text
 
 
 def digest(text: str) -> str:
@@ -168,14 +200,22 @@ _MUST = {
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "int_parsing_size": "must be a smaller whole number",
+    "too_long": "must have at most {max_length:,} entries",
+    "greater_than": "must be more than {gt:,.0f}",
+    "greater_than_equal": "must be at least {ge:,.0f}",
+    "less_than_equal": "must be at most {le:,.0f}",
     "cell": "must be a number, or a word in quotes",
     "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, and not begin with a dot",
 }
 
+_KINDS = ("range", "values")  # of axes, which pydantic takes for parts of a key path
+
 
 def _keypath(location: tuple[int | str, ...]) -> str:
-    parts = [part for part in location if part not in ("range", "values")]
-    return "[" + ".".join(str(part) for part in parts) + "]"
+    parts = [part for part in location if part not in _KINDS]
+    return "[" + ".".join(plain(part) for part in parts) + "]"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
@@ -189,7 +229,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """All complaints of a validation as sentences in our grammar."""
+    """The first complaints of a validation as sentences in our grammar, and how many more there are."""
     lines = []
     for problem in error.errors():
         location = problem["loc"]
@@ -198,19 +238,23 @@ def _explain(error: pydantic.ValidationError) -> str:
                 continue
             location = location[:-1]
             problem = {**problem, "type": "cell"}
-        name = str(location[-1]) if location else "spec"
-        where = f"({_keypath(location)})"
+        name = plain(location[-1]) if location else "spec"
+        where = f"({_keypath(location)})" if location else "(top level)"
         if problem["type"] == "extra_forbidden":
             hint = validate.did_you_mean(name, _known_keys(location))
             lines.append(f"`{name}` is not a key here.{hint} {where}")
+        elif problem["type"] == "missing" and isinstance(location[-1], int):
+            lines.append(f"`{plain(location[-2])}` must have more entries. {where}")
         elif problem["type"] == "missing":
             lines.append(f"`{name}` must be given. {where}")
         else:
             given = problem["input"]
-            shown = f", but it is {given!r}" if isinstance(given, int | float | str | bool) else ""
+            but = f", but it is {shown(given)}" if isinstance(given, int | float | str | bool) else ""
             message = problem["msg"].removeprefix("Value error, ")
-            message = _MUST.get(problem["type"], message)
+            if problem["type"] in _MUST:
+                message = _MUST[problem["type"]].format(**problem.get("ctx", {}))
             message = message if message.startswith("must") else f"must be right: {message[0].lower()}{message[1:]}"
-            owner = next((str(p) for p in reversed(location) if p not in ("range", "values")), "spec")
-            lines.append(f"`{owner}` {message}{'' if 'but' in message else shown}. {where}")
-    return " ".join(lines)
+            owner = next((plain(p) for p in reversed(location) if isinstance(p, str) and p not in _KINDS), "spec")
+            lines.append(f"`{owner}` {message}{'' if ', but' in message else but}. {where}")
+    more = f" And {len(lines) - MOST_LINES:,} more." if len(lines) > MOST_LINES else ""
+    return " ".join(lines[:MOST_LINES]) + more

@@ -14,19 +14,42 @@ PRECISIONS = ("float64", "float32")
 METHODS = (*SOLVERS, "exact")  # of a sweep; `exact` integrates nothing
 
 
+def plain(text: object, most: int = 60) -> str:
+    """A text as messages may hold it: on one line, nothing that would steer a terminal, too long a middle left out."""
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 3 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object) -> str:
+    """A value somebody gave as messages may repeat it, however large it is."""
+    if isinstance(value, str):
+        return f"'{plain(value)}'"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a whole number of {value.bit_length():,} bits"  # Python refuses to write it in decimals
+    if isinstance(value, list | tuple | dict):
+        return "a table" if isinstance(value, dict) else "a list"
+    return plain(value)
+
+
+def _close(given: object, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(given[:60] if isinstance(given, str) else "", known, n=1, cutoff=0.5)
+
+
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """` Did you mean ...?` where something close is known, else the list of what is."""
     known = list(known)
-    close = difflib.get_close_matches(str(given), known, n=1, cutoff=0.5)
+    close = _close(given, known)
     return f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(known)}."
 
 
 def one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise unless `value` is one of the `known` words."""
     if value not in known:
-        close = difflib.get_close_matches(str(value), known, n=1, cutoff=0.5)
+        close = _close(value, known)
         hint = f" Did you mean `{close[0]}`?" if close else ""
-        raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {value!r}.{hint}")
+        raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
 
 
 def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *, sampled: bool = False) -> None:
@@ -38,7 +61,9 @@ def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *
     steps(given.max_steps)
     if not isinstance(system, System):
         if given.coordinate is not None:
-            raise SpecError(f"`coordinate` must be left out: {system.name} has none, but it is {given.coordinate!r}.")
+            raise SpecError(
+                f"`coordinate` must be left out: {system.name} has none, but it is {shown(given.coordinate)}."
+            )
         return
     if given.coordinate is not None:
         one_of("coordinate", given.coordinate, [c.name for c in system.coordinates])
@@ -47,7 +72,7 @@ def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *
         if given.coordinate not in (None, *by_clock) or not by_clock:
             raise SpecError(
                 f"`coordinate` must be one in which time is an integral ({', '.join(by_clock)}) for the method "
-                f"clenshaw_curtis, but it is {given.coordinate!r}; try `method` dopri8."
+                f"clenshaw_curtis, but it is {shown(given.coordinate)}; try `method` dopri8."
             )
         if sampled:
             raise SpecError(
@@ -58,19 +83,19 @@ def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *
 def tolerance(rtol: float, precision: str) -> None:
     """Raise unless a solver can keep this relative tolerance."""
     if isinstance(rtol, bool) or not isinstance(rtol, int | float):
-        raise SpecError(f"`rtol` must be a number, but it is {rtol!r}.")
+        raise SpecError(f"`rtol` must be a number, but it is {shown(rtol)}.")
     floor = 10 * float(np.finfo(precision).eps)
     if not floor <= rtol <= 0.1:
         raise SpecError(
-            f"`rtol` must lie between {floor:.0e} (ten roundings of {precision}) and 0.1, but it is {rtol:g}; try 1e-8 "
-            "in float64, 1e-5 in float32."
+            f"`rtol` must lie between {floor:.0e} (ten roundings of {precision}) and 0.1, but it is "
+            f"{shown(rtol)}; try 1e-8 in float64, 1e-5 in float32."
         )
 
 
 def steps(most: int) -> None:
     """Raise unless this can be a limit on the number of steps."""
     if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most < 2**31:
-        raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {most!r}.")
+        raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {shown(most)}.")
 
 
 def numbers(name: str, value: object) -> np.ndarray:

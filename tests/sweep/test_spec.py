@@ -119,7 +119,7 @@ def test_the_same_check_speaks_in_python():
 
 def test_sobol_takes_whole_numbers_from_a_list():
     axes = {"lam": 1.0, "rho": 1.0, "L": {"linear": [1, 5]}, "eps": 1e-3}
-    with pytest.raises(js.SpecError, match=r"`L` takes whole numbers: list them.*\[axes.L\]"):
+    with pytest.raises(js.SpecError, match=r"`L` must be listed.*whole numbers.*\[axes.L\]"):
         js.Sweep(name="x", combine="sobol", num=4, axes=axes)
 
 

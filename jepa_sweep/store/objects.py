@@ -48,22 +48,27 @@ _CREDENTIALS = {
     "memory": "",
 }
 _AGAIN = "and run the same command again"
+_NOBODY = r"169\.254\.|latest/api/token|computeMetadata"  # where machines of a cloud ask who they are
 _REMEDIES = (  # what an error says -> what to do about it; the first that fits
-    (r"NoSuchBucket", "there is no such bucket; create it, or check the name"),
-    (r"169\.254\.|metadata\.google|[Tt]oken request|TokenRequest", "no credentials were found; set {credentials}"),
+    (r"NoSuchBucket|^FileNotFoundError", "there is no such bucket; create it, or check the name"),
+    (_NOBODY, "no credentials were found; set {credentials}"),
+    (r"kind: Timeout", f"the service did not answer in time; check the network, {_AGAIN}"),
+    (r"kind: Connect|dns error", f"the service cannot be reached; check the network and {{endpoint}}, {_AGAIN}"),
     (
-        r"status code: 40[13]|PermissionDenied|Unauthenticated|InvalidAccessKey|ExpiredToken",
+        r"status code: 40[13]|PermissionDenied|Unauthenticated|InvalidAccessKey|ExpiredToken|[Tt]oken ?[Rr]equest",
         "there is no permission; check {credentials}, and what they may do in this bucket",
     ),
     (r"[Rr]edirect|AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION to it"),
     (r"NotImplemented|NotSupported|status code: 501", "the service cannot do this; choose another one, or a folder"),
     (r"BadScheme|builder error", "the endpoint must be a URL; check {endpoint}"),
-    (r"kind: Timeout", f"the service did not answer in time; check the network, {_AGAIN}"),
-    (r"kind: Connect|dns error", f"the service cannot be reached; check the network and {{endpoint}}, {_AGAIN}"),
     (r"status code: (5|429)", f"the service is busy or out of order; wait a little, {_AGAIN}"),
     (r"", f"the service did not do it; wait a little, {_AGAIN}"),
 )
-_DEFINITE = r"status code: 4(?!00|08|09|12|29)|NoSuchBucket|169\.254\.|[Tt]oken request|builder error|NotImplemented"
+# These would say the same again; 412 may be about an object of ours that only now is seen.
+_DEFINITE = (
+    rf"status code: 4(?!00|08|09|12|29)|NoSuchBucket|{_NOBODY}|builder error|^NotImplemented|^NotSupported|^InvalidPath"
+    "|^PermissionDenied|^Unauthenticated|<Code>NotImplemented"
+)
 
 _memories: dict[str, MemoryStore] = {}  # by name, so that opening one again finds what was put there
 
@@ -162,8 +167,8 @@ class Bucket:
         def once() -> bool:
             try:
                 answer = obstore.put(self._store, name, data, mode="create", use_multipart=False)
-            except exceptions.BaseError as error:
-                if _definite(error):
+            except (exceptions.BaseError, NotImplementedError) as error:
+                if _definite(error) or "kind: Connect" in str(error):
                     raise
                 # Refused, perhaps for our own sake; or a time-out, a lost connection: perhaps it was done.
                 try:
@@ -181,14 +186,13 @@ class Bucket:
         """See `Place`."""
         target = f"{DAMAGED}/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
 
-        def move() -> None:
-            with contextlib.suppress(FileNotFoundError):  # by then, or by another
-                found = obstore.head(self._store, name)["e_tag"]
-                obstore.copy(self._store, name, target)
-                if obstore.head(self._store, name)["e_tag"] == found:  # not yet mended by another
-                    obstore.delete(self._store, name)
-
-        self._patiently("set aside", name, move)
+        steps = (lambda: obstore.copy(self._store, name, target), lambda: obstore.delete(self._store, name))
+        with contextlib.suppress(Missing):  # by then, or taken by another
+            found = self._patiently("look at", name, lambda: obstore.head(self._store, name)["e_tag"])
+            for step in steps:
+                # Another may have mended it by now; its tag is then another too.
+                if self._patiently("look at", name, lambda: obstore.head(self._store, name)["e_tag"]) == found:
+                    self._patiently("set aside", name, step)
 
     def mark(self, name: str) -> None:
         """See `Place`."""
@@ -219,11 +223,13 @@ class Bucket:
         for number in range(1, TRIES + 1):
             try:
                 return call()
+            except StorageError:
+                raise
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error) or action == "write":
                     raise self._refused(action, name, error) from error
                 raise Missing(f"There must be an object {self.where(name)}, but it is missing.") from None
-            except exceptions.BaseError as error:
+            except (exceptions.BaseError, NotImplementedError, OSError) as error:
                 # What obstore has repeated for all its time is not going to work now; what took too long once, may.
                 late = time.monotonic() - begun > RETRIES.total_seconds() and "kind: Timeout" not in str(error)
                 if number == TRIES or late or _definite(error):
@@ -232,14 +238,14 @@ class Bucket:
         raise AssertionError("the last try returns or raises")
 
     def _refused(self, action: str, name: str, error: Exception) -> StorageError:
-        said = f"{type(error).__name__} {error}"
-        remedy = next(sentence for pattern, sentence in _REMEDIES if re.search(pattern, said))
+        remedy = next(sentence for pattern, sentence in _REMEDIES if re.search(pattern, _said(error)))
         remedy = remedy.format(
             credentials=_CREDENTIALS[self._scheme], endpoint=" or ".join(_ENDPOINTS[self._scheme]) or "the path"
         )
         # The rest of the text is obstore's own state.
-        first = re.sub(r"^.*?Server returned non-2xx status code: |<\?xml.*?\?>|<[^>]*>", " ", str(error).split("\n")[0])
-        return StorageError(f"Could not {action} {self.where(name)}: {remedy} ({' '.join(first.split())[:120]}).")
+        first = str(error).split("\n")[0].split("status code: ")[-1]
+        first = " ".join(re.sub(r"<[^>]*>", " ", first).split())
+        return StorageError(f"Could not {action} {self.where(name)}: {remedy} ({first[:120].rstrip(' :.')}).")
 
 
 def _opened(scheme: str, bucket: str, prefix: str | None, url: str) -> "ObjectStore":
@@ -261,13 +267,11 @@ def _opened(scheme: str, bucket: str, prefix: str | None, url: str) -> "ObjectSt
 
 def _definite(error: Exception) -> bool:
     """True if a try again would get the same answer."""
-    refusals = (
-        exceptions.PermissionDeniedError,
-        exceptions.UnauthenticatedError,
-        exceptions.NotSupportedError,
-        exceptions.InvalidPathError,
-    )
-    return isinstance(error, refusals) or bool(re.search(_DEFINITE, str(error)))
+    return bool(re.search(_DEFINITE, _said(error)))
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__} {error}"
 
 
 def _md5(data: bytes) -> str:

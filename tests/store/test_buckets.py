@@ -1,0 +1,380 @@
+"""Buckets keep the promises of folders, also where requests fail, are repeated, or were done and nobody heard."""
+
+import json
+import os
+import random
+import sys
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from bucket import Service
+
+from jepa_sweep.errors import SpecError, StorageError
+from jepa_sweep.store import objects, place
+from jepa_sweep.store.objects import Bucket
+from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing
+
+LOST = ("busy", "done, then busy", "done, then closed", "done, then late")  # ways in which an answer is none
+DATA = bytes(range(256)) * 300
+
+
+@pytest.fixture(scope="module")
+def running():
+    service = Service()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def service(running, monkeypatch):
+    """The service, and the environment that a user of it has; waiting takes less long than in life."""
+    for name in [n for n in os.environ if n.startswith(("AWS_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    key = {"gcs_base_url": running.url, "disable_oauth": True, "client_email": "", "private_key": ""}
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps({**key, "private_key_id": ""}))
+    monkeypatch.setenv("GOOGLE_BASE_URL", running.url)
+    monkeypatch.setattr(objects, "CONNECT", timedelta(seconds=1))
+    monkeypatch.setattr(objects, "REQUEST", timedelta(seconds=0.8))
+    monkeypatch.setattr(objects, "RETRIES", timedelta(seconds=1))
+    monkeypatch.setattr(objects, "LONGEST_PAUSE", timedelta(seconds=0.1))
+    monkeypatch.setattr(objects, "PAUSE", 0.01)
+    running.heal()
+    yield running
+    running.heal()
+
+
+def new(kind):
+    name = f"run-{uuid.uuid4().hex[:8]}"
+    return f"memory://{name}" if kind == "memory" else f"{kind}://runs/of/{name}"
+
+
+@pytest.fixture(params=["memory", "s3", "gs"])
+def bucket(request, service):
+    return place.at(new(request.param))
+
+
+@pytest.fixture(params=["s3", "gs"])
+def remote(request, service):
+    return place.at(new(request.param))
+
+
+# --- the protocol -----------------------------------------------------------------------------------------------------
+
+
+def test_a_bucket_knows_its_names(bucket):
+    assert isinstance(bucket, Bucket)
+    assert place.at(f"{bucket.path}/").path == bucket.path == str(bucket)
+    assert bucket.title == bucket.path.split("/")[-1]
+    assert bucket.where("points/000001.parquet") == f"{bucket.path}/points/000001.parquet"
+    assert bucket.path in repr(bucket)
+
+
+def test_what_is_published_is_there_whole_and_stays(bucket):
+    assert not bucket.exists("points/1")
+    assert bucket.publish("points/1", DATA)
+    assert bucket.exists("points/1")
+    assert bucket.publish("points/1", DATA)  # by us, whose answer was lost
+    assert not bucket.publish("points/1", b"of another writer")
+    assert not bucket.publish("points/1", DATA[::-1])
+    assert bucket.read("points/1") == DATA
+    assert place.at(bucket.path).read("points/1") == DATA
+    assert bucket.walk() == ["points/1"]
+
+
+def test_ends_of_files(bucket):
+    bucket.publish("a", b"hello")
+    bucket.publish("empty", b"")
+    assert [bucket.read_end("a", count) for count in (0, 3, 5, 9)] == [b"", b"llo", b"hello", b"hello"]
+    assert [bucket.read("empty"), bucket.read_end("empty", 0), bucket.read_end("empty", 8)] == [b""] * 3
+
+
+def test_a_missing_object_is_missing(bucket):
+    for read in (bucket.read, lambda name: bucket.read_end(name, 8)):
+        with pytest.raises(Missing, match=rf"must be an object {bucket.where('points/1')}, but it is missing"):
+            read("points/1")
+    assert bucket.names("points") == bucket.walk() == []
+
+
+def test_names_come_sorted_from_all_pages(bucket, monkeypatch):
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "5")
+    numbers = [f"{n:06d}" for n in range(12)]
+    for number in numbers[::-1]:
+        bucket.publish(f"points/{number}.parquet", b"1")
+    bucket.publish("points/notes #1 50% é.txt", b"1")
+    bucket.publish("points/deeper/000001.parquet", b"1")
+    bucket.publish("points-of-view/000001.parquet", b"1")
+    assert bucket.names("points", ".parquet") == [f"{n}.parquet" for n in numbers]
+    assert len(bucket.names("points")) == 13
+    assert len(bucket.walk()) == 15
+    assert "points/deeper/000001.parquet" in bucket.walk()
+    assert bucket.read("points/notes #1 50% é.txt") == b"1"
+
+
+def test_damaged_objects_are_set_aside_and_their_names_are_free(bucket):
+    bucket.publish("points/1", b"damaged")
+    bucket.set_aside("points/1")
+    bucket.set_aside("points/1")
+    assert not bucket.exists("points/1")
+    (name,) = bucket.names(DAMAGED)
+    assert name.startswith("points-1.")
+    assert bucket.read(f"{DAMAGED}/{name}") == b"damaged"
+    assert bucket.publish("points/1", b"mended")
+
+
+def test_what_another_has_mended_is_not_set_aside(bucket, monkeypatch):
+    bucket.publish("points/1", b"damaged")
+    copy = objects.obstore.copy
+
+    def overtaken(store, source, target):
+        copy(store, source, target)
+        objects.obstore.put(store, source, b"mended")
+
+    monkeypatch.setattr(objects.obstore, "copy", overtaken)
+    bucket.set_aside("points/1")
+    assert bucket.read("points/1") == b"mended"
+
+
+def test_marks_come_and_go_and_those_of_dead_writers_are_cleared(bucket):
+    alive = place.enlist()
+    host = alive.split("-")[0]
+    names = [f"{alive}.x", f"{host}-{os.getpid()}-{'0' * 12}.x", f"elsewhere-1-{'0' * 12}.x"]
+    for name in names:
+        bucket.mark(f"{WORKING}/{name}")
+        bucket.mark(f"{WORKING}/{name}")
+    bucket.publish(f"{STAGING}/{names[1]}", b"probe")
+    assert bucket.names(WORKING) == sorted(names)
+    bucket.clear_leftovers()
+    assert bucket.names(WORKING) == sorted([names[0], names[2]])
+    assert bucket.names(STAGING) == []
+    bucket.unmark(f"{WORKING}/{names[0]}")
+    bucket.unmark(f"{WORKING}/{names[0]}")
+    assert bucket.names(WORKING) == [names[2]]
+    place.dismiss(alive)
+
+
+def test_preparing_leaves_nothing_behind_and_asks_once(bucket, service):
+    bucket.prepare(("points",))
+    assert bucket.walk() == []
+    service.seen.clear()
+    bucket.prepare(("points",))
+    assert not service.seen
+
+
+def write_at_once(url, name, count=8):
+    """Several writers of one name: what each was told, and what each wanted there."""
+    barrier = threading.Barrier(count)
+
+    def write(number):
+        mine = Bucket(url)
+        data = f"claim of writer {number}".encode() * 50
+        barrier.wait()
+        return mine.publish(name, data), data
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(write, range(count)))
+
+
+def test_of_several_writers_one_has_the_name(bucket):
+    said = write_at_once(bucket.path, "points/1")
+    (winner,) = [data for won, data in said if won]
+    assert bucket.read("points/1") == winner
+    assert bucket.walk() == ["points/1"]
+
+
+def test_several_readers_share_a_bucket(bucket):
+    for number in range(6):
+        bucket.publish(str(number), DATA[number:])
+    with ThreadPoolExecutor(6) as pool:
+        read = list(pool.map(bucket.read, [str(n % 6) for n in range(24)]))
+    assert read == [DATA[n % 6 :] for n in range(24)]
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_lost_answer_does_not_lose_the_object(remote, service, fault):
+    service.fail(fault)
+    assert remote.publish("points/1", DATA)
+    assert remote.read("points/1") == DATA
+    assert remote.walk() == ["points/1"]
+    assert service.seen[0].fault == fault
+
+
+@pytest.mark.parametrize("faults", [LOST[1:], LOST[::-1]])
+def test_several_lost_answers_in_a_row(remote, service, faults):
+    service.fail(*faults)
+    assert remote.publish("points/1", DATA)
+    assert remote.read("points/1") == DATA
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_bits_that_flip_on_the_way_do_not_stay(service, kind):
+    """Amazon compares the checksum that comes with the data; of Google's answer we compare it."""
+    bucket = Bucket(new(kind))
+    service.fail("damaged")
+    if kind == "s3":
+        assert bucket.publish("points/1", DATA)
+        assert bucket.read("points/1") == DATA
+    else:
+        with pytest.raises(StorageError, match=r"Could not write gs://.*/points/1: it did not read back as written"):
+            bucket.publish("points/1", DATA)
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_rival_in_between_keeps_the_name(remote, service, fault):
+    rival = Bucket(remote.path)
+
+    def choose(method, path):
+        if method != "PUT" or not path.endswith("points/1"):
+            return None
+        service.choose = lambda method, path: None
+        assert rival.publish("points/1", b"of the rival")
+        return fault
+
+    service.choose = choose
+    assert not remote.publish("points/1", DATA)
+    assert remote.read("points/1") == b"of the rival"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_several_writers_one_has_the_name_whatever_fails(remote, service, seed):
+    rng, lock = random.Random(seed), threading.Lock()
+
+    def choose(method, path):
+        with lock:
+            return rng.choice((None, None, *LOST[:3], "done, then late" if rng.random() < 0.3 else None))
+
+    service.choose = choose
+    said = write_at_once(remote.path, "points/1")
+    (winner,) = [data for won, data in said if won]
+    service.heal()
+    assert remote.read("points/1") == winner
+    assert remote.walk() == ["points/1"]
+
+
+def test_a_service_that_is_down_is_named_and_nothing_is_seen(remote, service):
+    service.choose = lambda method, path: "busy"
+    with pytest.raises(StorageError, match=r"Could not write \w+://.*/points/1: the service is busy.*run the same"):
+        remote.publish("points/1", DATA)
+    service.heal()
+    assert remote.walk() == []
+
+
+def test_what_was_done_before_the_service_went_down_is_found_again(remote, service):
+    service.choose = lambda method, path: "done, then busy" if method == "PUT" else "busy"
+    with pytest.raises(StorageError, match="the service is busy"):
+        remote.publish("points/1", DATA)
+    service.heal()
+    assert remote.publish("points/1", DATA)
+    assert remote.read("points/1") == DATA
+
+
+def test_an_answer_that_never_comes_is_waited_for_only_so_long(remote, service):
+    service.choose = lambda method, path: "done, then late"
+    with pytest.raises(StorageError, match=r"Could not read .*: the service did not answer in time"):
+        remote.read("points/1")
+
+
+@pytest.mark.parametrize("fault", ["busy", "cut short", "done, then closed", "done, then late"])
+def test_reading_is_tried_again(remote, service, fault):
+    remote.publish("points/1", DATA)
+    reads = (
+        (lambda: remote.read("points/1"), DATA, "GET"),
+        (lambda: remote.read_end("points/1", 9), DATA[-9:], "GET"),
+        (lambda: remote.names("points"), ["1"], "GET"),
+        (remote.walk, ["points/1"], "GET"),
+        (lambda: remote.exists("points/1"), True, "HEAD"),
+    )
+    for read, expected, method in reads if fault != "done, then late" else reads[::2]:
+        service.fail(fault, method=method)
+        assert read() == expected
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_setting_aside_is_tried_again(remote, service, fault):
+    for method in ("PUT", "DELETE" if remote.path.startswith("gs") else "POST"):
+        remote.publish("points/1", b"damaged")
+        service.fail(fault, method=method)
+        remote.set_aside("points/1")
+        assert not remote.exists("points/1")
+    assert len(remote.names(DAMAGED)) == 2
+
+
+def test_a_mark_that_cannot_be_taken_away_is_left(remote, service):
+    remote.mark(f"{WORKING}/x")
+    service.choose = lambda method, path: "forbidden"
+    remote.unmark(f"{WORKING}/x")
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_preparing_bears_faults(remote, service, fault):
+    service.fail(fault, None, fault)
+    remote.prepare(())
+    assert remote.walk() == []
+
+
+# --- what the user has to mend ----------------------------------------------------------------------------------------
+
+
+def test_a_service_that_overwrites_is_refused(remote, service):
+    service.overwrites = True
+    with pytest.raises(StorageError, match=r"must refuse to put an object under a name that is taken.*or a folder"):
+        remote.prepare(())
+    assert remote.walk() == []
+
+
+def test_no_permission_is_said_at_once(remote, service):
+    service.choose = lambda method, path: "forbidden"
+    name = "AWS_ACCESS_KEY_ID" if remote.path.startswith("s3") else "GOOGLE_APPLICATION_CREDENTIALS"
+    with pytest.raises(StorageError, match=rf"Could not write .*: there is no permission; check {name}"):
+        remote.publish("points/1", DATA)
+    assert service.count("PUT") == 1
+    calls = (lambda: remote.read("a"), lambda: remote.names("a"), remote.walk, lambda: remote.exists("a"))
+    for call in (*calls, lambda: remote.mark("a"), lambda: remote.set_aside("a")):
+        with pytest.raises(StorageError, match="there is no permission"):
+            call()
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs"])
+def test_a_missing_bucket_is_said_at_once(service, kind):
+    bucket = Bucket(f"{kind}://nowhere/run")
+    for call in (lambda: bucket.prepare(()), lambda: bucket.publish("a", DATA), lambda: bucket.names("a")):
+        with pytest.raises(StorageError, match="there is no such bucket; create it"):
+            call()
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no.such.host.invalid"])
+def test_a_service_that_is_not_there_is_named(service, monkeypatch, endpoint):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(StorageError, match=r"cannot be reached; check the network and AWS_ENDPOINT_URL") as caught:
+        Bucket("s3://runs/x").prepare(())
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_credentials_are_asked_for(service, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(StorageError, match="no credentials were found; set AWS_ACCESS_KEY_ID"):
+        Bucket("s3://runs/x").prepare(())
+
+
+@pytest.mark.parametrize("url", ["ftp://host/run", "s3://", "memory://", "s3:///run", "hdfs://a/b"])
+def test_other_places_are_refused(url):
+    with pytest.raises(SpecError, match=r"must lie in a folder, or at s3://bucket/name, gs://.*memory://.*was given"):
+        place.at(url)
+
+
+def test_without_obstore_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "jepa_sweep.store.objects")
+    with pytest.raises(SpecError, match=r"need obstore.*pip install 'jepa_sweep\[cloud\]'"):
+        place.at("s3://runs/x")

@@ -86,9 +86,9 @@ class Job:
         return self
 
     def __exit__(self, *_: object) -> None:
+        place.dismiss(self.writer)
         for mark in self._marks:
             self.store.withdraw(mark)
-        place.dismiss(self.writer)
 
     # --- which chunk next ---------------------------------------------------------------------------------------------
 

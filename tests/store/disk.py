@@ -1,0 +1,133 @@
+"""A disk that remembers what was asked of it, stops or refuses at any operation, and forgets what was not synced."""
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+CALLS = ("open", "write", "fsync", "close", "link", "unlink", "mkdir", "rename")
+
+
+class Died(BaseException):
+    """The process is no more; nothing of it runs after this."""
+
+
+class Disk:
+    """Calls of `os` below a root, as they happened, and what of them would survive.
+
+    What a call has done to files is durable once the file itself is synced; what it has done to names, once their
+    folder is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.calls = 0
+        self.names: dict[str, list] = {}  # path -> [content, how much of it is synced]; None for a folder
+        self.durable: dict[str, list] = {}  # the same, as far as folders were synced
+        self._open: dict[int, str] = {}
+
+    @contextlib.contextmanager
+    def watching(self, patch, fail_at=None, fault=None):
+        """Watch `os` for a while; from call number `fail_at` on, `fault` decides what becomes of it."""
+        real = {name: getattr(os, name) for name in CALLS}
+
+        def watched(name):
+            def call(*args, **options):
+                if not self._ours(name, args):
+                    return real[name](*args, **options)
+                self.calls += 1
+                if fail_at is not None and self.calls >= fail_at:
+                    fault(name, args, real)
+                result = real[name](*args, **options)
+                self._note(name, args, result)
+                return result
+
+            return call
+
+        with patch.context() as context:
+            for name in CALLS:
+                context.setattr(os, name, watched(name))
+            yield self
+
+    def _ours(self, name, args):
+        if name in ("write", "fsync", "close"):
+            return args[0] in self._open
+        return str(args[0]).startswith(self.root)
+
+    def _note(self, name, args, result):
+        path = self._open.get(args[0], "") if isinstance(args[0], int) else str(args[0])
+        if name == "open":
+            self._open[result] = path
+            if args[1] & os.O_CREAT and path not in self.names:
+                self.names[path] = [b"", 0]
+        elif name == "write":
+            self.names[path][0] += bytes(args[1][:result])
+        elif name == "fsync" and os.path.isdir(path):
+            below = {p for p in (*self.names, *self.durable) if os.path.dirname(p) == path}
+            for p in below:
+                if p in self.names:
+                    self.durable[p] = self.names[p]
+                else:
+                    self.durable.pop(p, None)
+        elif name == "fsync":
+            self.names[path][1] = len(self.names[path][0])
+        elif name == "close":
+            del self._open[args[0]]
+        elif name == "link":
+            self.names[str(args[1])] = self.names[path]
+        elif name == "rename":
+            self.names[str(args[1])] = self.names.pop(path)
+        elif name == "unlink":
+            self.names.pop(path, None)
+        elif name == "mkdir":
+            self.names[path] = None
+
+    # --- what is left after a power failure ---------------------------------------------------------------------------
+
+    def after(self, loss: str) -> dict[str, bytes | None]:
+        """Relative path -> content, None for a folder. `loss` is what the power failure takes:
+
+        nothing: only the process died. names: every name whose folder was not synced, and all unsynced data.
+        data: names are there, but files that were not synced are empty.
+        """
+        kept = self.durable if loss == "names" else self.names
+        found = {}
+        for path, file in sorted(kept.items()):
+            if path != self.root and not self._reachable(path, kept):
+                continue
+            content = None if file is None else file[0] if loss == "nothing" else file[0][: file[1]]
+            found[os.path.relpath(path, self.root)] = content
+        return found
+
+    def _reachable(self, path, kept):
+        parent = os.path.dirname(path)
+        return parent == self.root or (parent in kept and self._reachable(parent, kept))
+
+
+def lay_out(found: dict[str, bytes | None], root: Path) -> Path:
+    """A directory with these files."""
+    root.mkdir()
+    for path, content in found.items():
+        if content is None:
+            (root / path).mkdir(exist_ok=True)
+        else:
+            (root / path).write_bytes(content)
+    return root
+
+
+def dies(name, args, real):
+    """The process is killed before this call."""
+    raise Died
+
+
+def refuses(*names):
+    """A disk that is full, for calls of these names."""
+
+    def fault(name, args, real):
+        if name not in names or (name == "open" and not args[1] & os.O_CREAT):
+            return
+        if name == "close":
+            real["close"](*args)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fault

@@ -83,20 +83,18 @@ def widths(problem: Problem, settings: Settings, device: str, repeats: int) -> l
     return rows
 
 
-def crossover(largest: int, settings: Settings, device: str, repeats: int) -> list[str]:
-    """Seconds for 10^2 points and more, on the device and on the cores of the processor.
+def crossover(counts: list[int], settings: Settings, device: str, repeats: int) -> list[str]:
+    """Seconds for so many points, on the device and on the cores of the processor.
 
     Beyond `MOST` points a sweep is so many calls of that size, and their time is multiplied.
     """
     rows = [f"| points | {device} s | cpu s | {device}/cpu speed |", "|---|---|---|---|"]
-    count = 100
-    while count <= largest:
+    for count in counts:
         problem, calls = Problem(min(count, MOST)), max(1.0, count / MOST)
         here, there = (
             calls * median_seconds(lambda w=w, p=problem: p.solve(settings, w), repeats) for w in (device, "cpu")
         )
         rows.append(f"| {count:,} | {here:.4f} | {there:.4f} | {there / here:.2f} |")
-        count *= 10
     return rows
 
 
@@ -109,7 +107,7 @@ def shares(problem: Problem, settings: Settings, device: str, repeats: int) -> l
         course = lanes.course_of(coordinate, settings)
         goals = jax.device_put(goals, where)
         trip, busy = jnp.zeros((), int), jnp.ones(width, bool)
-        lane, notes = jax.vmap(course.start, (0, None))(goals, trip), jax.vmap(course.blank)(goals)
+        lane, notes = jax.jit(jax.vmap(course.start, (0, None)))(goals, trip), jax.vmap(course.blank)(goals)
 
         @jax.jit
         def field(x: Any, point: Any) -> Any:
@@ -142,13 +140,14 @@ def shares(problem: Problem, settings: Settings, device: str, repeats: int) -> l
 def main(device: str = "gpu", small: bool = False) -> str:
     """All tables, as text."""
     where, repeats = devices.pick(device), 1 if small else 3
-    count, largest = (4096, 1000) if small else (1 << 22, 10**8)
+    # The small ones share their programs.
+    count, counts = (2048, [2048]) if small else (1 << 22, [10**n for n in range(2, 9)])
     problem = Problem(count)
     parts = [f"# Critical times on {len(where)} x {where[0].device_kind}", f"jax {jax.__version__}, float64."]
     for method, rtol in (("dopri8", 1e-8), ("clenshaw_curtis", 1e-6)):
         settings = Settings(method=method, rtol=rtol)
         parts += [f"## {method}, rtol {rtol:.0e}", *["\n".join(widths(problem, settings, device, repeats))]]
-        parts += ["\n".join(crossover(largest, settings, device, repeats))]
+        parts += ["\n".join(crossover(counts, settings, device, repeats))]
         parts += ["\n".join(shares(problem, settings, device, repeats))]
     return "\n\n".join(parts) + "\n"
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError
@@ -11,22 +11,28 @@ from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, Place, sh
 from jepa_sweep.store.table import File
 
 
-def damage(place: Place, tables: Sequence[str]) -> dict[str, list[str]]:
-    """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
+def damage(place: Place, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
+    """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well.
+
+    Chunks without a commit record are given to `check_pending`, which raises an `IntegrityError`.
+    """
     committed = [n.removesuffix(".json") for n in records.numbered(place.names("commits", ".json"))]
     claimed = [n.removesuffix(".parquet") for n in records.numbered(place.names("points", ".parquet"))]
-    pending = sorted(set(claimed) - set(committed))
-    checks = [(n, _committed_problems) for n in committed] + [(n, _pending_problems) for n in pending]
-    found = table.side_by_side(lambda check: (check[0], check[1](place, check[0], tables)), checks)
-    return {number: problems for number, problems in found if problems}
 
+    def problems(number: str) -> list[str]:
+        try:
+            if number not in there:
+                check_pending(number)
+                return []
+            files = records.commit_of(place, f"{number}.json").files
+        except JepaSweepError as error:
+            return [str(error)]
+        return [problem for file in files if (problem := _problem(place, file))]
 
-def _committed_problems(place: Place, number: str, _: Sequence[str]) -> list[str]:
-    try:
-        commit = records.commit_of(place, f"{number}.json")
-    except JepaSweepError as error:
-        return [str(error)]
-    return [problem for file in commit.files if (problem := _problem(place, file))]
+    there = set(committed)
+    numbers = sorted({*committed, *claimed})
+    found = zip(numbers, table.side_by_side(problems, numbers), strict=True)
+    return {number: listed for number, listed in found if listed}
 
 
 def _problem(place: Place, file: File) -> str | None:
@@ -39,18 +45,6 @@ def _problem(place: Place, file: File) -> str | None:
     except JepaSweepError as error:
         return str(error)
     return f"{where} {problem}" if problem else None
-
-
-def _pending_problems(place: Place, number: str, tables: Sequence[str]) -> list[str]:
-    """Why a chunk without a commit record cannot be finished as it stands."""
-    try:
-        records.claim_in_points(place, number)
-        for name in (f"{t}/{number}.parquet" for t in tables):
-            if place.exists(name):
-                table.claimed(place.read(name), place.where(name))
-    except IntegrityError as error:
-        return [str(error)]
-    return []
 
 
 def lost_notes(place: Place, applied: Iterable[str]) -> list[str]:

@@ -75,8 +75,13 @@ def claim_in_points(place: Place, number: str) -> Claim:
     """The claim in the footer of a points file; raises `IntegrityError` if the file is damaged or a copy."""
     name = f"points/{number}.parquet"
     notes = table.notes(place.read(name), place.where(name))
-    note = json.loads(notes.get(b"claim", b"{}"))
-    if "sha256" in note:
+    try:
+        note = json.loads(notes.get(b"claim", b"{}"))
+    except (ValueError, RecursionError):
+        raise IntegrityError(
+            f"{place.where(name)} is damaged: its claim cannot be read; run `jepa-sweep repair`."
+        ) from None
+    if b"number" not in notes:
         note = _opened(note, place.where(name), "its claim", "run `jepa-sweep repair`")
     theirs = note.pop("number", notes.get(b"number", b"").decode())  # format 1 has it beside the claim
     if theirs != number:

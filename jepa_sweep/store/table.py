@@ -1,9 +1,7 @@
 """Stored files to pandas. Every file is compared with its hash before a number of it is believed."""
 
 import functools
-import io
 import os
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -60,12 +58,11 @@ class Part(NamedTuple):
 def encode(rows: pa.Table, repeating: Sequence[str]) -> bytes:
     """A Parquet file with page checksums, each column as it is written fastest and smallest.
 
-    Text, whole numbers and the `repeating` columns go through a dictionary, other floats as byte streams. A checksum
-    of the content stands in the footer, for the time until a commit record lists the file.
+    Text, whole numbers and the `repeating` columns go through a dictionary, other floats as byte streams. The same
+    rows always give the same bytes.
     """
     coded = [f.name for f in rows.schema if not pa.types.is_floating(f.type) or f.name in repeating]
     streams = [name for name in rows.schema.names if name not in coded]
-    rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), "content": _content(rows)})
     sink = pa.BufferOutputStream()
     options: dict[str, Any] = {"use_dictionary": coded, "use_byte_stream_split": streams, "compression": "lz4"}
     pq.write_table(rows, sink, write_page_checksum=True, **options)
@@ -76,18 +73,6 @@ def listed(path: str, data: bytes, rows: int) -> File:
     """The file as its commit record is to list it."""
     footer = int.from_bytes(data[-8:-4], "little") + 8
     return File(path, len(data), rows, sha256(data), footer, sha256(data[-footer:]))
-
-
-def _content(rows: pa.Table) -> str:
-    """A checksum of what a table says, however it is laid out in memory."""
-    bare = rows.replace_schema_metadata(None).combine_chunks()
-    # No number in our tables is NaN, so that a null may be written as one, and nothing undefined lies behind it.
-    filled = [c.fill_null(np.nan) if pa.types.is_floating(c.type) else c for c in bare.columns]
-    plain = pa.schema([pa.field(f.name, f.type) for f in bare.schema])
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, plain) as stream:
-        stream.write_table(pa.table(filled, schema=plain))
-    return f"{zlib.crc32(sink.getbuffer()):08x}"
 
 
 # --- believing --------------------------------------------------------------------------------------------------------
@@ -103,21 +88,12 @@ def notes(data: bytes, where: str) -> dict[bytes, bytes]:
         ) from None
 
 
-def claimed(data: bytes, where: str) -> pa.Table:
-    """The rows of a file that no commit record lists, compared with the checksum in its own footer.
-
-    Raises:
-        IntegrityError: it is damaged.
-    """
+def decoded(data: bytes, where: str) -> pa.Table:
+    """The rows of a file that no commit record lists; raises `IntegrityError` if they cannot be read."""
     try:
-        found = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        told = (found.schema.metadata or {}).get(b"content")
-        whole = told is None or told.decode() == _content(found)
+        return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
-    if not whole:
-        raise IntegrityError(f"{where} is damaged: its rows do not match its checksum; run `jepa-sweep repair`.")
-    return found
 
 
 def load(place: Place, file: File) -> bytes:

@@ -169,9 +169,14 @@ class Job:
         index = index[~Intervals(claim.absent).contains(index)]
         rows, work = self._rows(index, claim.solver)
         made = tables(rows, np.ones(len(index), dtype=bool), self._schemas)
-        if self.store.holds(number, made["points"]):
+        try:
+            # Here other points may come to an end than where the writer ran.
+            fits = self.store.holds(number, made["points"])
+        except IntegrityError:
+            fits = False  # nothing was promised of it yet
+        if fits:
             self.store.commit(number, made, self._environment, work._asdict())
-        else:  # here other points come to an end than where the writer ran: its file cannot be completed
+        else:
             self.store.set_aside(number)
             self.redo(claim)
 

@@ -125,7 +125,9 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> tuple[int, int]:
         _check_axis(block, name, axis, f"[{prefix}axes.{name}]")
         _check_words(parameters[name], axis, f"[{prefix}axes.{name}]")
         if parameters[name].integer and block.combine == "sobol" and isinstance(axis, Range):
-            raise SpecError(f"`{name}` must be listed in a sobol block: it takes whole numbers ([{prefix}axes.{name}]).")
+            raise SpecError(
+                f"`{name}` must be listed in a sobol block: it takes whole numbers ([{prefix}axes.{name}])."
+            )
 
     for number, point in enumerate(block.points or ()):
         for name, value in point.items():

@@ -1,91 +1,31 @@
-"""Any text given as a spec is either a sweep that can be run or one clear message: nothing else, whatever it says.
+"""Documents and texts of every kind keep the promise about specs.
 
-`JEPA_SWEEP_FUZZ=50000 pytest tests/sweep/test_fuzz.py` draws that many documents, other ones each time.
+`JEPA_SWEEP_FUZZ=50000 pytest tests/sweep/test_fuzz.py` draws that many of each, other ones every time.
 """
 
 import copy
 import datetime
-import itertools
 import os
 import tomllib
 
-import numpy as np
 import tomli_w
 from conftest import ROOT, TINY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from promise import assert_readable, assert_sweep_or_message
 
 import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.sweep import plan, validate
-from jepa_sweep.sweep.grid import Grid
-from jepa_sweep.sweep.plan import Intervals
+from jepa_sweep.sweep import spec
 
 ASKED = os.environ.get("JEPA_SWEEP_FUZZ")
 fuzz = settings(
-    max_examples=int(ASKED or 600),
+    max_examples=int(ASKED or 500),
     derandomize=not ASKED,
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-ORIGIN = "sweeps/any.toml"
-
-# --- what must hold -------------------------------------------------------------------------------------------------
-
-
-def assert_sweep_or_message(text):
-    """The promise."""
-    try:
-        sweep = js.Sweep.parse(text, ORIGIN)
-    except js.SpecError as error:
-        assert_clear(str(error))
-        return None
-    assert_can_be_run(sweep)
-    return sweep
-
-
-def assert_clear(message):
-    """One line of some sentences that ends with the place, and is fit for a terminal."""
-    assert message.isprintable()
-    assert len(message) < 1500
-    assert "Traceback" not in message
-    assert message.endswith((f"In {ORIGIN}.", f"({ORIGIN})."))
-    assert "must" in message or "is not a" in message or "says nothing" in message
-
-
-def assert_can_be_run(sweep):
-    assert js.Sweep.parse(sweep.to_toml()) == sweep
-    grid = Grid(sweep)
-    segments = grid.segments()
-    assert isinstance(grid.size, int)
-    assert grid.size > 0
-    assert [start for start, _ in segments] == [0, *(stop for _, stop in segments[:-1])]
-    assert segments[-1][1] == grid.size
-    for start, stop in [*segments[:3], *segments[-3:]]:
-        assert_points(sweep, grid, np.unique([start, stop - 1]))
-    size = plan.points_per_chunk(sweep, grid)
-    first = list(itertools.islice(plan.chunks(grid, Intervals(), size), 3))
-    assert [chunk.start for chunk in first] == [0, *(chunk.stop for chunk in first[:-1])]
-    assert all(0 < chunk.stop - chunk.start <= size for chunk in first)
-
-
-def assert_points(sweep, grid, index):
-    """Points that keep every rule, and are found where they are, or where an earlier block has them."""
-    points = grid.take(index)
-    record, columns = sweep.systems[points.objective], {**points.columns, "p": points.p}
-    assert set(points.columns) == {q.name for q in record.parameters}
-    assert all(np.isfinite(values).all() for values in columns.values())
-    binding = record._replace(rules=tuple(rule for rule in record.rules if not rule.somewhere))
-    validate.rules(binding, columns, str)
-    found = grid.find(points)
-    assert (found >= 0).all()
-    assert (found <= index).all()
-    for place, values in zip(found, zip(*columns.values(), strict=True), strict=True):
-        there = grid.take(np.array([place]))
-        assert there.objective == points.objective
-        assert tuple([*there.columns.values(), there.p][i][0] for i in range(len(values))) == values
-
 
 # --- documents, and what may become of them -------------------------------------------------------------------------
 
@@ -245,3 +185,15 @@ def test_any_document_is_a_sweep_or_a_message(document):
 @given(garbled() | st.text(st.characters(codec="utf-8"), max_size=60))
 def test_any_text_is_a_sweep_or_a_message(text):
     assert_sweep_or_message(text)
+
+
+@fuzz
+@given(st.binary(max_size=60) | documents().map(lambda document: tomli_w.dumps(document).encode("utf-16")))
+def test_any_bytes_are_a_text_or_a_message(tmp_path, content):
+    (tmp_path / "any.toml").write_bytes(content)
+    try:
+        text = spec.read_spec(tmp_path / "any.toml")
+    except js.SpecError as error:
+        assert_readable(str(error))
+    else:
+        assert_sweep_or_message(text)

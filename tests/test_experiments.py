@@ -132,10 +132,10 @@ def test_figures(reduced, name, monkeypatch):
         assert inside, f"{label.get_text()!r} leaves the page"
     if name in ALSO:
         ALSO[name](store)
-    read = Store._read
+    read = Store.read
     for change in changes:
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "_read", lambda self, *args, change=change: change(read(self, *args)))
+            patch.setattr(Store, "read", lambda self, *args, change=change: change(read(self, *args)))
             assert not all(claim.holds for claim in PICTURES[name].claims(store)), change.__name__
 
 

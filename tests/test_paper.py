@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT, TRACKED
+from matplotlib.figure import Figure
 
 import jepa_sweep as js
 from jepa_sweep import paper
@@ -22,6 +23,20 @@ def call(invoke, monkeypatch, tmp_path):
     """The command line, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return invoke
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A finished run that the tests here only read."""
+    return js.run(js.Sweep(**TRACKED), tmp_path_factory.mktemp("stored") / "run")
+
+
+@pytest.fixture
+def sketched(monkeypatch):
+    """The figure of critical times as an empty page, for tests of all but the drawing, which takes seconds."""
+    sketch = PICTURES["critical_times"]._replace(draw=lambda store: Figure())
+    monkeypatch.setitem(PICTURES, "critical_times", sketch)
+    return sketch
 
 
 def test_a_figure_of_a_run(call, stored, tmp_path):
@@ -41,7 +56,7 @@ def test_a_figure_of_a_run(call, stored, tmp_path):
     assert (tmp_path / "pictures/critical_times.pdf").read_bytes() == pdf
 
 
-def test_without_a_run_the_spec_is_run_where_it_belongs(call, monkeypatch, tmp_path):
+def test_without_a_run_the_spec_is_run_where_it_belongs(call, sketched, monkeypatch, tmp_path):
     spec = tmp_path / "small.toml"
     spec.write_text(js.Sweep(**{**TRACKED, "name": "small"}).to_toml())
     monkeypatch.setattr(paper, "spec_path", lambda name: spec)
@@ -52,17 +67,17 @@ def test_without_a_run_the_spec_is_run_where_it_belongs(call, monkeypatch, tmp_p
     assert (tmp_path / "figures/critical_times.pdf").exists()
 
 
-def test_a_claim_that_fails_is_told_and_has_its_exit_code(call, stored, monkeypatch):
-    failing = PICTURES["critical_times"]._replace(claims=lambda store: [Claim("the sky is green", "it is blue", False)])
+def test_a_claim_that_fails_is_told_and_has_its_exit_code(call, sketched, stored, monkeypatch):
+    failing = sketched._replace(claims=lambda store: [Claim("the sky is green", "it is blue", False)])
     monkeypatch.setitem(PICTURES, "critical_times", failing)
     done = call("figure", "critical_times", "--run", stored.path)
     assert done.exit_code == 3
     assert "FAIL  the sky is green\n        it is blue" in done.output
 
 
-def test_all_figures_are_drawn_and_counted(call, stored, monkeypatch):
+def test_all_figures_are_drawn_and_counted(call, sketched, stored, monkeypatch):
     monkeypatch.setattr(paper, "compute", lambda *args, **kwargs: stored)
-    monkeypatch.setattr(paper, "PICTURES", dict.fromkeys(["fig4", "critical_times"], PICTURES["critical_times"]))
+    monkeypatch.setattr(paper, "PICTURES", dict.fromkeys(["fig4", "critical_times"], sketched))
     done = call("reproduce")
     assert done.exit_code == 0, done.output
     assert "4 of 4 claims hold" in done.output
@@ -93,8 +108,8 @@ def test_a_run_without_measured_times_is_refused(tmp_path):
 
 
 def test_a_run_that_lacks_an_objective_is_refused(stored, tmp_path, monkeypatch):
-    read = Store._read
-    monkeypatch.setattr(Store, "_read", lambda self, *args: read(self, *args).query("objective == 'mae'"))
+    read = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, *args: read(self, *args).query("objective == 'mae'"))
     with pytest.raises(js.SpecError, match=r"like that of sweeps/fig4.toml, but .* lacks something"):
         js.figure("fig4", tmp_path / "figures", stored.path)
     assert not list((tmp_path / "figures").iterdir())

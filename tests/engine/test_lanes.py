@@ -135,7 +135,7 @@ def test_a_written_out_step_is_diffraxs_own(method):
 # --- widths, orders, sizes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("way", "width"), [*(("clock", w) for w in (1, 7, 64, 1024)), ("forward", 1), ("forward", 7)])
+@pytest.mark.parametrize(("way", "width"), [*(("clock", w) for w in (1, 7, 1024)), ("forward", 1), ("forward", 7)])
 def test_no_result_depends_on_the_width(batch, solved, way, width):
     ours, wide = solved[way], solve(*batch, BY[way], NO_SAMPLES, width=width)
     np.testing.assert_array_equal(wide.status, ours.status)

@@ -67,7 +67,7 @@ class Job:
         self.sweep, self.store = sweep, store
         self.name = store.add_spec(text)
         self.grid = Grid(sweep)
-        self.computed = self.failed = 0
+        self.computed = self.failed = self.repeated = 0
         self.work = Work()
         self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
         longest = max((b - a for a, b in self.grid.segments()), default=1)
@@ -161,6 +161,7 @@ class Job:
                 self.failed += made["failures"].num_rows
                 self.work = self.work.plus(found.work)
                 break
+        self.repeated += int((~keep).sum())
         self._withdraw(found.start, found.stop)
 
     def complete(self, number: str, claim: Claim) -> None:

@@ -32,6 +32,7 @@ class Report(NamedTuple):
     total: int  # points of the spec
     computed: int  # by this run
     failed: int  # of those, without a result
+    repeated: int  # computed by this run, but stored by another writer meanwhile
     stopped: str  # why it ended before its end; empty where it did not
     seconds: float  # in all
     work: Work  # of the points computed
@@ -159,7 +160,8 @@ def execute(
         written()
     if not stopped:
         mend.finish(store, device)
-    return Report(store, job.grid.unique, job.computed, job.failed, stopped, time.perf_counter() - began, job.work)
+    counts = job.grid.unique, job.computed, job.failed, job.repeated
+    return Report(store, *counts, stopped, time.perf_counter() - began, job.work)
 
 
 def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:

@@ -29,16 +29,15 @@ except ImportError as error:  # an extra: folders need none of it
     ) from error
 
 if TYPE_CHECKING:
-    from obstore.store import BackoffConfig, ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 T = TypeVar("T")
 
 CONNECT = timedelta(seconds=10)  # a service that is up answers within one or two
 REQUEST = timedelta(minutes=5)  # of one whole request: an object of 100 MB at 0.4 MB a second
-RETRIES = timedelta(minutes=1)  # services that are busy or move house are back within it
-LONGEST_PAUSE = timedelta(seconds=10)  # between two tries, so that the minute holds several
-TRIES = 3  # of what obstore does not repeat, as it cannot know that a name is never given two contents
-PAUSE = 0.5  # seconds before such a try, growing; spread, so that writers do not meet again
+PATIENCE = timedelta(minutes=1)  # services that are busy or move house are back within it
+TRIES = 3  # at least, where each takes longer than that
+PAUSE, LONGEST_PAUSE = 0.2, 10.0  # seconds between tries: doubled each time, and spread, so that writers do not meet
 
 _ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("GOOGLE_BASE_URL",), "memory": ()}
 _CREDENTIALS = {
@@ -48,10 +47,11 @@ _CREDENTIALS = {
     "memory": "",
 }
 _AGAIN = "and run the same command again"
-_NOBODY = r"169\.254\.|latest/api/token|computeMetadata"  # where machines of a cloud ask who they are
+_NOBODY = r"169\.254\.|latest/api/token|computeMetadata|: Missing (Access|Secret)"  # machines of a cloud ask there
 _REMEDIES = (  # what an error says -> what to do about it; the first that fits
     (r"NoSuchBucket|^FileNotFoundError", "there is no such bucket; create it, or check the name"),
     (_NOBODY, "no credentials were found; set {credentials}"),
+    (r"service account|[Cc]redentials", "the credentials cannot be used; check {credentials}"),
     (r"kind: Timeout", f"the service did not answer in time; check the network, {_AGAIN}"),
     (r"kind: Connect|dns error", f"the service cannot be reached; check the network and {{endpoint}}, {_AGAIN}"),
     (
@@ -60,7 +60,6 @@ _REMEDIES = (  # what an error says -> what to do about it; the first that fits
     ),
     (r"[Rr]edirect|AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION to it"),
     (r"NotImplemented|NotSupported|status code: 501", "the service cannot do this; choose another one, or a folder"),
-    (r"BadScheme|builder error", "the endpoint must be a URL; check {endpoint}"),
     (r"status code: (5|429)", f"the service is busy or out of order; wait a little, {_AGAIN}"),
     (r"", f"the service did not do it; wait a little, {_AGAIN}"),
 )
@@ -86,7 +85,10 @@ class Bucket:
                 "was given; check the path."
             )
         self._scheme, bucket, prefix = match.groups()
-        self._store = _opened(self._scheme, bucket, prefix, self.path)
+        try:
+            self._store = _opened(self._scheme, bucket, prefix, self.path)
+        except (exceptions.BaseError, OSError) as error:
+            raise self._refused("open", "", error) from error
         self._tried = False  # that the service refuses a name that is taken
 
     def __repr__(self) -> str:
@@ -102,7 +104,7 @@ class Bucket:
 
     def where(self, name: str) -> str:
         """See `Place`."""
-        return f"{self.path}/{name}"
+        return f"{self.path}/{name}".rstrip("/")
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -150,8 +152,8 @@ class Bucket:
         if self._tried:
             return
         name = f"{STAGING}/{process(os.getpid())}-{uuid.uuid4().hex}.probe"
+        self.publish(name, b"first")
         try:
-            self.publish(name, b"first")
             if self.publish(name, b"second"):
                 raise StorageError(
                     f"{self.path} must refuse to put an object under a name that is taken (`If-None-Match: *`), but it "
@@ -168,7 +170,7 @@ class Bucket:
             try:
                 answer = obstore.put(self._store, name, data, mode="create", use_multipart=False)
             except (exceptions.BaseError, NotImplementedError) as error:
-                if _definite(error) or "kind: Connect" in str(error):
+                if _definite(error):
                     raise
                 # Refused, perhaps for our own sake; or a time-out, a lost connection: perhaps it was done.
                 try:
@@ -200,8 +202,9 @@ class Bucket:
 
     def unmark(self, name: str) -> None:
         """See `Place`."""
-        with contextlib.suppress(StorageError):  # whatever stands in the way of this will stop something that matters
-            self._patiently("remove", name, lambda: obstore.delete(self._store, name))
+        # Whatever stands in the way of this will stop something that matters.
+        with contextlib.suppress(exceptions.BaseError, NotImplementedError, OSError):
+            obstore.delete(self._store, name)
 
     def clear_leftovers(self) -> None:
         """See `Place`."""
@@ -219,8 +222,10 @@ class Bucket:
 
     def _patiently(self, action: str, name: str, call: Callable[[], T]) -> T:
         """Its result, after several tries if need be: every call made here may be repeated."""
-        begun = time.monotonic()
-        for number in range(1, TRIES + 1):
+        until = time.monotonic() + PATIENCE.total_seconds()
+        number = 0
+        while True:
+            number += 1
             try:
                 return call()
             except StorageError:
@@ -230,12 +235,9 @@ class Bucket:
                     raise self._refused(action, name, error) from error
                 raise Missing(f"There must be an object {self.where(name)}, but it is missing.") from None
             except (exceptions.BaseError, NotImplementedError, OSError) as error:
-                # What obstore has repeated for all its time is not going to work now; what took too long once, may.
-                late = time.monotonic() - begun > RETRIES.total_seconds() and "kind: Timeout" not in str(error)
-                if number == TRIES or late or _definite(error):
+                if _definite(error) or (number >= TRIES and time.monotonic() > until):
                     raise self._refused(action, name, error) from error
-            time.sleep(PAUSE * number * random.uniform(0.5, 1))
-        raise AssertionError("the last try returns or raises")
+            time.sleep(min(PAUSE * 2**number, LONGEST_PAUSE) * random.uniform(0.5, 1))
 
     def _refused(self, action: str, name: str, error: Exception) -> StorageError:
         remedy = next(sentence for pattern, sentence in _REMEDIES if re.search(pattern, _said(error)))
@@ -252,11 +254,14 @@ def _opened(scheme: str, bucket: str, prefix: str | None, url: str) -> "ObjectSt
     if scheme == "memory":
         return _memories.setdefault(url, MemoryStore())
     options: ClientConfig = {"connect_timeout": CONNECT, "timeout": REQUEST}
-    endpoints = (os.environ.get(key) for key in _ENDPOINTS[scheme])
-    if (next(filter(None, endpoints), "")).startswith("http://"):  # a service of one's own
-        options["allow_http"] = True
-    backoff: BackoffConfig = {"init_backoff": timedelta(seconds=PAUSE), "max_backoff": LONGEST_PAUSE, "base": 2}
-    retries: RetryConfig = {"max_retries": 20, "retry_timeout": RETRIES, "backoff": backoff}
+    for key in _ENDPOINTS[scheme]:
+        endpoint = os.environ.get(key)
+        if endpoint and not re.match(r"https?://[^/]+", endpoint):
+            raise SpecError(f"`{key}` must be a URL like https://host, but it is `{endpoint}`; change or unset it.")
+        if endpoint and endpoint.startswith("http://"):  # a service of one's own
+            options["allow_http"] = True
+    # Patience is here in Python, where a keyboard can interrupt it; what obstore repeats by itself is soon over.
+    retries: RetryConfig = {"max_retries": 2, "retry_timeout": CONNECT}
     if scheme == "gs":
         return GCSStore(bucket, prefix=prefix or None, client_options=options, retry_config=retries)
     # The service compares what arrives with its checksum, and refuses what was damaged on the way.

@@ -2,15 +2,17 @@
 
 import base64
 import hashlib
+import random
 import threading
 import time
 import urllib.request
+from collections import Counter
 from typing import NamedTuple
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-LATE = 1.2  # seconds that an answer takes which is too late
+LATE = 0.9  # seconds that an answer takes which is too late
 
 
 class Seen(NamedTuple):
@@ -50,6 +52,19 @@ class Service:
         """The next requests of this kind meet these faults, one each."""
         left = list(faults)
         self.choose = lambda verb, path: left.pop(0) if left and verb == method and path.endswith(ending) else None
+
+    def fail_at_random(self, seed, rates):
+        """Requests of each method fail at this rate, in one of these ways; a third time in a row at one name, none."""
+        rng, lock, row = random.Random(seed), threading.Lock(), Counter()
+
+        def choose(method, path):
+            rate, faults = rates.get(method, (0, ("",)))
+            with lock:
+                fault = rng.choice(faults) if rng.random() < rate and row[method, path] < 2 else None
+                row[method, path] = row[method, path] + 1 if fault else 0
+            return fault
+
+        self.choose = choose
 
     def heal(self):
         self.choose, self.overwrites = lambda method, path: None, False

@@ -46,7 +46,7 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
 
 def one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise unless `value` is one of the `known` words."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         close = _close(value, known)
         hint = f" Did you mean `{close[0]}`?" if close else ""
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")

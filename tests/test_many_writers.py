@@ -1,0 +1,145 @@
+"""Several processes on one store: every point once, little computed twice, nothing left behind."""
+
+import json
+import os
+import signal
+import time
+
+import pandas as pd
+import pytest
+from conftest import KEYS
+from processes import finished, start
+
+import jepa_sweep as js
+from jepa_sweep.store import place
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep import limits
+from jepa_sweep.sweep.summary import status_of
+
+CHUNK = 12
+SPEC = {
+    "name": "shared",
+    "objective": ["jepa", "mae"],
+    "axes": {"lam": [0.5, 1.0, 2.0], "rho": [0.5, 0.6, 0.7, 0.8], "L": [1, 2, 3, 5], "eps": [1e-4, 1e-3]},
+    "solver": {"method": "exact"},
+}
+POINTS = 2 * 3 * 4 * 4 * 2
+WIDER = {**SPEC, "name": "wider", "axes": {**SPEC["axes"], "lam": [1.0, 2.0, 4.0], "L": [3, 2, 8]}}
+OTHER = {**SPEC, "name": "other", "axes": {**SPEC["axes"], "lam": [8.0]}}
+
+
+def begun(folder, spec, *words, chunk=CHUNK):
+    """A writer of a spec on the one store in a folder."""
+    path = folder / f"{spec['name']}.toml"
+    if not path.exists():  # a writer may be reading it
+        path.write_text(js.Sweep(**spec).to_toml())
+    return start(folder, path, "--out", folder / "run", "--chunk-points", chunk, *words)
+
+
+@pytest.fixture
+def begin(tmp_path):
+    return lambda spec=SPEC, *words, chunk=CHUNK: begun(tmp_path, spec, *words, chunk=chunk)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The table of writers that had the store to themselves, one after another."""
+    folder = tmp_path_factory.mktemp("alone")
+    for spec in (SPEC, WIDER, OTHER):
+        finished(begun(folder, spec))
+    return table(folder / "run")
+
+
+def table(path):
+    return pd.read_parquet(path / "points").sort_values(KEYS).reset_index(drop=True)
+
+
+def assert_whole(path, truth):
+    pd.testing.assert_frame_equal(table(path), truth, check_exact=True)
+    assert Store(path).damage() == {}
+    assert Store(path).pending() == {}
+    assert Store(path).strays() == []
+    for folder in (place.STAGING, place.WORKING):
+        assert list((path / folder).iterdir()) == []
+
+
+def of_spec(alone, spec):
+    wanted = alone.lam.isin(spec["axes"]["lam"]) & alone.L.isin(spec["axes"]["L"])
+    return alone[wanted].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("writers", [2, 8])
+def test_writers_of_one_spec_share_it(tmp_path, begin, alone, writers):
+    reports = [finished(process) for process in [begin() for _ in range(writers)]]
+    assert sum(report["computed"] for report in reports) == POINTS
+    # Only what others had under way when nothing else was left is computed twice.
+    assert sum(report["repeated"] for report in reports) <= writers * (writers - 1) * CHUNK
+    assert_whole(tmp_path / "run", of_spec(alone, SPEC))
+
+
+def test_writers_of_overlapping_and_different_specs(tmp_path, begin, alone):
+    chosen = [(SPEC, 12), (WIDER, 7), (OTHER, 5), (WIDER, 12), (SPEC, 5)]
+    reports = [finished(process) for process in [begin(spec, chunk=chunk) for spec, chunk in chosen]]
+    assert sum(report["computed"] for report in reports) == len(alone)
+    assert_whole(tmp_path / "run", alone)
+
+
+def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
+    processes = [begin() for _ in range(4)]
+    while not Store.exists(tmp_path / "run") or len(Store(tmp_path / "run").commits()) < 3:
+        time.sleep(0.005)
+    os.kill(processes[0].pid, signal.SIGKILL)
+    began = time.monotonic()
+    for process in processes[1:]:
+        finished(process)
+    assert time.monotonic() - began < 100
+    finished(begin())  # clears what the dead one left
+    assert_whole(tmp_path / "run", of_spec(alone, SPEC))
+
+
+def test_shards_cover_a_spec_without_knowing_of_each_other(tmp_path, begin, alone):
+    reports = [finished(process) for process in [begin(SPEC, "--shard", f"{i}/3") for i in range(3)]]
+    assert [report["repeated"] for report in reports] == [0, 0, 0]
+    assert sum(report["computed"] for report in reports) == POINTS
+    assert max(r["computed"] for r in reports) - min(r["computed"] for r in reports) <= 2 * CHUNK
+    assert_whole(tmp_path / "run", of_spec(alone, SPEC))
+
+
+def test_shards_that_overlap_do_no_harm(tmp_path):
+    sweep, path = js.Sweep(**SPEC), tmp_path / "run"
+    half = js.run(sweep, path, chunk_points=CHUNK, shard="0/2").points()
+    assert len(half) == POINTS / 2
+    again = js.run(sweep, path, chunk_points=CHUNK, shard="0/3").points()
+    assert len(half) < len(again) < POINTS
+    assert not again.duplicated(KEYS).any()
+    missing = status_of(path)["specs"][0]["missing"]
+    assert missing == POINTS - len(again)
+    assert len(js.run(sweep, path).points()) == POINTS
+
+
+@pytest.mark.parametrize("text", ["3/3", "1", "-1/3", "0/0", "a/b", "1/3/5", "1.0/3", "٣/٤", ""])
+def test_a_shard_that_makes_no_sense_is_explained(text):
+    with pytest.raises(js.SpecError, match="`shard` must be i/n with i from 0 to n - 1"):
+        limits.shard(text)
+
+
+def test_status_shows_the_progress_of_all_writers_from_the_store_alone(tmp_path, begin, command):
+    processes = [begin() for _ in range(2)]
+    seen = []
+    while any(process.is_alive() for process in processes):
+        if Store.exists(tmp_path / "run"):
+            seen.append(status_of(tmp_path / "run"))
+        time.sleep(0.01)
+    # Whoever came late found everything done.
+    named = {f"-{process.pid}-" for process in processes if finished(process)["computed"]}
+    facts = status_of(tmp_path / "run")
+    assert len(facts["writers"]) == len(named)
+    assert all(any(name in w["writer"] for w in facts["writers"]) for name in named)
+    assert sum(w["points"] for w in facts["writers"]) == POINTS
+    missing = [s["missing"] for status in seen for s in status["specs"]]
+    assert missing == sorted(missing, reverse=True)
+    assert any(w["computing"] for status in seen for w in status["writers"])
+    assert not any(w["computing"] for w in facts["writers"])
+    printed = command(None, command="status").stdout
+    assert printed.count("\nwriter ") == len(named)
+    assert json.loads(command(None, "--json", command="status").stdout)["writers"] == facts["writers"]

@@ -150,7 +150,7 @@ def counts(glimpses: Iterable[Glimpse], name: str) -> dict[str, int]:
 
 def _counted(glimpse: Glimpse, name: str) -> dict[str, int]:
     spread = _spread(glimpse, name)
-    if spread is None:
+    if spread is None or not glimpse.part.rows:
         return {}
     if spread[0] == spread[1]:
         return {spread[0]: glimpse.part.rows}

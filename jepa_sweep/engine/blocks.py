@@ -82,7 +82,9 @@ def blocks(
                 stop = min(count, start + number * shape.rows)
                 program = _program(build, key, shape, inner, precision, where)
                 shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
-                dealt = [_dealt(a[start:stop].astype(precision, copy=False), shape.rows, number) for a in args]
+                with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and a status says so
+                    narrow = [a[start:stop].astype(precision, copy=False) for a in args]
+                dealt = [_dealt(a, shape.rows, number) for a in narrow]
                 under_way.append((slice(start, stop), program(shares, *dealt)))
                 start = stop
                 continue

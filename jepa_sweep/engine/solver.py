@@ -6,7 +6,6 @@ diffrax itself. Nothing here sees a batch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -16,28 +15,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.engine.quadrature import ClenshawCurtis
+from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.physics.systems import Code, Point, Scalar, State, Status
 
-SOLVERS = {
-    "clenshaw_curtis": ClenshawCurtis,
-    "tsit5": dfx.Tsit5,
-    "dopri5": dfx.Dopri5,
-    "dopri8": dfx.Dopri8,
-    "kvaerno5": dfx.Kvaerno5,
-}
+SOLVERS = dict(zip(METHODS, (ClenshawCurtis, dfx.Tsit5, dfx.Dopri5, dfx.Dopri8, dfx.Kvaerno5), strict=True))
 
 Field = Callable[[Any, State, Any], State]  # (x, y, args) -> dy/dx
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to integrate. Every field is a compile key; `coordinate` None means the system's best."""
-
-    method: str = "dopri8"
-    rtol: float = 1e-8
-    max_steps: int = 10_000
-    precision: str = "float64"
-    coordinate: str | None = None
 
 
 def is_explicit(settings: Settings) -> bool:

@@ -14,11 +14,9 @@ from jax import lax
 
 from jepa_sweep.engine import blocks, devices, flow, networks, train
 from jepa_sweep.engine.networks import Given, Recipe
+from jepa_sweep.engine.settings import COPIES, GROUP
 from jepa_sweep.physics.experiments import OPTIMIZERS
 from jepa_sweep.physics.systems import Columns, Status
-
-GROUP = 4  # networks that advance together on a core
-COPIES = 12  # of its weights that a network may need at once: gradients, products, the optimiser, stages
 
 
 class Learned(NamedTuple):

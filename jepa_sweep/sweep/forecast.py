@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jepa_sweep.engine import study
+from jepa_sweep.engine.settings import COPIES, GROUP
 from jepa_sweep.physics.experiments import OPTIMIZERS
 from jepa_sweep.physics.systems import Columns
 from jepa_sweep.sweep.grid import Grid
@@ -36,7 +36,7 @@ class Forecast(NamedTuple):
         return Forecast(self.seconds + other.seconds, self.bytes + other.bytes)
 
 
-def of(sweep: Sweep, grid: Grid, index: np.ndarray) -> Forecast:
+def of(sweep: Sweep, grid: Grid, index: np.ndarray | range) -> Forecast:
     """For the points at `index`, which lie in one segment of the grid."""
     count, layout = len(index), sweep.record.layout
     if not count:
@@ -45,7 +45,7 @@ def of(sweep: Sweep, grid: Grid, index: np.ndarray) -> Forecast:
         each = _samples(sweep) / len(grid.p)  # trajectories belong to the first threshold
         seconds = _SECONDS_PER_POINT + each * _SECONDS_PER_SAMPLE
         return Forecast(count * seconds, count * (_BYTES_PER_POINT + each * _BYTES_PER_SAMPLE))
-    columns = grid.take(index).columns
+    columns = grid.take(np.asarray(index)).columns
     d = columns["features"]
     if layout == "estimates":
         values = np.maximum(10 ** columns["log10_T"] * d, FEWEST_VALUES)
@@ -90,7 +90,7 @@ def memory(sweep: Sweep, grid: Grid, size: int) -> float:
     held = 2 * 8 * columns * chunk * (1 + d * (1 + each) + entries)
     if sweep.record.layout == "networks":
         weights = max(float((c["L"][0] + 1) * max(c["width"][0], c["features"][0]) ** 2) for c in heads)
-        held += 8 * CORES * study.GROUP * study.COPIES * weights
+        held += 8 * CORES * GROUP * COPIES * weights
     return 7e8 + held
 
 

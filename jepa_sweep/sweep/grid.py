@@ -120,10 +120,15 @@ class Grid:
         """Number of indices; points that stand in two blocks have two."""
         return int(self._offsets[-1])
 
+    @property
+    def single(self) -> bool:
+        """True if there is one block, so that no point stands twice."""
+        return len(self._blocks) == 1
+
     @functools.cached_property
     def unique(self) -> int:
         """Number of points, those of several blocks counted once."""
-        if len(self._blocks) == 1:
+        if self.single:
             return self.size
         repeats = 0
         for start, stop in self.segments():

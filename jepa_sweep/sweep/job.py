@@ -19,8 +19,8 @@ from jepa_sweep.sweep.rows import Place, Rows, Work, tables
 from jepa_sweep.sweep.spec import Sweep
 
 
-def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | None = None) -> list[Visited]:
-    """What is stored, spec by spec; `grids` caches the grids of the store's specs."""
+def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | None = None) -> dict[str, Visited]:
+    """What is stored, by digest of the spec; `grids` caches the grids of the store's specs."""
     claims = store.claims() if claims is None else claims
     if any(claim.spec not in grids for claim in claims.values()):
         for name, text in store.specs().items():
@@ -32,7 +32,7 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
     unknown = present.keys() - grids.keys()
     if unknown:
         raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
-    return [Visited(grids[name], Intervals(pieces)) for name, pieces in present.items()]
+    return {name: Visited(grids[name], Intervals(pieces)) for name, pieces in present.items()}
 
 
 def done(store: Store, name: str) -> Intervals:
@@ -118,7 +118,7 @@ class Job:
         """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
         self._announce(chunk.start, chunk.stop)
         known = self._seen.claims()
-        wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), known))
+        wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), known).values())
         if absent:
             wanted &= ~absent.contains(chunk.indices)
         rows, work = self._rows(chunk.indices[wanted])
@@ -149,7 +149,7 @@ class Job:
             known |= theirs
             if theirs:
                 points = self.grid.take(index)
-                for other in visited(self.store, self._grids, theirs):
+                for other in visited(self.store, self._grids, theirs).values():
                     keep &= ~other.holds(points)
                 continue
             made = tables(found.rows, keep, self._schemas)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pydantic
 import tomli_w
 
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.catalog import REDUCED, SYSTEMS
 from jepa_sweep.physics.experiments import UNTOLERANT

@@ -22,9 +22,13 @@ class _Left(NamedTuple):
 
 
 def _left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
+    """What is neither finished because of this spec nor visited by `others`."""
     new, chunks, takes = 0, 0, Forecast()
     for chunk in plan.chunks(grid, finished, size):
-        missing = chunk.indices[plan.fresh(grid, chunk.indices, others)]
+        if grid.single and not others:
+            missing = range(chunk.start, chunk.stop)
+        else:
+            missing = chunk.indices[plan.fresh(grid, chunk.indices, others)]
         new, chunks = new + len(missing), chunks + bool(len(missing))
         takes = takes.plus(forecast.of(sweep, grid, missing))
     return _Left(grid.unique, new, chunks, takes)
@@ -46,7 +50,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     if store:
         store.refuse_a_mix(sweep.frozen())
         finished = job.done(store, digest(text))
-        others = job.visited(store, {})
+        others = [held for name, held in job.visited(store, {}).items() if name != digest(text)]
     left = _left(sweep, grid, finished, others, size)
     takes = left.takes
     commits = store.commits() if store else []
@@ -72,10 +76,11 @@ def status_of(path: str | Path) -> dict[str, Any]:
     """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
     store = Store(path)
     held, commits, pending = store.digest(), store.commits(), store.pending()
-    others, specs = job.visited(store, {}), []
+    visited, specs = job.visited(store, {}), []
     for name, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {path}")
         grid = Grid(sweep)
+        others = [held for other, held in visited.items() if other != name]
         left = _left(sweep, grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
         specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
     work = _work(commits)

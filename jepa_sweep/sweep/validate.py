@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from jepa_sweep.engine.solver import SOLVERS, Settings
+from jepa_sweep.engine import settings as engine
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.experiments import UNTOLERANT
 from jepa_sweep.physics.systems import Columns, Rule, Swept, System
 
 PRECISIONS = ("float64", "float32")
-METHODS = (*SOLVERS, "exact")  # of a sweep; `exact` integrates nothing
+METHODS = (*engine.METHODS, "exact")  # of a sweep; `exact` integrates nothing
 
 
 def plain(text: object, most: int = 60) -> str:
@@ -52,7 +52,7 @@ def one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
 
 
-def settings(given: Settings, system: Swept, methods: Sequence[str] = METHODS, *, sampled: bool = False) -> None:
+def settings(given: engine.Settings, system: Swept, methods: Sequence[str] = METHODS, *, sampled: bool = False) -> None:
     """Raise unless these settings can be used for this system; `sampled` if w(t) is wanted beside critical times."""
     one_of("method", given.method, methods if isinstance(system, System) else system.methods)
     one_of("precision", given.precision, PRECISIONS)

@@ -1,0 +1,18 @@
+"""What decides how points are computed, for those who plan without computing: importing it starts no engine."""
+
+from dataclasses import dataclass
+
+METHODS = ("clenshaw_curtis", "tsit5", "dopri5", "dopri8", "kvaerno5")  # of one solve
+GROUP = 4  # networks that advance together on a core
+COPIES = 12  # of its weights that a network may need at once: gradients, products, the optimiser, stages
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to integrate. Every field is a compile key; `coordinate` None means the system's best."""
+
+    method: str = "dopri8"
+    rtol: float = 1e-8
+    max_steps: int = 10_000
+    precision: str = "float64"
+    coordinate: str | None = None

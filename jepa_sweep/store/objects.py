@@ -66,7 +66,7 @@ _REMEDIES = (  # what an error says -> what to do about it; the first that fits
 # These would say the same again; 412 may be about an object of ours that only now is seen.
 _DEFINITE = (
     rf"status code: 4(?!00|08|09|12|29)|NoSuchBucket|{_NOBODY}|builder error|^NotImplemented|^NotSupported|^InvalidPath"
-    "|^PermissionDenied|^Unauthenticated|<Code>NotImplemented"
+    "|^PermissionDenied|^Unauthenticated|<Code>NotImplemented|[Rr]edirect|AuthorizationHeaderMalformed"
 )
 
 _memories: dict[str, MemoryStore] = {}  # by name, so that opening one again finds what was put there

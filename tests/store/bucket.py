@@ -9,7 +9,7 @@ import urllib.request
 from collections import Counter
 from typing import NamedTuple
 
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 LATE = 0.9  # seconds that an answer takes which is too late
@@ -81,6 +81,8 @@ class Service:
             return _say(start, "503 Slow Down")
         if fault == "forbidden":
             return _say(start, "403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>")
+        if fault == "elsewhere":
+            return _say(start, "301 Moved Permanently", b"<Error><Code>PermanentRedirect</Code></Error>")
         if fault == "damaged":
             body = bytes([body[0] ^ 1]) + body[1:]
         status, headers, answer = self._ask(environ, body)
@@ -118,7 +120,7 @@ class Service:
 class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # connections stay open, as at Amazon
 
-    def log(self, *_):
+    def log(self, type, message, *args):
         pass
 
 

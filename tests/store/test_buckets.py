@@ -281,6 +281,14 @@ def test_a_service_that_is_down_is_named_and_nothing_is_seen(remote, service):
 
 
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
+def test_a_service_that_comes_back_is_waited_for(remote, service, monkeypatch):
+    monkeypatch.setattr(objects, "PATIENCE", timedelta(seconds=20))
+    service.fail(*["busy"] * 16)
+    assert remote.publish("points/1", DATA)
+    assert service.count("PUT") == 17
+
+
+@pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_what_was_done_before_the_service_went_down_is_found_again(remote, service):
     service.choose = lambda method, path: "done, then busy" if method == "PUT" else "busy"
     with pytest.raises(StorageError, match="the service is busy"):
@@ -356,6 +364,14 @@ def test_no_permission_is_said_at_once(remote, service):
     for call in (*calls, lambda: remote.mark("a"), lambda: remote.set_aside("a")):
         with pytest.raises(StorageError, match="there is no permission"):
             call()
+
+
+@pytest.mark.parametrize("remote", ["s3"], indirect=True)
+def test_another_region_is_said_at_once(remote, service):
+    service.choose = lambda method, path: "elsewhere"
+    with pytest.raises(StorageError, match="the bucket is in another region; set AWS_REGION"):
+        remote.publish("points/1", DATA)
+    assert service.count("PUT") == 1
 
 
 @pytest.mark.parametrize("kind", ["s3", "gs"])

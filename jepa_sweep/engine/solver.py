@@ -18,7 +18,14 @@ from jepa_sweep.engine.quadrature import ClenshawCurtis
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.physics.systems import Code, Point, Scalar, State, Status
 
-SOLVERS = dict(zip(METHODS, (ClenshawCurtis, dfx.Tsit5, dfx.Dopri5, dfx.Dopri8, dfx.Kvaerno5), strict=True))
+SOLVERS = {
+    "clenshaw_curtis": ClenshawCurtis,
+    "tsit5": dfx.Tsit5,
+    "dopri5": dfx.Dopri5,
+    "dopri8": dfx.Dopri8,
+    "kvaerno5": dfx.Kvaerno5,
+}
+assert tuple(SOLVERS) == METHODS, "what specs may name is what there is"
 
 Field = Callable[[Any, State, Any], State]  # (x, y, args) -> dy/dx
 

@@ -1,0 +1,122 @@
+"""Stores of every format there has been, and files among theirs that are not theirs."""
+
+import json
+import re
+import shutil
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+from conftest import KEYS, ROOT
+from tables import assert_same, files_of
+
+import jepa_sweep as js
+from jepa_sweep.store import schema
+from jepa_sweep.store.store import Store
+from jepa_sweep.sweep.run import execute
+from jepa_sweep.sweep.summary import status_of
+
+STORES = ROOT / "tests/data/stores"
+FORMATS = sorted(STORES.iterdir())
+ROWS = {"points": 142, "trajectories": 288, "failures": 2}
+
+
+@pytest.fixture(params=FORMATS, ids=lambda path: path.name)
+def old(request, tmp_path):
+    """A store as it was written then."""
+    return shutil.copytree(request.param, tmp_path / "run")
+
+
+def test_there_is_a_store_of_every_format():
+    assert [path.name for path in FORMATS] == [f"format-{n + 1}" for n in range(schema.FORMAT)]
+
+
+def test_a_store_of_any_format_is_read(old):
+    store = Store(old)
+    assert {name: len(store.read(name)) for name in store.tables} == ROWS
+    assert {name: store.rows(name) for name in store.tables} == ROWS
+    assert store.damage() == {}
+    assert store.lost_notes() == store.strays() == []
+    frame = store.points(filters=[("L", "==", 3), ("lam", ">", 1.0)])
+    assert set(frame.L) == {3}
+    assert (frame.relative_difference <= 1e-8 * frame.steps).all()
+    facts = status_of(old)
+    assert facts["specs"][0]["missing"] == 0
+    assert facts["statuses"] == {"learned": 142, "max_steps": 2}
+
+
+def test_the_formats_hold_the_same(old):
+    first = Store(STORES / "format-1").points().sort_values(KEYS).reset_index(drop=True)
+    assert_same(Store(old).points().sort_values(KEYS).reset_index(drop=True), first)
+
+
+def test_a_store_of_any_format_is_gone_on_with(old):
+    """Extended, its failures tried again, a chunk of it lost and computed again."""
+    before = files_of(old)
+    text = next((old / "specs").iterdir()).read_text()
+    assert execute(js.Sweep.parse(text), old).computed == 0
+    assert execute(js.Sweep.parse(text.replace("0.25,", "0.25,\n    0.75,")), old).computed == 48
+    assert {name: files_of(old)[name] for name in before} == before
+    assert js.retry(Store(old), max_steps=100)["failed"] == 0
+    (old / "points/000001.parquet").write_bytes(b"")
+    assert list(js.repair(Store(old))) == ["000001"]
+    store = Store(old)
+    assert store.damage() == {}
+    assert (len(store.points()), len(store.failures())) == (144 + 48, 0)
+    assert not store.points().duplicated(KEYS).any()
+
+
+# --- files that are not ours ------------------------------------------------------------------------------------------
+
+HARMLESS = [
+    "notes.txt",
+    ".DS_Store",
+    "points/.nfs0000000000ab",
+    "points/._000001.parquet",
+    "points/_SUCCESS",
+    "commits/000001.json.swp",
+    "specs/mine.toml",
+    "environment/README",
+    "analysis/points/000001.parquet",
+    "trajectories/.ipynb_checkpoints/000001-checkpoint.parquet",
+]
+
+
+@pytest.fixture
+def strewn(stored):
+    """A run among whose files others lie."""
+    for name in HARMLESS:
+        (stored.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (stored.path / name).write_bytes(b"not ours")
+    return stored
+
+
+def readme_lines(path):
+    """What the README says pandas, DuckDB and Polars are to be given."""
+    text = (ROOT / "README.md").read_text().replace("runs/quickstart", str(path))
+    [query] = re.findall(r"DuckDB \(`(.*?)`\)", text)
+    yield duckdb.sql(query).df()
+    [line] = re.findall(r"Polars \(`(.*?)`\)", text)
+    yield pd.DataFrame(eval(line, {"pl": pl}).to_dicts())
+    [line] = re.findall(r"points = (pd\.read_parquet\(.*?\))", text)
+    yield eval(line, {"pd": pd})
+
+
+def test_files_that_are_not_ours_are_listed_and_ignored(strewn, command):
+    store = Store(strewn.path)
+    truth = strewn.points().sort_values(KEYS).reset_index(drop=True)
+    assert_same(store.points().sort_values(KEYS).reset_index(drop=True), truth)
+    assert sorted(store.strays()) == sorted(str(strewn.path / name) for name in HARMLESS)
+    assert store.damage() == {}
+    assert execute(js.Sweep.load(next(strewn.path.glob("specs/1-*.toml"))), strewn.path).computed == 0
+    told = command(None, command="verify")
+    assert told.exit_code == 0
+    assert told.stdout.count("not a file of the store: ") == len(HARMLESS)
+    assert len(json.loads(command(None, "--json", command="verify").stdout)["strays"]) == len(HARMLESS)
+
+
+def test_the_lines_of_the_readme_read_the_table_among_them(strewn):
+    truth = strewn.points().sort_values(KEYS).reset_index(drop=True)
+    for frame in readme_lines(strewn.path):
+        assert_same(frame.sort_values(KEYS).reset_index(drop=True), truth, check_dtype=False)

@@ -6,12 +6,14 @@ import random
 import threading
 import time
 import urllib.request
+import uuid
 from collections import Counter
 from typing import NamedTuple
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+LOST = ("busy", "done, then busy", "done, then closed", "done, then late")  # ways in which an answer is none
 LATE = 0.9  # seconds that an answer takes which is too late
 
 
@@ -142,3 +144,8 @@ def _say(start, status, answer=b"", headers=None):
 def _half(answer, connection):
     yield answer[: len(answer) // 2]
     connection.shutdown(2)
+
+
+def new(kind):
+    name = f"run-{uuid.uuid4().hex[:8]}"
+    return f"memory://{name}" if kind == "memory" else f"{kind}://runs/of/{name}"

@@ -1,76 +1,24 @@
 """Buckets keep the promises of folders, also where requests fail, are repeated, or were done and nobody heard."""
 
-import json
 import os
 import sys
 import threading
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from bucket import Service
-from conftest import KEYS, TINY
-from tables import assert_same
+from bucket import LOST, new
 
-import jepa_sweep as js
-from jepa_sweep.errors import IntegrityError, SpecError, StorageError
+from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.store import objects, place
 from jepa_sweep.store.objects import Bucket
 from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing
-from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.mend import repair
-from jepa_sweep.sweep.run import execute
 
-LOST = ("busy", "done, then busy", "done, then closed", "done, then late")  # ways in which an answer is none
+pytest_plugins = ["bucket_fixtures"]
 CASES = pytest.mark.parametrize(  # waiting costs time, so only one of the two is waited for
     ("remote", "fault"), [*(("s3", fault) for fault in LOST), ("gs", LOST[1]), ("gs", LOST[2])], indirect=["remote"]
 )
 DATA = bytes(range(256)) * 300
-EXACT = {**TINY, "solver": {"method": "exact"}}
-
-
-@pytest.fixture(scope="module")
-def running():
-    service = Service()
-    yield service
-    service.stop()
-
-
-@pytest.fixture
-def service(running, monkeypatch):
-    """The service, and the environment that a user of it has; waiting takes less long than in life."""
-    for name in [n for n in os.environ if n.startswith(("AWS_", "GOOGLE_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    key = {"gcs_base_url": running.url, "disable_oauth": True, "client_email": "", "private_key": ""}
-    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps({**key, "private_key_id": ""}))
-    monkeypatch.setenv("GOOGLE_BASE_URL", running.url)
-    monkeypatch.setattr(objects, "CONNECT", timedelta(seconds=1))
-    monkeypatch.setattr(objects, "REQUEST", timedelta(seconds=0.6))
-    monkeypatch.setattr(objects, "PATIENCE", timedelta(seconds=0.5))
-    monkeypatch.setattr(objects, "LONGEST_PAUSE", 0.03)
-    monkeypatch.setattr(objects, "PAUSE", 0.01)
-    running.heal()
-    yield running
-    running.heal()
-
-
-def new(kind):
-    name = f"run-{uuid.uuid4().hex[:8]}"
-    return f"memory://{name}" if kind == "memory" else f"{kind}://runs/of/{name}"
-
-
-@pytest.fixture(params=["memory", "s3", "gs"])
-def bucket(request, service):
-    return place.at(new(request.param))
-
-
-@pytest.fixture(params=["s3", "gs"])
-def remote(request, service):
-    return place.at(new(request.param))
 
 
 # --- the protocol -----------------------------------------------------------------------------------------------------
@@ -428,90 +376,3 @@ def test_without_obstore_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "jepa_sweep.store.objects")
     with pytest.raises(SpecError, match=r"need obstore.*pip install 'jepa_sweep\[cloud\]'"):
         place.at("s3://runs/x")
-
-
-# --- whole runs -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def in_folder(tmp_path_factory):
-    """The points of `EXACT` as a run into a folder has them."""
-    return points(js.run(js.Sweep(**EXACT), tmp_path_factory.mktemp("run"), chunk_points=16))
-
-
-def points(store):
-    return store.points().sort_values(KEYS).reset_index(drop=True)
-
-
-def test_a_run_into_a_bucket_is_that_into_a_folder(bucket, service, in_folder):
-    first = execute(js.Sweep(**EXACT), bucket.path, chunk_points=16)
-    assert first.computed == 72
-    assert_same(points(first.store), in_folder)
-    assert_same(points(Store(bucket.path)), in_folder)
-    before = bucket.walk()
-    again = execute(js.Sweep(**EXACT), f"{bucket.path}/")
-    assert again.computed == 0
-    assert bucket.walk() == before
-    assert not [name for name in before if name.startswith(".")]
-    assert Store(bucket.path).damage() == {}
-    assert Store(bucket.path).strays() == []
-
-
-@pytest.mark.parametrize("bucket", ["memory", "s3"], indirect=True)
-def test_what_flips_in_a_bucket_is_found_and_mended(bucket, in_folder):
-    store = js.run(js.Sweep(**EXACT), bucket.path, chunk_points=16)
-    names = ("points/000002.parquet", "commits/000003.json")
-    for name in names:
-        data = bytearray(bucket.read(name))
-        data[len(data) // 3] ^= 0x10
-        objects.obstore.put(bucket._store, name, bytes(data))
-    found = Store(bucket.path).damage()
-    assert list(found) == ["000002", "000003"]
-    assert all(bucket.where(name) in found[name[-14:-8] if "points" in name else name[8:14]][0] for name in names)
-    with pytest.raises(IntegrityError, match=r"is damaged.*repair"):
-        Store(bucket.path).points()
-    assert list(repair(Store(bucket.path))) == ["000002", "000003"]
-    store = Store(bucket.path)
-    assert store.damage() == {}
-    assert_same(points(store), in_folder)
-    assert len(bucket.names(DAMAGED)) == 4
-
-
-def write_together(url, sizes):
-    """Runs of one sweep into one place at the same time, each with chunks of its own size."""
-    with ThreadPoolExecutor(len(sizes)) as pool:
-        wait = [pool.submit(js.run, js.Sweep(**EXACT), url, chunk_points=size) for size in sizes]
-        return [one.result() for one in wait]
-
-
-@pytest.mark.parametrize("bucket", ["memory", "s3"], indirect=True)
-def test_several_runs_into_one_bucket_store_every_point_once(bucket, in_folder):
-    write_together(bucket.path, (12, 18))
-    assert_same(points(Store(bucket.path)), in_folder)
-    assert Store(bucket.path).damage() == {}
-
-
-def test_several_runs_store_every_point_once_whatever_fails(remote, service, in_folder):
-    service.fail_at_random(1, {"PUT": (0.4, (*LOST, *LOST[:3])), "GET": (0.1, ("busy", "cut short"))})
-    write_together(remote.path, (12, 18))
-    assert {one.fault for one in service.seen} >= {*LOST[:3], "cut short"}  # in some order, as the threads come
-    service.heal()
-    assert_same(points(Store(remote.path)), in_folder)
-    assert Store(remote.path).damage() == {}
-
-
-@pytest.mark.parametrize("remote", ["s3"], indirect=True)
-def test_a_run_that_lost_its_bucket_goes_on_where_it_stopped(remote, service, in_folder):
-    def choose(method, path):
-        down.extend([True] if method == "PUT" and path.endswith("points/000003.parquet") else [])
-        return "done, then busy" if down else None
-
-    down = []
-    service.choose = choose
-    with pytest.raises(StorageError, match="the service is busy or out of order; wait a little, and run the same"):
-        js.run(js.Sweep(**EXACT), remote.path, chunk_points=12)
-    service.heal()
-    report = execute(js.Sweep(**EXACT), remote.path, chunk_points=12)
-    assert 0 < report.computed < 72
-    assert_same(points(report.store), in_folder)
-    assert report.store.damage() == {}

@@ -84,18 +84,20 @@ def run(
     max_failures: Annotated[
         str | None, typer.Option(help="Stop when more points fail: N, or P% of those done.")
     ] = None,
+    cluster: Annotated[str | None, typer.Option(help="ray or ray:ADDRESS: compute on the machines of Ray.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compute every point of a spec that is not there yet."""
     with _explained():
         stop = _stop_on_signal()
         from jepa_sweep.engine import devices
-        from jepa_sweep.sweep.run import execute
+        from jepa_sweep.sweep.cluster import execute
 
-        devices.use_all_cores()
+        if not cluster:
+            devices.use_all_cores()
         devices.keep_compiled_programs()
         with _progress() as progress:
-            bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
+            bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
         failed = len(report.store.failures(columns=["status"]))
         gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
@@ -344,7 +346,7 @@ def explore(
 
 @app.command()
 def doctor(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where runs would be written.")] = Path("runs"),
+    out: Annotated[str, typer.Option("--out", "-o", help="Where runs would be written.")] = "runs",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

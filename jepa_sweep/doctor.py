@@ -12,13 +12,13 @@ import numpy as np
 
 from jepa_sweep import api
 from jepa_sweep.engine import devices
-from jepa_sweep.store import files
+from jepa_sweep.store import files, place
 from jepa_sweep.sweep import provenance
 
 _KNOWN = 8848567742.605930  # JEPA, lam = 0.7, rho = 0.4, L = 3, eps = 1e-6, p = 0.9; paper time, to 16 digits
 
 
-def examine(out: Path, device: str = "auto") -> dict[str, Any]:
+def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:
     """Facts about this machine; `ok` is false if a known answer is missed.
 
     Raises:
@@ -30,12 +30,7 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
     exact = abs(float(api.critical_time("jepa", **point)) / _KNOWN - 1)
     solved = api.solve("jepa", **point, rtol=1e-10, device=device)
     numeric = abs(float(solved.time) / _KNOWN - 1)
-    existed = out.exists()
-    files.probe(out)
-    free = shutil.disk_usage(out).free
-    if not existed:
-        with contextlib.suppress(OSError):  # another run has begun there meanwhile
-            out.rmdir()
+    free = _probed(out)
     return {
         "ok": bool(exact <= 5e-14 and numeric <= 1e-8 and solved.time.dtype == np.float64),
         "python": platform.python_version(),
@@ -47,5 +42,20 @@ def examine(out: Path, device: str = "auto") -> dict[str, Any]:
         "closed form": f"relative error {exact:.1e} (must be <= 5e-14)",
         "integration": f"relative error {numeric:.1e} at rtol 1e-10 (must be <= 1e-8)",
         "files": f"can be published durably in {out}",
-        "free disk": f"{free / 1e9:.1f} GB",
+        **free,
     }
+
+
+def _probed(out: str | Path) -> dict[str, str]:
+    """Free space where runs would be written, if files can be published there; what was made for that is gone."""
+    where = place.at(out)
+    if not isinstance(where.path, Path):
+        where.prepare(())
+        return {}
+    existed = where.path.exists()
+    files.probe(where.path)
+    free = shutil.disk_usage(where.path).free
+    if not existed:
+        with contextlib.suppress(OSError):  # another run has begun there meanwhile
+            where.path.rmdir()
+    return {"free disk": f"{free / 1e9:.1f} GB"}

@@ -41,7 +41,11 @@ def finish(store: Store, device: str = "auto", patience: float | None = None) ->
 
 
 def repair(store: Store, *, device: str = "auto") -> dict[str, list[str]]:
-    """Set damaged chunks aside and compute exactly their points again.
+    """Set damaged chunks aside and compute exactly their points again; what was set aside is kept in `.damaged/`.
+
+    Args:
+        store: the run.
+        device: where to compute, as `jepa_sweep.run` takes it.
 
     Returns:
         Number of each chunk that was damaged -> what was wrong with it. A chunk whose record and points are both
@@ -50,6 +54,16 @@ def repair(store: Store, *, device: str = "auto") -> dict[str, list[str]]:
 
     Raises:
         IntegrityError: a spec kept in the store is damaged.
+        StorageError: the file system refused something; running it again goes on.
+
+    Example:
+        >>> import tempfile, jepa_sweep as js
+        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
+        >>> store = js.run(sweep, out=tempfile.mkdtemp(), chunk_points=4)
+        >>> (store.path / "points/000001.parquet").write_bytes(b"lost")
+        4
+        >>> list(js.repair(store)), len(store.points()), store.damage()
+        (['000001'], 8, {})
     """
     store.prepare()
     found = store.damage()

@@ -1,8 +1,10 @@
-"""Many networks at once, each as if it were alone, by gradient flow and by gradient descent."""
+"""Many points and many networks at once, each as if it were alone."""
 
 import numpy as np
 import pytest
 from many import P, descent, flow, learn
+
+import jepa_sweep as js
 
 MIXED = {
     "seed": np.array([3, 0, 5, 5, 9]),
@@ -57,3 +59,20 @@ def test_the_size_of_a_group_changes_only_roundings():
     alone = learn(descent(), 1, batch=1, **{name: v[1] for name, v in MIXED.items()})
     for all_of, one in zip(together, alone, strict=True):
         np.testing.assert_allclose(one[0], all_of[1], rtol=1e-12, atol=1e-13)
+
+
+def test_a_point_a_thousand_times_as_expensive_costs_its_neighbours_nothing():
+    """In w an explicit solver is held back by stability once a feature has saturated, the more so the larger lam."""
+    lam = np.full(8, 0.5)
+    others = np.arange(8) != 5
+    given = {"rho": 0.9, "L": 2, "eps": 1e-2, "coordinate": "w", "method": "dopri5", "rtol": 1e-6}
+    given |= {"max_steps": 1_000_000, "t": [0.0, 1000.0]}
+    alone = js.solve("jepa", lam=lam, **given)
+    lam[~others] = 400.0
+    mixed = js.solve("jepa", lam=lam, **given)
+    assert mixed.steps[5] > 1000 * mixed.steps[others].max()
+    for ours, theirs in zip(mixed, alone, strict=True):
+        np.testing.assert_array_equal(ours[others], theirs[others])
+    assert (mixed.status == "learned").all()
+    exact = js.critical_time("jepa", lam=400.0, rho=0.9, L=2, eps=1e-2)
+    assert abs(mixed.time[5] / exact - 1) <= 1e-6 * alone.steps[0]  # on the way there it takes no more steps than they

@@ -149,10 +149,17 @@ def test_readme_explains_every_status():
 
 
 def test_readme_names_the_commands_and_exit_codes():
-    commands = ("run", "plan", "status", "query", "compare", "verify", "repair", "doctor", "moments")
+    commands = ("run", "plan", "status", "query", "compare", "verify", "repair", "retry", "doctor", "moments")
     commands += ("figure", "reproduce", "explore")
     assert [c for c in commands if f"jepa-sweep {c}" not in README] == []
     assert [c for c in ("make demo", "make test") if c not in README] == []
+
+
+def test_readme_names_a_test_for_every_fault():
+    table = re.findall(r"^\| .* \| .* \| `(.*?)::(.*?)` \|$", README, re.M)
+    assert len(table) >= 25
+    for path, name in table:
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
 
 
 def test_readme_python_runs(tmp_path):

@@ -10,7 +10,6 @@ disturbs least; a simulation then plays the protocol of `jepa_sweep/store/log.py
 
 import argparse
 import contextlib
-import functools
 import heapq
 import json
 import os
@@ -25,13 +24,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import cores
+from benchmarks.common import cores, release
+from benchmarks.common import workers as processes
 from benchmarks.sweeps import SPEC
 from jepa_sweep.engine import devices
 from jepa_sweep.store import place, records, table
@@ -396,11 +396,10 @@ def window(method: Method, costs: Costs, shared: Shared, points: int) -> float:
     return work + shared.publish * shared.latency + shared.sync + size / shared.stream
 
 
-@functools.cache
 def predict(method: Method, costs: Costs, shared: Shared, total: int, workers: int, seed=0, **more) -> Prediction:
     """Simulate a run as a whole, or where that is long, stretches of it with some of the store there already."""
     chunks, points = cut(method, total)
-    setting = Setting(workers, chunks, points, events=4000 + 100 * workers, **more)
+    setting = Setting(workers, chunks, points, events=4000 + 60 * workers, **more)
     whole = Simulation(method, costs, shared, setting, seed).run()
     seconds, spent, duplicates = whole.seconds, defaultdict(float, whole.spent), len(whole.duplicates) / chunks
     if not whole.complete:
@@ -533,16 +532,30 @@ def started(cache: str) -> float:
 # --- against real workers ---------------------------------------------------------------------------------------------
 
 
-def _begun(spec: Path, out: str, size: int, cache: str) -> subprocess.Popen:
+Worker = tuple[subprocess.Popen, IO[bytes]]  # a process, and what it says
+
+
+def _begun(spec: Path, out: str, size: int, cache: str) -> Worker:
     words = ["run", str(spec), "--out", out, "--chunk-points", str(size), "--json"]
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment = {
+        **os.environ,
+        "PYTHONFAULTHANDLER": "1",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     program = [sys.executable, "-m", "jepa_sweep.cli", *words]
-    return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=said, env=environment)
+        return process, os.fdopen(os.dup(said.fileno()), "rb")
 
 
-def _ended(process: subprocess.Popen) -> None:
-    if process.wait():
-        raise RuntimeError(f"a worker ended with exit code {process.returncode}")
+def _ended(worker: Worker) -> None:
+    process, said = worker
+    code = process.wait()
+    with said:
+        said.seek(0)
+        if code:
+            raise RuntimeError(f"a worker ended with exit code {code}: {said.read()[-2000:].decode(errors='replace')}")
 
 
 def steady(commits: list[tuple[float, Any, int]], workers: int) -> float:
@@ -574,12 +587,12 @@ def observed(text: str, size: int, workers: int, cache: str) -> tuple[float, flo
         spec, out = Path(folder) / "spec.toml", Path(folder) / "run"
         spec.write_text(text)
         crew, others = [_begun(spec, str(out), size, cache) for _ in range(workers)], []
-        while any(process.poll() is None for process in crew):
+        while any(process.poll() is None for process, _ in crew):
             with contextlib.suppress(OSError):
-                others.append((len(list(out.glob("commits/*"))), _threads_of_others([p.pid for p in crew])))
+                others.append((len(list(out.glob("commits/*"))), _threads_of_others([p.pid for p, _ in crew])))
             time.sleep(0.2)
-        for process in crew:
-            _ended(process)
+        for worker in crew:
+            _ended(worker)
         done = [(os.stat(out / "commits" / f"{c.number}.json").st_mtime, c.claim.writer, c.rows("points"))
                 for c in Store(out).commits()]  # fmt: skip
         assert len({(c.claim.start, c.claim.stop) for c in Store(out).commits()}) == len(done), "each chunk once"
@@ -642,14 +655,27 @@ def rate(value: float) -> str:
     return f"{value / unit:.3g}{name}"
 
 
-def matrix(method: Method, costs: Costs, shared: Shared, sizes: tuple[int, ...], workers: tuple[int, ...], seed: int):
+def several(calls: list[tuple[Any, ...]], alone: bool) -> list[Prediction]:
+    """`predict` for each tuple of arguments, the last being options; on all cores unless `alone`."""
+    if alone:
+        return [predict(*call, **more) for *call, more in calls]
+    pools = processes()
+    futures = [pools[i % len(pools)].submit(predict, *call, **more) for i, (*call, more) in enumerate(calls)]
+    return [future.result() for future in futures]
+
+
+def matrix(
+    method: Method, costs: Costs, shared: Shared, sizes: tuple[int, ...], workers: tuple[int, ...], seed: int
+) -> str:
     """Points a second, efficiency and bottleneck by workers and points."""
-    body = []
-    alone = {n: predict(method, costs, shared, n, 1, seed).rate for n in sizes}
+    body, cells = [], [(crew, n) for crew in workers for n in sizes]
+    calls = [(method, costs, shared, n, crew, seed, {}) for crew, n in cells]
+    predicted = dict(zip(cells, several(calls, max(workers) < 32), strict=True))
+    alone = {n: predicted[1, n].rate for n in sizes}
     for crew in workers:
         row = [f"{crew:,}"]
         for n in sizes:
-            found = predict(method, costs, shared, n, crew, seed)
+            found = predicted[crew, n]
             again = f", {found.duplicates:.0%} again" if found.duplicates >= 0.005 else ""
             row.append(f"{rate(found.rate)} ({found.rate / crew / alone[n]:.0%}) {CAUSES[found.bottleneck]}{again}")
         body.append(row)
@@ -666,9 +692,11 @@ def ways(method: Method, costs: Costs, shared: Shared, seed: int, crews: tuple[i
         ("what if claims were small files", {"claims": "small"}),
         ("the same, with a driver", {"claims": "small", "hand_out": "driver"}),
     ]
-    body = []
-    for name, more in kinds:
-        found = [predict(method, costs, shared, n, crew, seed, **more) for n in (10**8, 10**11) for crew in crews]
+    body, cells = [], [(n, crew) for n in (10**8, 10**11) for crew in crews]
+    calls = [(method, costs, shared, n, crew, seed, more) for _, more in kinds for n, crew in cells]
+    predicted = iter(several(calls, max(crews) < 32))
+    for name, _ in kinds:
+        found = [next(predicted) for _ in cells]
         body.append([name, *(f"{rate(f.rate)} {CAUSES[f.bottleneck]}, {f.duplicates:.0%} again" for f in found)])
     return lines(" | ".join([shared.name, *(f"10^{e}, {crew} workers" for e in (8, 11) for crew in crews)]), body)
 
@@ -739,6 +767,7 @@ def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0)
         "## Other ways to hand out chunks, dopri8",
         *(ways(dopri8, costs, s, seed, few[1:]) for s in (nfs, s3)[: 2 - small]),
     ]
+    release()
     return "\n\n".join(parts) + "\n", held
 
 

@@ -1,7 +1,9 @@
 """What several rooms' tests share."""
 
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import jax
@@ -24,23 +26,22 @@ TRACKED = {**TINY, "measure": {"trajectories": {"samples": 4, "until": 1.5}}}
 KEYS = ["objective", "L", "lam", "rho", "eps", "p"]  # what no two rows of points share
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Most of the time of the tests is compiling, which takes less without LLVM's optimisations.
 
-    Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped.
+    Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped. All processes of
+    one run of the tests share what they have compiled, as those of one user do, and no other run sees it.
     """
     if "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
         jax.devices()  # the flags are read here, once
         del os.environ["XLA_FLAGS"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def programs(tmp_path_factory):
-    """Commands that tests start share the programs they compile, as those of one user do; this process keeps none."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("programs")))
-        yield
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="jepa_sweep-programs-")
+        os.environ |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture

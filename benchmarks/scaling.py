@@ -42,6 +42,7 @@ from jepa_sweep.sweep.run import open_for
 from jepa_sweep.sweep.spec import Sweep
 
 BAND = (0.5, 2.0)  # of predicted / measured
+MOST_EVENTS = 1 << 17  # of one simulation that is not run to its end
 SEGMENTS = 10  # stretches of a grid that share no chunk: two objectives, five depths
 TRAINING = """name = "trained"
 system = "training"
@@ -106,7 +107,7 @@ class Setting(NamedTuple):
     cores: int = 2  # of a machine
     together: bool = False  # all workers on one machine, else one on each
     others: float = 0.0  # threads of other programs there
-    before: int = 0  # chunks in the store at the start
+    before: int = 0  # chunks in the store at the start, which all workers know already
     claims: str = "now"  # what if: "checked", a number is looked at again before a file is written, and of the files of
     # others only the end is read; "small", a claim is a small file of its own, and only it is repeated
     jitter: float = 0.1  # spread of times
@@ -121,6 +122,7 @@ class Outcome(NamedTuple):
     spent: dict[str, float]  # worker-seconds by cause
     duplicates: list[float]  # when chunks were dropped that had been computed for nothing
     complete: bool
+    until: float  # time simulated
 
 
 # --- simulating -------------------------------------------------------------------------------------------------------
@@ -207,6 +209,7 @@ class Simulation:
         self.spent: dict[str, float] = defaultdict(float)
         self.duplicates: list[float] = []
         self._ends: dict[int, float] = {}
+        self._waiting: dict[int, tuple[float, dict[str, Any]]] = {}  # worker -> since when, and for what
         self._file = setting.points * method.bytes
         self._glance = self._file if setting.claims == "now" else 1 << 16  # bytes read of a claim without a record
         self._readers = min(8, max(2, setting.cores))
@@ -216,11 +219,13 @@ class Simulation:
         for number in range(self.setting.workers):
             self.clock.step(self._worker(number))
         self.clock.run()
+        for began, bill in self._waiting.values():  # where it was cut off
+            self._blame(self.clock.now - began, bill)
         complete = len(self.commits) == self.setting.chunks and len(self._ends) == self.setting.workers
         end = max((when for when, _, _ in self.commits), default=0.0)
         for stopped in self._ends.values():
             self.spent["too few chunks"] += max(0.0, end - stopped)
-        return Outcome(self.commits, end, dict(self.spent), self.duplicates, complete)
+        return Outcome(self.commits, end, dict(self.spent), self.duplicates, complete, self.clock.now)
 
     # Every piece of work yields its waits, and adds what it took to `bill`, by cause.
 
@@ -257,9 +262,8 @@ class Simulation:
         log, done, mine, parked = [0, 0], {"write": True}, set[int](), list[Steps]()
         store, first, hand_out = [0, 0], 0, self.setting.hand_out
         before = self.setting.before
-        yield from self._cpu(self.costs.start + 2 * before * self.costs.record, number, self.spent, "start-up")
-        reads, waits = 2 * before * self.shared.read, 2 * before * self.shared.read / self._readers
-        yield from self._files(self.spent, "start-up", writes=20, reads=reads, waits=30 + waits)
+        yield from self._cpu(self.costs.start, number, self.spent, "start-up")
+        yield from self._files(self.spent, "start-up", writes=20, reads=10, waits=30)
         while True:
             if hand_out == "driver":
                 chunk, self.next = self.next, self.next + 1
@@ -283,7 +287,9 @@ class Simulation:
                 yield from self._cpu(seconds, number, self.spent, "computing", self.method.threads)
             took, waiting = self.clock.now - began, self.clock.now
             if not done["write"]:
+                self._waiting[number] = waiting, done
                 yield "park", parked
+                del self._waiting[number]
             self._blame(self.clock.now - waiting, done)
             done = defaultdict(float, write=False)
             known = log[0] if wanted else -1
@@ -408,11 +414,13 @@ def predict(method: Method, costs: Costs, shared: Shared, total: int, workers: i
         for filled in (0.2113, 0.7887):  # Gauss's two points
             here = setting._replace(before=int(filled * chunks))
             stretch = Simulation(method, costs, shared, here, seed).run()
-            while len(stretch.commits) < 8:
+            while len(stretch.commits) < 8 and here.events < MOST_EVENTS:
                 here = here._replace(events=2 * here.events)
                 stretch = Simulation(method, costs, shared, here, seed).run()
             times = sorted(when for when, _, _ in stretch.commits)
             later = times[len(times) // 2 :]
+            if len(later) < 2:  # it hardly moves at all
+                later = [began, stretch.until]
             took = chunks / 2 * (later[-1] - later[0]) / (len(later) - 1)
             seconds += took
             duplicates += sum(later[0] <= when <= later[-1] for when in stretch.duplicates) / (len(later) - 1) / 2
@@ -612,6 +620,7 @@ def check(
         outcome = Simulation(method, costs, Shared("this machine", sync=sync), setting).run()
         predicted = steady([(when, who, size) for when, who, _ in outcome.commits], workers)
         out.append([method.name, workers, chunks, others, measured, predicted, predicted / measured])
+        print(*out[-1], file=sys.stderr, flush=True)
     return out
 
 
@@ -761,7 +770,8 @@ def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0)
             f"## {shared.name} (assumed, not measured: {facts})",
             f"dopri8: points a second, efficiency against one worker, what takes most of the workers' time.\n\n"
             f"{matrix(dopri8, costs, shared, sizes, crews, seed)}",
-            *(f"{m.name}:\n\n{matrix(m, costs, shared, sizes, few, seed)}" for m in (exact, trained)),
+            f"exact:\n\n{matrix(exact, costs, shared, sizes, few, seed)}",
+            f"trained:\n\n{matrix(trained, costs, shared, sizes[:3], few, seed)}",
         ]
     parts += [
         "## Other ways to hand out chunks, dopri8",
@@ -777,7 +787,8 @@ stored. *computing* includes encoding and writing. *numbers*: a worker that find
 writes again, so that the store grows by one chunk a look, an encoding and a put at a time, however many workers there
 are. *looking*: listing and reading what others have stored, which grows with the number of chunks there. *operations*
 and *bytes*: what the shared place does in a second. *few chunks*: nothing is left for some workers. Weak scaling is
-read down a diagonal. Runs too long to be simulated as a whole are put together from stretches at 21 % and 79 % of them.
+read down a diagonal. Runs too long to be simulated as a whole are put together from stretches at 21 % and 79 % of them,
+which hold few chunks where many workers get in each other's way: there the shares of chunks computed again are rough.
 
 NFS and S3 are assumed, not measured; that a client of NFS may see an old listing for some seconds is left out. The
 check compares rates between the moment at which all workers are at work and that at which the first runs out of

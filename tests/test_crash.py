@@ -77,7 +77,7 @@ def test_ten_times_sigkill_at_random_moments_loses_and_repeats_nothing(uninterru
         assert not any(p.suffix == ".parquet" for p in (out / place.STAGING).iterdir())
         assert Store(out).damage() == {}
     committed = listed(out / "commits")
-    pending = listed(out / "points") - committed
+    pending = listed(out / "claims") - committed
     assert deaths == 10
     assert 0 <= pending <= 1
     report = finished(writer())

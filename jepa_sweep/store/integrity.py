@@ -17,20 +17,23 @@ def damage(place: Place, check_pending: Callable[[str], None]) -> dict[str, list
     Chunks without a commit record are given to `check_pending`, which raises an `IntegrityError`.
     """
     committed = [n.removesuffix(".json") for n in records.numbered(place.names("commits", ".json"))]
-    claimed = [n.removesuffix(".parquet") for n in records.numbered(place.names("points", ".parquet"))]
+    claimed = [n.removesuffix(".json") for n in records.numbered(place.names("claims", ".json"))]
+    loose = [n.removesuffix(".parquet") for n in records.numbered(place.names("points", ".parquet"))]
 
     def problems(number: str) -> list[str]:
         try:
             if number not in there:
                 check_pending(number)
                 return []
-            files = records.commit_of(place, f"{number}.json").files
+            commit = records.commit_of(place, f"{number}.json")
+            if number in mine and records.claim_at(place, number) != commit.claim:
+                return [f"{place.where(f'claims/{number}.json')} is damaged: the commit record has another claim"]
         except JepaSweepError as error:
             return [str(error)]
-        return [problem for file in files if (problem := _problem(place, file))]
+        return [problem for file in commit.files if (problem := _problem(place, file))]
 
-    there = set(committed)
-    numbers = sorted({*committed, *claimed})
+    there, mine = set(committed), set(claimed)
+    numbers = sorted({*committed, *claimed, *loose})
     found = zip(numbers, table.side_by_side(problems, numbers), strict=True)
     return {number: listed for number, listed in found if listed}
 
@@ -78,7 +81,7 @@ def strays(place: Place, tables: Sequence[str]) -> list[str]:
             r"store\.json",
             r"specs/\d+-[0-9a-f]{8}\.toml",
             r"environment/[0-9a-f]{8}\.json",
-            r"commits/\d{6,}\.json",
+            r"(commits|claims)/\d{6,}\.json",
             rf"({'|'.join(tables)})/\d{{6,}}\.parquet",
             rf"({re.escape(STAGING)}|{re.escape(WORKING)}|{re.escape(DAMAGED)})/[^/]+",
         )

@@ -1,6 +1,6 @@
 """Who claimed and committed what in a store, and who is at work on it.
 
-A writer claims a chunk by creating `points/<c>.parquet` under the next free number `c`. The numbers are a total
+A writer claims a chunk by creating `claims/<c>.json` under the next free number `c`. The numbers are a total
 order: whoever finds a number taken reads what the other writer claimed, leaves those points out, and tries the next
 one. So every point stands in `points` at most once, without locks, whoever else writes.
 
@@ -8,7 +8,9 @@ Writers also leave marks of what they are computing. They are hints that keep wr
 is wrong if one is missing, late, or left behind.
 """
 
-from collections.abc import Iterable
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from jepa_sweep.errors import JepaSweepError
@@ -32,6 +34,7 @@ class Log:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._in_footers = False  # format 1 has its claims in the footers of points
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
 
@@ -45,22 +48,26 @@ class Log:
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
         self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        names = records.numbered(self._place.names("points", ".parquet"))
-        new = [number for number in (n.removesuffix(".parquet") for n in names) if number not in self._claims]
-        found = side_by_side(lambda number: records.claim_in_points(self._place, number), new)
-        self._claims.update(zip(new, found, strict=True))
+        for folder, suffix, read in self._places_of_claims():
+            names = records.numbered(self._place.names(folder, suffix))
+            new = [number for number in (n.removesuffix(suffix) for n in names) if number not in self._claims]
+            found = side_by_side(functools.partial(read, self._place), new)
+            self._claims.update(zip(new, found, strict=True))
         return dict(self._claims)
 
     def claim_of(self, number: str) -> Claim | None:
-        """The claim of one chunk, from its commit record or its points; None if neither can be read."""
-        try:
+        """The claim of one chunk, from its commit record or its own; None if neither can be read."""
+        with contextlib.suppress(JepaSweepError):
             return records.commit_of(self._place, f"{number}.json").claim
-        except (JepaSweepError, KeyError, TypeError):
-            pass
-        try:
-            return records.claim_in_points(self._place, number)
-        except JepaSweepError:
-            return None
+        for _, _, read in self._places_of_claims():
+            with contextlib.suppress(JepaSweepError):
+                return read(self._place, number)
+        return None
+
+    def _places_of_claims(self) -> Iterator[tuple[str, str, Callable[[Place, str], Claim]]]:
+        yield "claims", ".json", records.claim_at
+        if self._in_footers:
+            yield "points", ".parquet", records.claim_in_points
 
     def pending(self) -> dict[str, Claim]:
         """Claims without a commit record: their writer is still at it, or has died."""

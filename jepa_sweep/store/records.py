@@ -66,27 +66,22 @@ def commit_of(place: Place, name: str) -> Commit:
     return Commit(claim=claim_of(record["claim"]), files=tuple(File(**f) for f in record["files"]), **fields)
 
 
-def note_of(claim: Claim, number: str) -> str:
-    """A claim as it stands in the footer of a points file."""
-    return sealed({"number": number, **claim._asdict()}).decode()
+def claim_at(place: Place, number: str) -> Claim:
+    """The claim in a file of `claims/`; raises `IntegrityError` if it is damaged or a copy."""
+    name = f"claims/{number}.json"
+    record = unsealed(place, name, "the claim")
+    if record.pop("number", None) != number:
+        raise IntegrityError(f"{place.where(name)} is a copy of another claim; move it away.")
+    return claim_of(record)
 
 
 def claim_in_points(place: Place, number: str) -> Claim:
-    """The claim in the footer of a points file; raises `IntegrityError` if the file is damaged or a copy."""
+    """The claim in the footer of a points file, where format 1 has it; raises `IntegrityError` as `claim_at`."""
     name = f"points/{number}.parquet"
     notes = table.notes(place.read(name), place.where(name))
-    try:
-        note = json.loads(notes.get(b"claim", b"{}"))
-    except (ValueError, RecursionError):
-        raise IntegrityError(
-            f"{place.where(name)} is damaged: its claim cannot be read; run `jepa-sweep repair`."
-        ) from None
-    if b"number" not in notes:
-        note = _opened(note, place.where(name), "its claim", "run `jepa-sweep repair`")
-    theirs = note.pop("number", notes.get(b"number", b"").decode())  # format 1 has it beside the claim
-    if theirs != number:
+    if notes.get(b"number") != number.encode():
         raise IntegrityError(f"{place.where(name)} is a copy, or no file of this store; move it away.")
-    return claim_of(note)
+    return claim_of(json.loads(notes[b"claim"]))
 
 
 def specs(place: Place) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-FORMAT = 2  # of the store; a reader refuses a newer one. 2: hashes of footers, content and claims; retried failures
+FORMAT = 2  # of the store; a reader refuses a newer one. 2: claims in files of their own, hashes of footers
 
 
 class Column(NamedTuple):

@@ -3,6 +3,7 @@
     <run>/
       store.json                   format, what decides the numbers, the columns
       specs/<n>-<sha8>.toml        every spec applied here, verbatim
+      claims/<c>.json              which points of which spec a chunk holds
       points/<c>.parquet           one row a finished point
       trajectories/<c>.parquet     one row a sample
       failures/<c>.parquet         one row a point that failed
@@ -26,18 +27,12 @@ from jepa_sweep.store import integrity, place, records, schema, table
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.table import File
 
-_FOLDERS = ("specs", "commits", "environment", place.STAGING, place.WORKING)  # beside one for each table
+_FOLDERS = ("specs", "claims", "commits", "environment", place.STAGING, place.WORKING)  # beside one for each table
 
 
 class Store(Reader):
     """The tables of one run directory, and the only way to add to them."""
-
-    def __init__(self, path: str | Path) -> None:
-        """Open a store; raises `SpecError` if there is none and `IntegrityError` if it is damaged."""
-        super().__init__(path)
-        self._written: dict[str, File] = {}  # files of ours that no commit record lists yet
 
     @classmethod
     def create(
@@ -104,34 +99,34 @@ class Store(Reader):
         self._place.publish(f"environment/{name}.json", data)
         return name
 
-    def claim(self, claim: Claim, points: pa.Table) -> str | None:
-        """Publish the points of a chunk under the next free number, and return it.
+    def claim(self, claim: Claim) -> str | None:
+        """Claim a chunk under the next free number, and return that.
 
         None if another writer took that number since `claims` was last called: look at what it claimed, and try
         again with what is left.
         """
         number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
-        if not self._publish_table("points", number, points, claim):
+        if not self._place.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()})):
             return None
         self._claims[number] = claim
         return number
 
     def commit(self, number: str, tables: dict[str, pa.Table], environment: str, work: dict[str, Any]) -> None:
-        """Publish the other tables of a claimed chunk, then its commit record.
+        """Publish the tables of a claimed chunk, then its commit record.
 
         Safe to repeat, by this process or another: what is there already stays.
         """
         claim = self._claims[number]
-        for name, rows in tables.items():
-            if rows.num_rows and f"{name}/{number}.parquet" not in self._written:
-                self._publish_table(name, number, rows, claim)
         files = []
         for name in self.tables:
             path = f"{name}/{number}.parquet"
-            if path in self._written:
-                files.append(self._written.pop(path))
-            elif self._place.exists(path):  # by another process
-                rows, data = self._unlisted(name, number, claim)
+            if name == "points" or (name in tables and tables[name].num_rows):
+                data = self._encoded(name, tables[name])
+                if self._place.publish(path, data):
+                    files.append(table.listed(path, data, tables[name].num_rows))
+                    continue
+            if self._place.exists(path):  # by another process
+                rows, data = self._unlisted(name, number)
                 # The other may have died before its file was durable under this name.
                 self._place.publish(path, data)
                 files.append(table.listed(path, data, rows.num_rows))
@@ -148,39 +143,27 @@ class Store(Reader):
         self._place.publish(f"commits/{number}.json", records.sealed(record))
 
     def holds(self, number: str, points: pa.Table) -> bool:
-        """True if a claimed chunk without a commit record lists exactly these points, whatever was measured of them.
+        """True if the files that a claimed chunk has already list exactly these points, whatever was measured of them.
 
         Raises:
-            IntegrityError: its files are damaged.
+            IntegrityError: they are damaged.
         """
         keys = [c for c in ("objective", *(c.name for c in self.parameters), "p") if c in points.column_names]
-        there = [(n, self._unlisted(n, number, self._claims[number])[0]) for n in self.tables
-                 if self._place.exists(f"{n}/{number}.parquet")]  # fmt: skip
-        return dict(there)["points"].select(keys).equals(points.select(keys))
+        there = {n: self._unlisted(n, number)[0] for n in self.tables if self._place.exists(f"{n}/{number}.parquet")}
+        return "points" not in there or there["points"].select(keys).equals(points.select(keys))
 
-    def _unlisted(self, name: str, number: str, claim: Claim) -> tuple[pa.Table, bytes]:
+    def _unlisted(self, name: str, number: str) -> tuple[pa.Table, bytes]:
         """A file that no commit record lists yet: without a hash to compare it with, its rows must give its bytes."""
         path = f"{name}/{number}.parquet"
         where = self._place.where(path)
         data = self._place.read(path)
         rows = table.decoded(data, where).replace_schema_metadata(None)
-        if rows.schema != self.schema(name).remove_metadata() or self._encoded(name, number, rows, claim) != data:
+        if rows.schema != self.schema(name).remove_metadata() or self._encoded(name, rows) != data:
             raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; run `jepa-sweep repair`.")
         return rows, data
 
-    def _encoded(self, name: str, number: str, rows: pa.Table, claim: Claim) -> bytes:
-        rows = self._fitting(name, rows)
-        if name == "points":
-            notes = {"claim": records.note_of(claim, number)}
-            rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), **notes})
-        return table.encode(rows, [*(c.name for c in self.parameters), *schema.REPEATING])
-
-    def _publish_table(self, name: str, number: str, rows: pa.Table, claim: Claim) -> bool:
-        path, data = f"{name}/{number}.parquet", self._encoded(name, number, rows, claim)
-        if self._place.publish(path, data):
-            self._written[path] = table.listed(path, data, rows.num_rows)
-            return True
-        return False
+    def _encoded(self, name: str, rows: pa.Table) -> bytes:
+        return table.encode(self._fitting(name, rows), [*(c.name for c in self.parameters), *schema.REPEATING])
 
     def _fitting(self, name: str, rows: pa.Table) -> pa.Table:
         wanted = self.schema(name)
@@ -205,15 +188,23 @@ class Store(Reader):
 
     def _check_pending(self, number: str) -> None:
         """Raise an `IntegrityError` if a chunk without a commit record cannot be finished as it stands."""
-        claim = records.claim_in_points(self._place, number)
+        if self._in_footers and not self._place.exists(f"claims/{number}.json"):
+            records.claim_in_points(self._place, number)
+        else:
+            records.claim_at(self._place, number)
         for name in self.tables:
             if self._place.exists(f"{name}/{number}.parquet"):
-                self._unlisted(name, number, claim)
+                self._unlisted(name, number)
 
     def set_aside(self, number: str) -> None:
         """Take a damaged chunk out of the store, so that its points count as not yet computed."""
         # The record first: without it nothing promises that the files are whole.
-        for name in (f"commits/{number}.json", *(f"{t}/{number}.parquet" for t in self.tables)):
+        # The claim last: as long as it is there, whoever comes next finishes the chunk.
+        for name in (
+            f"commits/{number}.json",
+            *(f"{t}/{number}.parquet" for t in self.tables),
+            f"claims/{number}.json",
+        ):
             self._place.set_aside(name)
         self._digest = None
         self._commits.pop(f"{number}.json", None)

@@ -118,7 +118,12 @@ class Job:
         """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
         self._announce(chunk.start, chunk.stop)
         known = self._seen.claims()
-        wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), known).values())
+        near = {
+            number: claim
+            for number, claim in known.items()
+            if claim.spec != self.name or (claim.start < chunk.stop and chunk.start < claim.stop)
+        }
+        wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), near).values())
         if absent:
             wanted &= ~absent.contains(chunk.indices)
         rows, work = self._rows(chunk.indices[wanted])
@@ -152,10 +157,10 @@ class Job:
                 for other in visited(self.store, self._grids, theirs).values():
                     keep &= ~other.holds(points)
                 continue
-            made = tables(found.rows, keep, self._schemas)
-            number = self.store.claim(self._claim(found, keep), made["points"])
+            number = self.store.claim(self._claim(found, keep))
             if number:
                 self._own.add(number)
+                made = tables(found.rows, keep, self._schemas)
                 self.store.commit(number, made, self._environment, found.work._asdict())
                 self.computed += int(keep.sum())
                 self.failed += made["failures"].num_rows

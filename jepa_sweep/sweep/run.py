@@ -134,9 +134,8 @@ def execute(
     mend.finish(store, device, patience=0)
     with Job(sweep, text, store, device, chunk_points) as job, ThreadPoolExecutor(1, "writer") as writer:
         remaining = {(c.start, c.stop): c for c in job.chunks() if c.slot % mine.of == mine.number}
-        wanted = sum(chunk.points for chunk in remaining.values())
         writing: Future[None] | None = None
-        stopped = ""
+        stopped, left, held, count = "", 0, 0, -1  # points of what remains, and of the chunk in hand
 
         def written() -> None:
             nonlocal writing
@@ -144,19 +143,22 @@ def execute(
                 result, writing = writing, None
                 result.result()
                 if progress:
-                    left = sum(chunk.points for chunk in remaining.values())
                     spent = time.perf_counter() - began - job.work.compile_seconds
-                    done = job.grid.size - wanted + (wanted - left)
+                    done = job.grid.size - left - held
                     progress(Progress(done, job.grid.size, job.computed, job.failed, spent))
 
         while chunk := job.choose(remaining):
             stopped = "it was asked to" if stop() else limit.exceeded(job.failed, job.computed)
             if stopped:
                 break
+            if len(remaining) != count:  # at the beginning, and when others have stored some of it
+                left = sum(c.points for c in remaining.values())
             del remaining[chunk.start, chunk.stop]
+            left, held, count = left - chunk.points, chunk.points, len(remaining)
             computed = job.compute(chunk)
             written()
             writing = writer.submit(job.commit, computed)
+        left, held = sum(c.points for c in remaining.values()), 0
         written()
     if not stopped:
         mend.finish(store, device)

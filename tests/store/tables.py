@@ -3,7 +3,7 @@
 import pandas as pd
 from conftest import KEYS
 
-PARTS = ("points/000002.parquet", "trajectories/000002.parquet", "commits/000002.json")
+PARTS = ("points/000002.parquet", "trajectories/000002.parquet", "commits/000002.json", "claims/000002.json")
 
 
 def table_of(path, name="points"):

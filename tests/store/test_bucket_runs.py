@@ -60,7 +60,7 @@ def test_what_flips_in_a_bucket_is_found_and_mended(bucket, in_folder):
     store = Store(bucket.path)
     assert store.damage() == {}
     assert_same(points(store), in_folder)
-    assert len(bucket.names(DAMAGED)) == 4
+    assert len(bucket.names(DAMAGED)) == 6  # record, points and claim of both
 
 
 def write_together(url, sizes):

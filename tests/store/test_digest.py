@@ -49,10 +49,10 @@ def rows_of(store, name, count, rng, **given):
 
 def add(store, rng, points=60, failures=5, others=90, **given):
     """One more committed chunk; `given` are columns of its points."""
-    number = store.claim(Claim("spec", 0, points + failures), rows_of(store, "points", points, rng, **given))
+    number = store.claim(Claim("spec", 0, points + failures))
     counts = dict.fromkeys(store.tables, others) | {"failures": failures}
     rows = {name: rows_of(store, name, count, rng) for name, count in counts.items() if name != "points"}
-    store.commit(number, rows, "none", {"seconds": 1.0})
+    store.commit(number, {"points": rows_of(store, "points", points, rng, **given), **rows}, "none", {"seconds": 1.0})
 
 
 def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):

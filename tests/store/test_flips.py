@@ -20,6 +20,7 @@ KINDS = {
     "store.json": "store.json",
     "spec": "specs/1-*.toml",
     "environment": "environment/*.json",
+    "claim": "claims/000002.json",
     "commit": "commits/000002.json",
     "points": "points/000002.parquet",
     "trajectories": "trajectories/000002.parquet",
@@ -103,8 +104,8 @@ def test_a_chunk_without_a_record_is_believed_no_more(tmp_path, whole):
     (path / "commits/000002.json").unlink()
     truth = whole.points()
     rng = np.random.default_rng(3)
-    for table in ("points", "trajectories"):
-        file = path / table / "000002.parquet"
+    for name in ("claims/000002.json", "points/000002.parquet", "trajectories/000002.parquet"):
+        file = path / name
         data = file.read_bytes()
         for place in rng.choice(len(data), FLIPS, replace=False):
             flipped = bytearray(data)
@@ -118,7 +119,7 @@ def test_a_chunk_without_a_record_is_believed_no_more(tmp_path, whole):
     flipped[len(data) // 3] ^= 1
     file.write_bytes(bytes(flipped))
     assert js.run(js.Sweep(**FEW_STEPS), path).damage() == {}
-    assert len(list((path / ".damaged").iterdir())) == 2
+    assert len(list((path / ".damaged").iterdir())) == 3
     pd.testing.assert_frame_equal(
         Store(path).points().sort_values(list(truth)).reset_index(drop=True),
         truth.sort_values(list(truth)).reset_index(drop=True),

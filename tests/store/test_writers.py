@@ -45,11 +45,11 @@ def test_a_claim_lost_to_another_writer_is_tried_again_with_what_is_left(tmp_pat
     other = js.Sweep(**{**TINY, "axes": {**TINY["axes"], "lam": [2.0, 8.0]}})
     claim, raced = Store.claim, []
 
-    def racing(self, wanted, points):
+    def racing(self, wanted):
         if not raced:
             raced.append(True)
             run(other, tmp_path)
-        return claim(self, wanted, points)
+        return claim(self, wanted)
 
     monkeypatch.setattr(Store, "claim", racing)
     run(tiny, tmp_path)
@@ -78,15 +78,15 @@ def test_a_full_disk_stops_the_run_and_the_next_run_goes_on(tmp_path, stored, mo
     assert_same_tables(tmp_path / "full", stored.path)
 
 
-@pytest.mark.parametrize("stage", ["claimed", "trajectories published"])
-def test_a_writer_that_died_between_claim_and_commit_is_finished(tmp_path, stored, monkeypatch, stage):
+@pytest.mark.parametrize("before", ["points", "trajectories", "commits"])
+def test_a_writer_that_died_between_claim_and_commit_is_finished(tmp_path, stored, monkeypatch, before):
     class Died(BaseException):
         pass
 
     publish = files.Folder.publish
 
     def die(self, name, data):
-        if name.startswith("trajectories/000003" if stage == "claimed" else "commits/000003"):
+        if name.startswith(f"{before}/000003"):
             raise Died
         return publish(self, name, data)
 

@@ -55,7 +55,7 @@ def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precisio
             name: _arrow(tables[name].iloc[parts[name][k]] if name in tables else None, store.schema(name))
             for name in schema.LAYOUTS[layout]
         }
-        number = store.claim(Claim(spec, 10 * k, 10 * k + 10), made["points"])
+        number = store.claim(Claim(spec, 10 * k, 10 * k + 10))
         store.commit(number, made, environment, {})
     return store
 

@@ -1,26 +1,41 @@
 """The simulation of many workers obeys what must hold whatever the costs, and the script runs."""
 
+import inspect
+import os
+import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import scaling
-from benchmarks.scaling import NFS, S3, Costs, Method, Setting, Shared, Simulation
+from benchmarks import scaling, scaling_measure, scaling_model
+from benchmarks.scaling import NFS, S3
+from benchmarks.scaling_model import Costs, Method, Setting, Shared, Simulation
 
 FREE = Shared("free")
 METHOD = Method("dopri8", each=2e-6, chunk=5e-3, write=2.4e-7, bytes=35, threads=2)
-COSTS = Costs(start=3.0, look=3e-6, record=1e-4, visit=7e-6, choose=1e-6, publish=1e-3, byte=1e-9, footer=3e-3)
+COSTS = Costs(
+    start=3.0,
+    look=3e-6,
+    record=1e-4,
+    near=2e-7,
+    visit=7e-6,
+    choose=1e-6,
+    number=1e-7,
+    publish=1e-3,
+    byte=1e-9,
+    footer=3e-3,
+)
 NOTHING = Costs(*[0.0] * len(Costs._fields))
 BARE = METHOD._replace(write=0.0, bytes=0.0, chunk=0.0)
 WAYS = [
     {},
     {"hand_out": "shard"},
     {"hand_out": "driver"},
-    {"claims": "checked"},
-    {"claims": "small"},
+    {"whole": True},
     {"together": True, "others": 3.0},
 ]
 
@@ -53,10 +68,13 @@ def test_one_worker_takes_the_sum_of_its_costs(shared):
     chunks, points = 40, 100_000
     method = METHOD._replace(threads=1)
     out = simulated(1, chunks, points, method=method, shared=shared, jitter=0.0, cores=8)
-    looks = sum(n * (2 * COSTS.look + COSTS.choose + COSTS.visit) for n in range(chunks))  # of the thread that computes
+    looks = sum(n * (2 * COSTS.look + COSTS.choose + COSTS.near) for n in range(chunks))  # before computing
     computing = chunks * (method.chunk + points * method.each) + looks + COSTS.start
-    last = scaling.window(method, COSTS, shared, points) + COSTS.publish + chunks * COSTS.look
-    reading = chunks * (COSTS.record + 10 * shared.latency) + 60 * shared.latency  # at most one record a chunk
+    size = points * method.bytes
+    files = 2 * (COSTS.publish + shared.publish * shared.latency) + size / shared.stream  # points, record
+    encoding = points * method.write + size * COSTS.byte
+    last = scaling_model.window(COSTS, shared, chunks - 1) + encoding + files
+    reading = chunks * (COSTS.record + 15 * shared.latency) + 60 * shared.latency  # at most one record a chunk
     assert computing + last <= out.seconds <= computing + last + reading
 
 
@@ -78,16 +96,17 @@ def test_no_more_than_the_workers_and_the_numbers_allow(shared, workers):
     one = simulated(1, chunks, points, shared=shared, jitter=0.0)
     out = simulated(workers, chunks, points, shared=shared, jitter=0.0)
     assert one.seconds <= workers * out.seconds * 1.01
-    window = scaling.window(METHOD, COSTS, shared, points)
+    window = scaling_model.window(COSTS, shared)
     assert out.commits[-1][0] - out.commits[0][0] >= (chunks - 1) * window * 0.99
-    now, small = (simulated(workers, chunks, points, shared=shared, claims=claims) for claims in ("now", "small"))
-    assert small.seconds <= 1.05 * now.seconds
+    small, whole = (simulated(workers, chunks, points, shared=shared, whole=whole) for whole in (False, True))
+    assert small.seconds <= 1.05 * whole.seconds
 
 
 def test_local_workers_share_their_cores():
     alone, four = (simulated(w, 80, 16384, together=True, jitter=0.0, hand_out="driver") for w in (1, 4))
     rates = [
-        scaling.steady([(when, who, 16384) for when, who, _ in out.commits], w) for out, w in ((alone, 1), (four, 4))
+        scaling_measure.steady([(when, who, 16384) for when, who, _ in out.commits], w)
+        for out, w in ((alone, 1), (four, 4))
     ]
     bound = 2 / (METHOD.each + METHOD.chunk / 16384)
     assert rates[1] < 1.05 * bound
@@ -112,19 +131,41 @@ def test_the_same_seed_gives_the_same_run():
 @pytest.mark.parametrize("workers", [1, 4])
 def test_stretches_stand_for_the_whole(workers):
     """A run of 1,000 chunks, put together from stretches, takes about what it takes from end to end."""
-    chunks, points = scaling.cut(METHOD, 10**9)
+    chunks, points = scaling_model.cut(METHOD, 10**9)
     whole = simulated(workers, chunks, points, shared=NFS)
-    found = scaling.predict(METHOD, COSTS, NFS, 10**9, workers)
+    found = scaling_model.predict(METHOD, COSTS, NFS, 10**9, workers)
     assert whole.complete
     assert found.rate == pytest.approx(10**9 / whole.seconds, rel=0.1)
 
 
 def test_rates_are_taken_while_all_are_at_work():
     commits = [(0.0, 0, 7), *((10.0 + n, n % 2, 5) for n in range(20)), (100.0, 0, 5)]
-    assert scaling.steady(commits, 2) == pytest.approx(5)
+    assert scaling_measure.steady(commits, 2) == pytest.approx(5)
 
 
-def test_the_script_runs():
+def test_what_the_script_starts_ends_with_it():
+    child = (
+        "import os, threading, time\n"
+        + inspect.getsource(scaling_measure.end_with)
+        + "end_with(os.getppid()); print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        number = int(parent.stdout.readline())
+        os.kill(number, 0)
+        parent.kill()
+        began = time.monotonic()
+        assert parent.stdout.read() == ""  # ends when nobody holds the other end any more
+        assert time.monotonic() - began < 30
+
+
+def test_the_script_runs(monkeypatch):
+    # The worker that it starts finds the programs that this process has compiled.
+    flags = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", flags))
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     text, _ = scaling.main(small=True)
     assert "| exact | 1 | 40 |" in text
     assert text.count("(assumed, not measured:") == 2

@@ -13,24 +13,24 @@ import pytest
 from conftest import KEYS, TINY
 
 import jepa_sweep as js
-from jepa_sweep.store import place, store
-from jepa_sweep.store.store import Store
+from jepa_sweep.store import store
 from jepa_sweep.sweep.run import execute
 from jepa_sweep.sweep.summary import status_of
 
-EXACT = {**TINY, "measure": {"trajectories": {"samples": 256}}, "solver": {"method": "exact"}}
+EXACT = {**TINY, "solver": {"method": "exact"}}
 
 
 @pytest.fixture
 def typed(tmp_path):
     """The command in a process of its own, as a user would start it."""
 
-    def call(sweep, limit="unlimited", **environment):
+    def call(sweep, **environment):
         path = tmp_path / "spec.toml"
         path.write_text(sweep.to_toml())
         words = [sys.executable, "-m", "jepa_sweep.cli", "run", path, "--out", tmp_path / "run", "--json"]
-        bounded = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "bash", *map(str, words)]
-        return subprocess.run(bounded, env=os.environ | environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*map(str, words)], env=os.environ | environment, capture_output=True, text=True, check=False
+        )
 
     return call
 
@@ -93,22 +93,6 @@ def test_a_host_program_that_switches_float64_off_changes_nothing(tmp_path):
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_limit_on_the_size_of_files_is_told_and_can_be_gone_on_from(typed, tmp_path):
-    sweep = js.Sweep(**{**EXACT, "objective": "jepa"})
-    done = typed(sweep, limit=20)  # times 1024 bytes: points fit, trajectories do not
-    assert done.returncode == 6, done.stderr
-    [told] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told.startswith(f"error: Could not write {tmp_path / 'run' / 'trajectories'}")
-    assert told.endswith("raise the limit and run again.")
-    assert done.stdout == ""
-    for folder in (place.STAGING, place.WORKING, "trajectories", "commits"):
-        assert list((tmp_path / "run" / folder).iterdir()) == []
-    after = typed(sweep)
-    assert after.returncode == 0, after.stderr
-    assert Store(tmp_path / "run").damage() == {}
-    assert len(Store(tmp_path / "run").points()) == 36
 
 
 @pytest.mark.parametrize("where", ["a file/run", "a file"])

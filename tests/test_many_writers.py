@@ -85,7 +85,7 @@ def test_writers_of_overlapping_and_different_specs(tmp_path, begin, alone):
 
 
 def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
-    processes = [begin() for _ in range(4)]
+    processes = [begin() for _ in range(3)]
     while not Store.exists(tmp_path / "run") or len(Store(tmp_path / "run").commits()) < 3:
         time.sleep(0.005)
     os.kill(processes[0].pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError, JepaSweepError
 from jepa_sweep.store.store import Store
 
-FLIPS = 40  # positions tried in each file
+FLIPS = 24  # positions tried in each file
 FEW_STEPS = {
     **TINY,
     "measure": {"p": [0.5, 0.9], "trajectories": {"samples": 4, "until": 1.5}},

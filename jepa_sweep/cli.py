@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from jepa_sweep.errors import JepaSweepError
+from jepa_sweep.progress import shown
 
 FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
 
@@ -40,7 +41,16 @@ def main() -> None:
     # Run-time checks in equinox call back into Python, and XLA does not keep programs that do. As NaN they end in a
     # status like any other. Read when equinox is imported, so it must be set before.
     os.environ.setdefault("EQX_ON_ERROR", "nan")
-    app()
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    with contextlib.suppress(OSError):  # whoever was reading has gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # All is durable by now. Taking Python down while threads of libraries still run has ended in an abort.
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
 @contextlib.contextmanager
@@ -96,7 +106,7 @@ def run(
         if not cluster:
             devices.use_all_cores()
         devices.keep_compiled_programs()
-        with _progress() as progress:
+        with shown() as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
         failed = len(report.store.failures(columns=["status"]))
@@ -297,7 +307,7 @@ def figure(
 
         devices.use_all_cores()
         devices.keep_compiled_programs()
-        with _progress() as progress:
+        with shown() as progress:
             found = drawn(name, out, run, device=device, progress=progress)
         _print(_facts(found), f"{_claims(found)}\n{', '.join(str(path) for path in found.files)}", as_json)
         raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
@@ -312,7 +322,7 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
 
         devices.use_all_cores()
         devices.keep_compiled_programs()
-        with _progress() as progress:
+        with shown() as progress:
             told = None if as_json else lambda found: typer.echo(_claims(found))
             found = all_drawn(out, device=device, progress=progress, done=told)
         claims = [claim for one in found for claim in one.claims]
@@ -366,32 +376,6 @@ def _stop_on_signal() -> Any:
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, lambda n, _: received.append(n) if not received else sys.exit(STOPPED))
     return lambda: bool(received)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Any]:
-    """A live bar on a terminal, elsewhere a line every few seconds."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        layout = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*layout, console=Console(stderr=True)) as bar:
-            task = bar.add_task("points", total=None, rate="compiling")
-            yield lambda p: bar.update(
-                task, total=p.total, completed=p.done, rate=f"{p.computed / max(p.seconds, 1e-9):,.0f} points/s"
-            )
-        return
-    last = [0.0]
-
-    def line(p: Any) -> None:
-        if p.seconds - last[0] >= 5 or p.done == p.total:
-            last[0] = p.seconds
-            rate = p.computed / max(p.seconds, 1e-9)
-            left = (p.total - p.done) / max(rate, 1e-9)
-            typer.echo(f"{p.done:,}/{p.total:,} points, {rate:,.0f} points/s, {left:,.0f} s left", err=True)
-
-    yield line
 
 
 if __name__ == "__main__":

@@ -75,13 +75,27 @@ def listed(path: str, data: bytes, rows: int) -> File:
     return File(path, len(data), rows, sha256(data), footer, sha256(data[-footer:]))
 
 
+def _arrow(data: bytes) -> pa.Buffer:
+    """The same bytes in Arrow's own memory.
+
+    Arrow's threads may let go of them last, and one that then has to ask Python while it shuts down ends the process.
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
+
+
+def _source(data: bytes) -> pa.BufferReader:
+    return pa.BufferReader(_arrow(data))
+
+
 # --- believing --------------------------------------------------------------------------------------------------------
 
 
 def notes(data: bytes, where: str) -> dict[bytes, bytes]:
     """The notes in a file's footer."""
     try:
-        return dict(pq.read_schema(pa.BufferReader(data)).metadata or {})
+        return dict(pq.read_schema(_source(data)).metadata or {})
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(
             f"{where} must be a readable Parquet file, but {error}; run `jepa-sweep repair`."
@@ -91,7 +105,7 @@ def notes(data: bytes, where: str) -> dict[bytes, bytes]:
 def decoded(data: bytes, where: str) -> pa.Table:
     """The rows of a file that no commit record lists; raises `IntegrityError` if they cannot be read."""
     try:
-        return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        return pq.read_table(_source(data), page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
 
@@ -139,12 +153,12 @@ class Glimpse:
     def __init__(self, place: Place, part: Part, schema: pa.Schema) -> None:
         self._place, self.part = place, part
         self._texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        self.metadata = pq.read_metadata(pa.BufferReader(_end(place, part.file)))
+        self.metadata = pq.read_metadata(_source(_end(place, part.file)))
         self.names: list[str] = self.metadata.schema.to_arrow_schema().names
 
     @functools.cached_property
     def _file(self) -> pq.ParquetFile:
-        return pq.ParquetFile(pa.BufferReader(load(self._place, self.part.file)), read_dictionary=self._texts)
+        return pq.ParquetFile(_source(load(self._place, self.part.file)), read_dictionary=self._texts)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """The values of one column, of the rows that count."""
@@ -196,10 +210,10 @@ def _rows(
     place: Place, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
 ) -> pa.Table | None:
     if expression is not None and part.file.footer:
-        fragment = _FORMAT.make_fragment(pa.py_buffer(_end(place, part.file)))
+        fragment = _FORMAT.make_fragment(_arrow(_end(place, part.file)))
         if not fragment.split_by_row_group(expression, schema=schema):
             return None  # the ranges in the footer leave no row of it
-    fragment = _FORMAT.make_fragment(pa.py_buffer(load(place, part.file)))
+    fragment = _FORMAT.make_fragment(_arrow(load(place, part.file)))
     if not part.without:
         return fragment.to_table(schema=schema, columns=names, filter=expression)
     rows = fragment.to_table(schema=schema).filter(pa.array(counting(part)))

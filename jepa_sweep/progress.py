@@ -1,0 +1,34 @@
+"""How far a run is, as the command line shows it."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+
+@contextlib.contextmanager
+def shown() -> Iterator[Any]:
+    """A live bar on a terminal, elsewhere a line every few seconds."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        layout = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*layout, console=Console(stderr=True)) as bar:
+            task = bar.add_task("points", total=None, rate="compiling")
+            yield lambda p: bar.update(
+                task, total=p.total, completed=p.done, rate=f"{p.computed / max(p.seconds, 1e-9):,.0f} points/s"
+            )
+        return
+    last = [0.0]
+
+    def line(p: Any) -> None:
+        if p.seconds - last[0] >= 5 or p.done == p.total:
+            last[0] = p.seconds
+            rate = p.computed / max(p.seconds, 1e-9)
+            left = (p.total - p.done) / max(rate, 1e-9)
+            typer.echo(f"{p.done:,}/{p.total:,} points, {rate:,.0f} points/s, {left:,.0f} s left", err=True)
+
+    yield line

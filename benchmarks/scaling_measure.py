@@ -24,7 +24,9 @@ from jepa_sweep.store import place, records, table
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import job, rows
 from jepa_sweep.sweep.job import Job
+from jepa_sweep.sweep.limits import Shard
 from jepa_sweep.sweep.plan import Chunk
+from jepa_sweep.sweep.queue import Queue
 from jepa_sweep.sweep.run import open_for
 from jepa_sweep.sweep.spec import Sweep
 
@@ -50,7 +52,7 @@ def working(text: str, size: int) -> Iterator[Job]:
 def measured_method(name: str, text: str, size: int, threads: int, samples: int = 10) -> Method:
     """Chunks from all over the grid, and parts of them."""
     with working(text, size) as work:
-        chunks = work.chunks()
+        chunks = list(work.queue(Shard()).left.values())
         chosen = [chunks[i * len(chunks) // samples] for i in range(samples)]
         schemas = {table_name: work.store.schema(table_name) for table_name in work.store.tables}
         work.compute(chosen[0])  # compiles
@@ -79,7 +81,7 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
     """What looks cost in a store of so many chunks, fabricated; and seconds of the disk to make a file durable."""
     text, size = SPEC.format(lam=there * 10 // 64 + 64, method="exact"), 1024
     with working(text, size) as work:
-        chunks, where = work.chunks(), Path(work.store.path)
+        chunks, where = list(work.queue(Shard()).left.values()), Path(work.store.path)
         work.commit(work.compute(chunks[0]))
         footer = timed(lambda: Store(where).digest())[0]
         record = json.loads((where / "commits/000001.json").read_bytes())
@@ -89,15 +91,15 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
             name = f"{number:06d}"
             (where / f"commits/{name}.json").write_bytes(records.sealed({**record, "number": name, "claim": claim}))
             (where / f"claims/{name}.json").touch()
-        store, remaining = Store(where), {(c.start, c.stop): c for c in chunks[there:]}
+        store, queue = Store(where), Queue(chunks[there:], Store(where), work.name, work.writer)
         first, _ = timed(store.claims)
         look, claims = min((timed(store.claims) for _ in range(5)), key=lambda pair: pair[0])
         nothing = Chunk(chunks[0].start, chunks[0].start + 1)  # a point that is there: it looks, and computes nothing
         work.compute(nothing)
         near = min(timed(lambda: work.compute(nothing))[0] for _ in range(5))
         visit = min(timed(lambda: job.visited(store, {work.name: work.grid}, claims))[0] for _ in range(5))
-        work.choose(remaining)
-        choose = min(timed(lambda: work.choose(remaining))[0] for _ in range(5))
+        queue.look()
+        choose = min(timed(queue.look)[0] for _ in range(5))
         first_claim = claims["000001"]
         number = min(timed(lambda: store.claim(first_claim))[0] for _ in range(5))
         folder, walls = place.at(where), []

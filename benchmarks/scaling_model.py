@@ -36,7 +36,7 @@ class Costs(NamedTuple):
     record: float  # for each commit record that is new
     near: float  # `Job.compute` beside its look, for each chunk that is there
     visit: float  # `visited` in `Job.commit`, for each claim of others that is new
-    choose: float  # `Job.choose` beside its look, for each chunk that is there
+    choose: float  # `Queue.look` beside its look, for each chunk that is there
     number: float  # `Store.claim` beside its file, for each chunk that is there
     publish: float  # a file
     byte: float  # a byte of it

@@ -34,11 +34,13 @@ POINTS = 72
 
 # The command line, which tells at its end whether JAX has looked for devices.
 DRIVER = """
-import atexit, sys
+import sys
 from jepa_sweep import cli
 from jax._src import xla_bridge
-atexit.register(lambda: print("backends:", len(xla_bridge._backends), file=sys.stderr))
-cli.main()
+try:
+    cli.app()
+finally:
+    print("backends:", len(xla_bridge._backends), file=sys.stderr)
 """
 
 
@@ -103,6 +105,14 @@ def same(out, wanted):
     assert [os.listdir(out / name) for name in (place.STAGING, place.WORKING)] == [[], []]
 
 
+def ended(writers):
+    """Wait until none of them runs: a worker ends a little after its machine."""
+    until = time.monotonic() + 60
+    while not all(map(place.gone, writers)):
+        assert time.monotonic() < until, "workers must end with their machine"
+        time.sleep(0.05)
+
+
 def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     second = machines.add_node(num_cpus=1)
     machines.wait_for_nodes()
@@ -121,6 +131,8 @@ def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     report = on(SWEEP, tmp_path / "run", chunk_points=1, progress=fault)
     assert done == ["killed", "removed"]
     assert (report.complete, report.total, report.computed, report.failed) == (True, POINTS, POINTS, 0)
+    ended(writers)
+    assert on(SWEEP, tmp_path / "run").computed == 0  # and takes away what those who died were writing
     same(tmp_path / "run", alone[1])
 
 

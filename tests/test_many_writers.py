@@ -12,6 +12,7 @@ from processes import finished, start
 
 import jepa_sweep as js
 from jepa_sweep.store import place
+from jepa_sweep.store.log import Mark
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import limits
 from jepa_sweep.sweep.summary import status_of
@@ -143,3 +144,16 @@ def test_status_shows_the_progress_of_all_writers_from_the_store_alone(tmp_path,
     printed = command(None, command="status").stdout
     assert printed.count("\nwriter ") == len(named)
     assert json.loads(command(None, "--json", command="status").stdout)["writers"] == facts["writers"]
+
+
+def test_a_machine_that_died_is_not_shown_at_what_others_have_stored_since(tmp_path):
+    """What it said of itself stays, as no one here knows of its death, but for a driver that saw it."""
+    store = js.run(js.Sweep(**SPEC), tmp_path / "run", chunk_points=CHUNK)
+    written = Store(store.path)
+    claim = written.claims()["000001"]
+    dead = Mark("elsewhere-7-0123456789ab", claim.spec[:8], claim.start, claim.stop)
+    for mark in (dead, dead._replace(start=claim.stop, stop=claim.stop + 1)):
+        written.announce(mark)
+    assert {w["writer"]: w["computing"] for w in status_of(store.path)["writers"]}[dead.writer] == 1
+    written.forget([dead.writer])
+    assert written.announced() == []

@@ -10,7 +10,7 @@ is wrong if one is missing, late, or left behind.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from jepa_sweep.errors import JepaSweepError
@@ -96,6 +96,12 @@ class Log:
     def withdraw(self, mark: Mark) -> None:
         """Tell them that it is done."""
         self._place.unmark(_file_of(mark))
+
+    def forget(self, writers: Collection[str]) -> None:
+        """Withdraw whatever these writers, which have ended, said that they were computing."""
+        for mark in _marks(self._place.names(WORKING)):
+            if mark.writer in writers:
+                self.withdraw(mark)
 
     def announced(self) -> list[Mark]:
         """What all writers say they are computing, but for those known to be gone."""

@@ -24,6 +24,7 @@ from jepa_sweep.sweep.crew import ACCELERATORS, AT_ONCE, MEND, Crew, Order, conn
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.job import done
 from jepa_sweep.sweep.plan import Chunk
+from jepa_sweep.sweep.queue import Queue
 from jepa_sweep.sweep.rows import Work
 from jepa_sweep.sweep.run import Progress, Report, default_path, load, open_for
 from jepa_sweep.sweep.spec import Sweep
@@ -75,13 +76,11 @@ def execute(
             f"`device` must be one of {', '.join(ACCELERATORS)} on a cluster, where each worker has one of its own, "
             f"but it is {device!r}."
         )
-    if chunk_points is not None and (not isinstance(chunk_points, int) or chunk_points < 1):
-        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {chunk_points!r}.")
-    mine, limit = limits.shard(shard), limits.Failures(max_failures)
+    size, mine, limit = limits.chunk_points(chunk_points), limits.shard(shard), limits.Failures(max_failures)
     store, grid = open_for(sweep, _absolute(out or default_path(sweep))), Grid(sweep)
     name = store.add_spec(text)
-    size = chunk_points or plan.points_per_chunk(sweep, grid)
-    chunks = [c for c in plan.chunks(grid, done(store, name), size) if c.slot % mine.of == mine.number]
+    chunks = plan.chunks(grid, done(store, name), size or plan.points_per_chunk(sweep, grid))
+    chunks = list(filter(mine.holds, chunks))
     chunks.sort(key=lambda chunk: -forecast.of(sweep, grid, chunk.indices).seconds)
     queue, tally = _Queue(chunks, store, name), _Tally(store)
 
@@ -105,6 +104,7 @@ def execute(
                 stopped = _drive(crew, queue, store, enough, told)
             finally:
                 crew.dismiss()
+                store.forget(crew.writers)  # who died could not
         tally.look()
     stopped, spent = stopped or queue.trouble, time.perf_counter() - began
     counts = grid.unique, tally.computed, tally.failed, tally.repeated
@@ -134,44 +134,32 @@ def _drive(crew: Crew, queue: "_Queue", store: Store, enough: Callable[[], str],
             if repeated is None:
                 queue.back(chunk, death)
             else:
-                queue.points -= chunk.points
+                queue.stored(chunk)
         if committed := [e.repeated for e in ended if e.repeated is not None]:
             told(sum(committed))
 
 
-class _Queue:
+class _Queue(Queue):
     """The chunks still to be handed out, the most expensive first."""
 
     def __init__(self, chunks: list[Chunk], store: Store, name: str) -> None:
-        self.left = {(chunk.start, chunk.stop): chunk for chunk in chunks}
-        self.points = sum(chunk.points for chunk in chunks)  # not yet committed
+        super().__init__(chunks, store, name)
         self.trouble = ""  # why a chunk was given up
-        self._store, self._name = store, name
         self._deaths: Counter[Chunk] = Counter()
-        self._busy: set[tuple[int, int]] = set()  # with writers of other runs
-        self._looked, self._next_look = set(store.claims()), 0.0
+        self._next_look = 0.0
 
     def look(self) -> None:
-        """Take out chunks that others have stored since, and see what they are computing."""
-        if time.monotonic() < self._next_look:
-            return
-        self._next_look = time.monotonic() + LOOK
-        claims = self._store.claims()
-        for claim in (claims[number] for number in claims.keys() - self._looked):
-            if claim.spec == self._name and not claim.absent:
-                stored = self.left.pop((claim.start, claim.stop), None)
-                self.points -= stored.points if stored else 0
-        self._looked = set(claims)
-        self._busy = {(m.start, m.stop) for m in self._store.announced() if m.spec == self._name[:8]}
+        """As `Queue`, but only now and then."""
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK
+            super().look()
 
     def next(self, alone: bool) -> Chunk | None:
         """The next chunk for a worker, which is `alone` with it or has another one.
 
         What was with a worker that died is only given to one that has nothing else, so that no other chunk is blamed.
         """
-        fit = [where for where, chunk in self.left.items() if alone or not self._deaths[chunk]]
-        first = next((where for where in fit if where not in self._busy), fit[0] if fit else None)
-        return self.left.pop(first) if first else None
+        return self.take(lambda chunk: alone or not self._deaths[chunk])
 
     def back(self, chunk: Chunk, death: str) -> None:
         """A chunk that was not committed goes to the end; if too many workers died of it, it is given up."""

@@ -14,7 +14,9 @@ from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import plan, provenance
 from jepa_sweep.sweep.compute import compute
 from jepa_sweep.sweep.grid import Grid
+from jepa_sweep.sweep.limits import Shard
 from jepa_sweep.sweep.plan import Chunk, Intervals, Visited
+from jepa_sweep.sweep.queue import Queue
 from jepa_sweep.sweep.rows import Place, Rows, Work, tables
 from jepa_sweep.sweep.spec import Sweep
 
@@ -73,7 +75,6 @@ class Job:
         longest = max((b - a for a, b in self.grid.segments()), default=1)
         self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
         self._seen = Store(store.path)  # for `compute`; `store` is for `commit`
-        self._looked: set[str] = set()  # claims that `choose` has taken into account
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
         self._schemas = {name: store.schema(name) for name in store.tables}
@@ -90,27 +91,10 @@ class Job:
         for mark in self._marks:
             self.store.withdraw(mark)
 
-    # --- which chunk next ---------------------------------------------------------------------------------------------
-
-    def chunks(self) -> list[Chunk]:
-        """What is left to do, at this moment."""
-        return list(plan.chunks(self.grid, done(self._seen, self.name), self._size))
-
-    def choose(self, remaining: dict[tuple[int, int], Chunk]) -> Chunk | None:
-        """The first of these chunks that no one else is computing, or the first of all; None if nothing is left.
-
-        Takes out those that other writers have stored since.
-        """
-        claims = self._seen.claims()
-        for number in claims.keys() - self._looked:
-            claim = claims[number]
-            if claim.spec == self.name and not claim.absent:
-                remaining.pop((claim.start, claim.stop), None)
-        self._looked = set(claims)
-        marks = self._seen.announced()
-        busy = {(m.start, m.stop) for m in marks if m.spec == self.name[:8] and m.writer != self.writer}
-        free = (chunk for place, chunk in remaining.items() if place not in busy)
-        return next(free, None) or next(iter(remaining.values()), None)
+    def queue(self, mine: Shard) -> Queue:
+        """What is left to do, at this moment, of a share of the chunks."""
+        chunks = plan.chunks(self.grid, done(self._seen, self.name), self._size)
+        return Queue(filter(mine.holds, chunks), self._seen, self.name, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------
 

@@ -1,9 +1,17 @@
-"""What bounds a run: its share of the chunks, and how many points may fail."""
+"""What bounds a run: the size of its chunks, its share of them, and how many points may fail."""
 
 import re
 from typing import NamedTuple
 
 from jepa_sweep.errors import SpecError
+from jepa_sweep.sweep.plan import Chunk
+
+
+def chunk_points(given: int | None) -> int | None:
+    """The points that share one file, as given; raises `SpecError` if it cannot be a number of points."""
+    if given is not None and (not isinstance(given, int) or given < 1):
+        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {given!r}.")
+    return given
 
 
 class Shard(NamedTuple):
@@ -11,6 +19,10 @@ class Shard(NamedTuple):
 
     number: int = 0
     of: int = 1
+
+    def holds(self, chunk: Chunk) -> bool:
+        """True for the chunks of this share."""
+        return chunk.slot % self.of == self.number
 
 
 def shard(text: str | None) -> Shard:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.engine import devices
-from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import limits, mend
 from jepa_sweep.sweep.job import Job
+from jepa_sweep.sweep.plan import Chunk
 from jepa_sweep.sweep.rows import Work, parameter_columns
 from jepa_sweep.sweep.spec import Sweep, read_spec
 
@@ -127,38 +127,31 @@ def execute(
     sweep, text = load(spec)
     began = time.perf_counter()
     devices.pick(device)  # a device that is not there is refused before a directory is made
-    if chunk_points is not None and (not isinstance(chunk_points, int) or chunk_points < 1):
-        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {chunk_points!r}.")
-    mine, limit = limits.shard(shard), limits.Failures(max_failures)
+    size, mine, limit = limits.chunk_points(chunk_points), limits.shard(shard), limits.Failures(max_failures)
     store = open_for(sweep, out)
     mend.finish(store, device, patience=0)
-    with Job(sweep, text, store, device, chunk_points) as job, ThreadPoolExecutor(1, "writer") as writer:
-        remaining = {(c.start, c.stop): c for c in job.chunks() if c.slot % mine.of == mine.number}
-        writing: Future[None] | None = None
-        stopped, left, held, count = "", 0, 0, -1  # points of what remains, and of the chunk in hand
+    with Job(sweep, text, store, device, size) as job, ThreadPoolExecutor(1, "writer") as writer:
+        queue, stopped = job.queue(mine), ""
+        writing: tuple[Chunk, Future[None]] | None = None
 
         def written() -> None:
             nonlocal writing
             if writing:
-                result, writing = writing, None
+                (chunk, result), writing = writing, None
                 result.result()
+                queue.stored(chunk)
                 if progress:
                     spent = time.perf_counter() - began - job.work.compile_seconds
-                    done = job.grid.size - left - held
+                    done = job.grid.size - queue.points
                     progress(Progress(done, job.grid.size, job.computed, job.failed, spent))
 
-        while chunk := job.choose(remaining):
+        for chunk in queue:
             stopped = "it was asked to" if stop() else limit.exceeded(job.failed, job.computed)
             if stopped:
                 break
-            if len(remaining) != count:  # at the beginning, and when others have stored some of it
-                left = sum(c.points for c in remaining.values())
-            del remaining[chunk.start, chunk.stop]
-            left, held, count = left - chunk.points, chunk.points, len(remaining)
             computed = job.compute(chunk)
             written()
-            writing = writer.submit(job.commit, computed)
-        left, held = sum(c.points for c in remaining.values()), 0
+            writing = chunk, writer.submit(job.commit, computed)
         written()
     if not stopped:
         mend.finish(store, device)

@@ -113,7 +113,10 @@ def _writers(store: Store, commits: list[Commit]) -> list[dict[str, Any]]:
         before["points"] += commit.rows("points") + commit.rows("failures")
         before["seconds"] += commit.work["seconds"]
         found[name] = before | {"last_commit": commit.created}
+    stored = {(c.claim.spec[:8], c.claim.start, c.claim.stop) for c in commits}  # so its mark is of a machine that died
     for mark in store.announced():
+        if mark[1:] in stored:
+            continue
         new = {"writer": mark.writer, "chunks": 0, "points": 0, "seconds": 0.0, "computing": 0, "last_commit": None}
         found.setdefault(mark.writer, new)["computing"] += 1
     return list(found.values())

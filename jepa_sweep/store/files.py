@@ -133,10 +133,8 @@ class Folder:
 
     def set_aside(self, name: str) -> None:
         """See `Place`."""
-        source, target = (
-            self.path / name,
-            self.path / DAMAGED / f"{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged",
-        )
+        source = self.path / name
+        target = self.path / DAMAGED / f"{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
         with explained(source, "set aside"):
             if source.exists():
                 self.prepare((DAMAGED,))

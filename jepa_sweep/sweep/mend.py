@@ -1,7 +1,7 @@
 """What is computed again: chunks a dead writer left unfinished, damaged chunks, and points that failed."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,8 @@ def retry(
             for number in [n for n, claim in store.claims().items() if claim.spec == spec]:
                 if stop():
                     return total | {"complete": False}
-                for index, rows, known in _failed(job, number, chosen):
+                if found := _failed(job, number, chosen):
+                    index, rows, known = found
                     job.commit(job.again(index, (number, rows), solver, known))
             total["tried"] += job.computed
             total["failed"] += job.failed
@@ -152,13 +153,13 @@ def _chosen(statuses: Sequence[str]) -> set[str]:
     return set(failing) if "failed" in statuses else set(statuses)
 
 
-def _failed(job: Job, number: str, chosen: set[str]) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, Claim]]]:
-    """Sorted indices of the failures of a chunk to be tried again, and their rows; nothing if there are none."""
+def _failed(job: Job, number: str, chosen: set[str]) -> tuple[np.ndarray, np.ndarray, dict[str, Claim]] | None:
+    """Sorted indices of the failures of a chunk to be tried again, their rows, and the claims that were looked at."""
     known = job.store.claims()
     frame, rows = job.store.failed_rows(number, known.values())
     mask = np.isin(frame["status"], list(chosen))
     if not mask.any():
-        return
+        return None
     frame, rows = frame[mask], rows[mask]
     columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.record.parameters}
     p = np.asarray(frame["p"]) if "p" in frame else np.full(len(frame), job.grid.p[0])
@@ -166,7 +167,7 @@ def _failed(job: Job, number: str, chosen: set[str]) -> Iterator[tuple[np.ndarra
     index = job.grid.find(Points(objective, columns, p))
     assert (index >= 0).all(), "a chunk holds points of its own spec"
     order = np.argsort(index)
-    yield index[order], rows[order], known
+    return index[order], rows[order], known
 
 
 def _numbers(parameter: Parameter, values: Iterable[Any]) -> np.ndarray:

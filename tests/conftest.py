@@ -17,6 +17,12 @@ from jepa_sweep.engine import devices
 
 ROOT = Path(__file__).parent.parent
 
+# Programs that take half the time to compile: no LLVM optimisations, and the older of XLA's two ways to emit loops.
+QUICKLY_COMPILED = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+)
+
 TINY = {
     "name": "tiny",
     "axes": {"lam": [0.5, 2.0], "rho": [0.25, 0.5, 1.0], "L": [1, 2, 3], "eps": [1e-4, 1e-3]},
@@ -27,13 +33,13 @@ KEYS = ["objective", "L", "lam", "rho", "eps", "p"]  # what no two rows of point
 
 
 def pytest_configure(config):
-    """Most of the time of the tests is compiling, which takes less without LLVM's optimisations.
+    """Most of the time of the tests is compiling, so here it is done quickly.
 
     Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped. All processes of
     one run of the tests share what they have compiled, as those of one user do, and no other run sees it.
     """
     if "XLA_FLAGS" not in os.environ:
-        os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+        os.environ["XLA_FLAGS"] = QUICKLY_COMPILED
         jax.devices()  # the flags are read here, once
         del os.environ["XLA_FLAGS"]
     if "PYTEST_XDIST_WORKER" not in os.environ:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import KEYS, TRACKED
+from conftest import KEYS, QUICKLY_COMPILED, TRACKED
 
 import jepa_sweep as js
 from jepa_sweep.engine import devices
@@ -54,7 +54,7 @@ def settings():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_NUM_CPU_DEVICES", "1")
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1")
+        patch.setenv("XLA_FLAGS", QUICKLY_COMPILED)
         yield
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from conftest import QUICKLY_COMPILED, ROOT
 
 sys.path.insert(0, str(ROOT))
 
@@ -163,8 +163,7 @@ def test_what_the_script_starts_ends_with_it():
 
 def test_the_script_runs(monkeypatch):
     # The worker that it starts finds the programs that this process has compiled.
-    flags = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
-    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", flags))
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", QUICKLY_COMPILED))
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     text, _ = scaling.main(small=True)
     assert "| exact | 1 | 40 |" in text

@@ -53,6 +53,7 @@ def settings():
     """What workers and commands inherit: one core each, and programs that are quickly compiled, once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_NUM_CPU_DEVICES", "1")
+        patch.setenv("RAY_worker_niceness", "0")  # it is 15, and other tests on the machine would starve them
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         patch.setenv("XLA_FLAGS", QUICKLY_COMPILED)
         yield

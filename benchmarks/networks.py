@@ -9,12 +9,9 @@ beside it.
 """
 
 import argparse
-import multiprocessing
-import os
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +25,8 @@ from jax import lax
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import cores, needs, release
+from benchmarks.quiet import alone, timed
+from benchmarks.report import processor
 from benchmarks.ways import networks_torch
 from benchmarks.ways.networks_torch import Numbers, Weights
 from jepa_sweep.engine import devices, networks, study
@@ -36,7 +35,6 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import network
 
 P = 0.5
-UNDISTURBED = 0.08  # of a core, which other processes may use during a run that counts
 JEPA = network.OBJECTIVES["jepa"]
 
 
@@ -255,47 +253,6 @@ def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]
 # --- measuring ----------------------------------------------------------------------------------------------------
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came out."""
-    began = time.perf_counter()
-    out = call()
-    return time.perf_counter() - began, out
-
-
-def _cpu_seconds() -> tuple[float, float]:
-    """Processor time so far of everything on this machine, and of us and our workers; only Linux says."""
-    if not Path("/proc/stat").exists():
-        return 0.0, 0.0
-    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
-    ours = sum(os.times()[:2])
-    for child in multiprocessing.active_children():
-        after_name = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-        ours += sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), ours
-
-
-def _share_of_others(call: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of a call, and how much of a core other processes used meanwhile."""
-    everything, ours = _cpu_seconds()
-    took, _ = timed(call)
-    everything_after, ours_after = _cpu_seconds()
-    return took, max(0.0, everything_after - everything - (ours_after - ours)) / took
-
-
-def alone(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
-    """Seconds of a call during which the cores were ours, and what of a core was not.
-
-    Waits, and repeats, for so long at most; then the least disturbed of the calls counts.
-    """
-    tried, until = [], time.monotonic() + seconds
-    while True:
-        while _share_of_others(lambda: time.sleep(0.2))[1] > UNDISTURBED and time.monotonic() < until:
-            pass
-        tried.append(_share_of_others(call))
-        if tried[-1][1] < UNDISTURBED or time.monotonic() > until:
-            return min(tried, key=lambda one: one[1])
-
-
 def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tuple[list[Row], dict[str, float], float]:
     """All ways, and the rates of products in FLOP a second, in turns; and how much of a core others used at worst."""
     ways = [OURS, *peers]
@@ -334,7 +291,7 @@ def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed
     versions = [f"{name} {metadata.version(name)}" for name in ("jax", "numpy", "torch") if not needs(name)()]
     where = devices.pick(problem.device)
     machine = (
-        f"{cores()} cores of {_processor()}" if problem.device == "cpu" else f"{len(where)} x {where[0].device_kind}"
+        f"{cores()} cores of {processor()}" if problem.device == "cpu" else f"{len(where)} x {where[0].device_kind}"
     )
     peer = max(plain, key=lambda row: row.steps_per_second)
     lines = [
@@ -366,14 +323,6 @@ def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed
         *("" if i == 0 else line for line in skipped for i in range(2)),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main(small: bool = False, device: str = "cpu", peers: list[Way] | None = None) -> tuple[list[Row], str]:

@@ -27,13 +27,17 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def machine() -> str:
-    """Processor and cores."""
+def processor() -> str:
+    """Its name, as far as the system tells."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine() -> str:
+    """Processor and cores."""
+    return f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def table(rows: list[Row]) -> str:

@@ -18,17 +18,18 @@ def shown() -> Iterator[Any]:
         layout = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
         with Progress(*layout, console=Console(stderr=True)) as bar:
             task = bar.add_task("points", total=None, rate="compiling")
-            yield lambda p: bar.update(
-                task, total=p.total, completed=p.done, rate=f"{p.computed / max(p.seconds, 1e-9):,.0f} points/s"
-            )
+            yield lambda p: bar.update(task, total=p.total, completed=p.done, rate=f"{_rate(p):,.0f} points/s")
         return
     last = [0.0]
 
     def line(p: Any) -> None:
         if p.seconds - last[0] >= 5 or p.done == p.total:
             last[0] = p.seconds
-            rate = p.computed / max(p.seconds, 1e-9)
-            left = (p.total - p.done) / max(rate, 1e-9)
-            typer.echo(f"{p.done:,}/{p.total:,} points, {rate:,.0f} points/s, {left:,.0f} s left", err=True)
+            left = (p.total - p.done) / max(_rate(p), 1e-9)
+            typer.echo(f"{p.done:,}/{p.total:,} points, {_rate(p):,.0f} points/s, {left:,.0f} s left", err=True)
 
     yield line
+
+
+def _rate(p: Any) -> float:
+    return p.computed / max(p.seconds, 1e-9)

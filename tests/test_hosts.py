@@ -28,9 +28,8 @@ def typed(tmp_path):
         path = tmp_path / "spec.toml"
         path.write_text(sweep.to_toml())
         words = [sys.executable, "-m", "jepa_sweep.cli", "run", path, "--out", tmp_path / "run", "--json"]
-        return subprocess.run(
-            [*map(str, words)], env=os.environ | environment, capture_output=True, text=True, check=False
-        )
+        words = list(map(str, words))
+        return subprocess.run(words, env=os.environ | environment, capture_output=True, text=True, check=False)
 
     return call
 

@@ -25,7 +25,7 @@ def start(folder, *words):
 def _command(folder, words):
     number = os.getpid()
     sys.stdout = open(f"{folder}/{number}.out", "w", buffering=1)  # noqa: SIM115, it ends with the process
-    sys.stderr = open(f"{folder}/{number}.err", "w", buffering=1)  # noqa: SIM115
+    sys.stderr = open(f"{folder}/{number}.err", "w", buffering=1)  # noqa: SIM115, as above
     sys.argv = ["jepa-sweep", "run", *words, "--json"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
     from jepa_sweep import cli

@@ -375,8 +375,9 @@ def test_estimates_have_no_trajectories(show, tmp_path):
 
 CLIPPED = """() => [...document.querySelectorAll("h1, h2, p, label, td, th, pre, button, .main-svg")]
     .filter((e) => e.getClientRects().length && !e.closest(".hidden, .scroll"))
-    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 || (e.tagName === "PRE" && e.scrollWidth > e.clientWidth + 1))
-    .map((e) => e.outerHTML.slice(0, 80))"""  # noqa: E501
+    .filter((e) => e.getBoundingClientRect().right > innerWidth + 1
+        || (e.tagName === "PRE" && e.scrollWidth > e.clientWidth + 1))
+    .map((e) => e.outerHTML.slice(0, 80))"""
 
 
 def test_nothing_is_wider_than_the_window(show, tmp_path):

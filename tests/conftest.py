@@ -17,7 +17,7 @@ from jepa_sweep.engine import devices
 
 ROOT = Path(__file__).parent.parent
 
-# Programs that take half the time to compile: no LLVM optimisations, and the older of XLA's two ways to emit loops.
+# Programs that are quickly compiled: no LLVM optimisations, and the older of XLA's two ways to emit loops.
 QUICKLY_COMPILED = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import random
-import signal
 import time
 
 import pandas as pd
@@ -130,7 +128,7 @@ def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
     processes = [begin() for _ in range(3)]
     while not Store.exists(tmp_path / "run") or len(Store(tmp_path / "run").commits()) < 3:
         time.sleep(0.005)
-    os.kill(processes[0].pid, signal.SIGKILL)
+    processes[0].kill()
     began = time.monotonic()
     for process in processes[1:]:
         finished(process)

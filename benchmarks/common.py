@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ P = 0.5
 Points = dict[str, np.ndarray]  # "lam", "rho", "L", "eps", each of shape (n,)
 Times = dict[str, np.ndarray]  # objective -> paper times, in the order of its points
 Run = Callable[[], Times]
+T = TypeVar("T")
 
 
 class Way(NamedTuple):
@@ -205,6 +206,13 @@ class Plan(NamedTuple):
     least: int = 0  # points of each objective to begin with, if not the way's own `batch`
 
 
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """Seconds, and what came out."""
+    began = time.perf_counter()
+    out = call()
+    return time.perf_counter() - began, out
+
+
 def measure(way: Way, rtol: float, points: dict[str, Points], exact: Times, plan: Plan) -> Row:
     """Time one way on as much of the grid as keeps it busy long enough.
 
@@ -215,11 +223,6 @@ def measure(way: Way, rtol: float, points: dict[str, Points], exact: Times, plan
     def sized(count: int) -> tuple[Run, Times]:
         index = np.sort(np.random.default_rng(1).permutation(total)[:count])  # sorted: cheap points stay first
         return way.prepare({o: select(points[o], index) for o in points}, rtol), {o: exact[o][index] for o in exact}
-
-    def timed(run: Run) -> tuple[float, Times]:
-        began = time.perf_counter()
-        out = run()
-        return time.perf_counter() - began, out
 
     began = time.perf_counter()
     count = min(total, plan.least or way.batch)

@@ -10,7 +10,6 @@ solve is arithmetic of the steps, what the loop and the handing out of tasks.
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import P, Points, grid
+from benchmarks.common import P, Points, grid, timed
 from jepa_sweep.engine import devices, lanes, pool
 from jepa_sweep.engine.lanes import Predictions
 from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
@@ -34,12 +33,7 @@ MOST = 1 << 22  # points of one call; larger sweeps come in chunks of this size,
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     """Seconds of a call whose programs are compiled."""
     call()
-    taken = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return statistics.median(timed(call)[0] for _ in range(repeats))
 
 
 class Problem:

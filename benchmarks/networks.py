@@ -24,8 +24,8 @@ from jax import lax
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import cores, needs, release
-from benchmarks.quiet import alone, timed
+from benchmarks.common import cores, needs, release, timed
+from benchmarks.quiet import alone
 from benchmarks.report import processor
 from benchmarks.ways import networks_torch
 from benchmarks.ways.networks_torch import Numbers, Weights

@@ -7,14 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import timed
+
 UNDISTURBED = 0.08  # of a core, which other processes may use during a run that counts
-
-
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what came out."""
-    began = time.perf_counter()
-    out = call()
-    return time.perf_counter() - began, out
 
 
 def _cpu_seconds() -> tuple[float, float]:

@@ -69,6 +69,8 @@ _DEFINITE = (
     "|^PermissionDenied|^Unauthenticated|<Code>NotImplemented|[Rr]edirect|AuthorizationHeaderMalformed"
 )
 
+_ERRORS = (exceptions.BaseError, NotImplementedError)  # the second, Python's own, for what a kind of store cannot do
+
 _memories: dict[str, MemoryStore] = {}  # by name, so that opening one again finds what was put there
 
 
@@ -169,7 +171,7 @@ class Bucket:
         def once() -> bool:
             try:
                 answer = obstore.put(self._store, name, data, mode="create", use_multipart=False)
-            except (exceptions.BaseError, NotImplementedError) as error:
+            except _ERRORS as error:
                 if _definite(error):
                     raise
                 # Refused, perhaps for our own sake; or a time-out, a lost connection: perhaps it was done.
@@ -203,7 +205,7 @@ class Bucket:
     def unmark(self, name: str) -> None:
         """See `Place`."""
         # Whatever stands in the way of this will stop something that matters.
-        with contextlib.suppress(exceptions.BaseError, NotImplementedError, OSError):
+        with contextlib.suppress(*_ERRORS, OSError):
             obstore.delete(self._store, name)
 
     def clear_leftovers(self) -> None:
@@ -234,7 +236,7 @@ class Bucket:
                 if "NoSuchBucket" in str(error) or action == "write":
                     raise self._refused(action, name, error) from error
                 raise Missing(f"There must be an object {self.where(name)}, but it is missing.") from None
-            except (exceptions.BaseError, NotImplementedError, OSError) as error:
+            except (*_ERRORS, OSError) as error:
                 if _definite(error) or (number >= TRIES and time.monotonic() > until):
                     raise self._refused(action, name, error) from error
             time.sleep(min(PAUSE * 2**number, LONGEST_PAUSE) * random.uniform(0.5, 1))

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit browser bench clean
+.PHONY: demo test lint types unit deaths browser bench clean
 
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
@@ -30,6 +30,10 @@ types: .venv/ready
 
 unit: .venv/ready browser
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+
+# Two writers killed at every pair of their operations on files; `make test` tries some of them.
+deaths: .venv/ready
+	$(BIN)/pytest -n 0 tests/store/test_replay.py -k two_deaths --every-pair
 
 # The explorer is tested in a real browser, from Debian's packages where that is possible.
 browser:

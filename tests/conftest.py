@@ -32,6 +32,10 @@ TRACKED = {**TINY, "measure": {"trajectories": {"samples": 4, "until": 1.5}}}
 KEYS = ["objective", "L", "lam", "rho", "eps", "p"]  # what no two rows of points share
 
 
+def pytest_addoption(parser):
+    parser.addoption("--every-pair", action="store_true", help="kill two writers at every pair of their operations")
+
+
 def pytest_configure(config):
     """Most of the time of the tests is compiling, so here it is done quickly.
 

@@ -108,6 +108,8 @@ class Folder:
                     os.mkdir(self.path / name)
             # Whoever made a folder may have died before syncing its parent.
             _sync(self.path)
+            with contextlib.suppress(PermissionError):  # of a parent that may be entered but not read
+                _sync(self.path.parent)
 
     def publish(self, name: str, data: bytes) -> bool:
         """See `Place`."""

@@ -13,6 +13,7 @@
 A claim (see `log`) whose writer died before its commit record is finished by the next run.
 """
 
+import contextlib
 import json
 import platform
 from collections.abc import Sequence
@@ -24,9 +25,11 @@ import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store import integrity, place, records, schema, table
+from jepa_sweep.store.place import Missing
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
+from jepa_sweep.store.table import File
 
 _FOLDERS = ("specs", "claims", "commits", "environment", place.STAGING, place.WORKING)  # beside one for each table
 
@@ -86,11 +89,12 @@ class Store(Reader):
     def add_spec(self, text: str) -> str:
         """Keep a spec verbatim; returns its digest."""
         data = text.encode()
-        name = place.sha256(data)
+        digest = place.sha256(data)
         known = self._place.names("specs", ".toml")
-        if not any(n.endswith(f"-{name[:8]}.toml") for n in known):
-            self._place.publish(f"specs/{len(known) + 1}-{name[:8]}.toml", data)
-        return name
+        own = (name for name in known if name.endswith(f"-{digest[:8]}.toml"))
+        # Published even where the name is there: whoever created it may have died before it was durable.
+        self._place.publish(f"specs/{next(own, f'{len(known) + 1}-{digest[:8]}.toml')}", data)
+        return digest
 
     def add_environment(self, facts: dict[str, Any]) -> str:
         """Keep the provenance of the rows to come; returns its name."""
@@ -106,35 +110,30 @@ class Store(Reader):
         again with what is left.
         """
         number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
-        if not self._place.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()})):
-            return None
-        self._claims[number] = claim
-        return number
+        return number if self.hold(number, claim) else None
+
+    def hold(self, number: str, claim: Claim) -> bool:
+        """Make the claim of a chunk durable; False if another writer made it, who may have died before it was.
+
+        Nothing may be built on a claim before: a power failure could take it away, and leave the files of its chunk to
+        whoever claims that number next, for other points.
+        """
+        made = self._place.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()}))
+        if made:
+            self._claims[number] = claim
+        return made
 
     def commit(self, number: str, tables: dict[str, pa.Table], environment: str, work: dict[str, Any]) -> None:
         """Publish the tables of a claimed chunk, then its commit record.
 
         Safe to repeat, by this process or another: what is there already stays.
         """
-        claim = self._claims[number]
-        files = []
-        for name in self.tables:
-            path = f"{name}/{number}.parquet"
-            if name == "points" or (name in tables and tables[name].num_rows):
-                data = self._encoded(name, tables[name])
-                if self._place.publish(path, data):
-                    files.append(table.listed(path, data, tables[name].num_rows))
-                    continue
-            if self._place.exists(path):  # by another process
-                rows, data = self._unlisted(name, number)
-                # The other may have died before its file was durable under this name.
-                self._place.publish(path, data)
-                files.append(table.listed(path, data, rows.num_rows))
+        published = (self._published(name, number, tables) for name in self.tables)
         record = {
             "format": schema.FORMAT,
             "number": number,
-            "claim": claim._asdict(),
-            "files": [file._asdict() for file in files],
+            "claim": self._claims[number]._asdict(),
+            "files": [file._asdict() for file in published if file],
             "environment": environment,
             "work": work,
             "host": platform.node(),
@@ -142,25 +141,48 @@ class Store(Reader):
         }
         self._place.publish(f"commits/{number}.json", records.sealed(record))
 
-    def holds(self, number: str, points: pa.Table) -> bool:
-        """True if the files that a claimed chunk has already list exactly these points, whatever was measured of them.
+    def _published(self, name: str, number: str, tables: dict[str, pa.Table]) -> File | None:
+        """One file of a claimed chunk: our rows, or what another writer of the same claim made of them.
+
+        Any other file of that name is set aside: its rows are of other points, or cannot be proved to be as written.
+        """
+        path = f"{name}/{number}.parquet"
+        rows = tables[name] if name in tables else self.schema(name).remove_metadata().empty_table()
+        data = self._encoded(name, rows) if rows.num_rows or name == "points" else None
+        while data or self._place.exists(path):
+            if data and self._place.publish(path, data):
+                return table.listed(path, data, rows.num_rows)
+            with contextlib.suppress(Missing, IntegrityError):  # set aside by another meanwhile; or damaged
+                theirs = self._unlisted(name, number)
+                if theirs and self._keys(theirs[0]).equals(self._keys(rows)):
+                    return table.listed(path, theirs[1], rows.num_rows)
+            self._place.set_aside(path)
+        return None
+
+    def _keys(self, rows: pa.Table) -> pa.Table:
+        """The columns that say which points the rows belong to."""
+        names = ("objective", *(c.name for c in self.parameters), "p")
+        return rows.select([name for name in names if name in rows.column_names])
+
+    def _unlisted(self, name: str, number: str) -> tuple[pa.Table, bytes] | None:
+        """The rows and bytes of a file that no commit record lists yet; None if nothing can prove them.
+
+        Without a hash to compare it with, its rows must give its bytes; another release of pyarrow gives others.
 
         Raises:
-            IntegrityError: they are damaged.
+            Missing: there is no such file.
+            IntegrityError: it is damaged.
         """
-        keys = [c for c in ("objective", *(c.name for c in self.parameters), "p") if c in points.column_names]
-        there = {n: self._unlisted(n, number)[0] for n in self.tables if self._place.exists(f"{n}/{number}.parquet")}
-        return "points" not in there or there["points"].select(keys).equals(points.select(keys))
-
-    def _unlisted(self, name: str, number: str) -> tuple[pa.Table, bytes]:
-        """A file that no commit record lists yet: without a hash to compare it with, its rows must give its bytes."""
         path = f"{name}/{number}.parquet"
         where = self._place.where(path)
         data = self._place.read(path)
         rows = table.decoded(data, where).replace_schema_metadata(None)
-        if rows.schema != self.schema(name).remove_metadata() or self._encoded(name, rows) != data:
-            raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; run `jepa-sweep repair`.")
-        return rows, data
+        if rows.schema == self.schema(name).remove_metadata():
+            if self._encoded(name, rows) == data:
+                return rows, data
+            if table.by_another_release(data):
+                return None
+        raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; run `jepa-sweep repair`.")
 
     def _encoded(self, name: str, rows: pa.Table) -> bytes:
         return table.encode(self._fitting(name, rows), [*(c.name for c in self.parameters), *schema.REPEATING])

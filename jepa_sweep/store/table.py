@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -108,6 +109,12 @@ def decoded(data: bytes, where: str) -> pa.Table:
         return pq.read_table(_source(data), page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
+
+
+def by_another_release(data: bytes) -> bool:
+    """True if a readable file says that another release of pyarrow wrote it."""
+    writer = re.fullmatch(r"parquet-cpp-arrow version (\d+\.\d+\.\d+)", pq.read_metadata(_source(data)).created_by)
+    return writer is not None and writer[1] != pa.cpp_version
 
 
 def load(place: Place, file: File) -> bytes:

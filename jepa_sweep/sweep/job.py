@@ -1,5 +1,6 @@
 """One spec at work on one store: which points are new, computing them, committing them."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -78,8 +79,6 @@ class Job:
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
         self._schemas = {name: store.schema(name) for name in store.tables}
-        where = devices.pick(device)
-        self._environment = store.add_environment(provenance.facts(where, sweep.solver.precision))
         self.writer = place.enlist()
         self._marks: set[Mark] = set()
 
@@ -90,6 +89,12 @@ class Job:
         place.dismiss(self.writer)
         for mark in self._marks:
             self.store.withdraw(mark)
+
+    @functools.cached_property
+    def _environment(self) -> str:
+        """The name of the provenance of what is committed; kept in the store once there is something."""
+        where = devices.pick(self._place.device)
+        return self.store.add_environment(provenance.facts(where, self.sweep.solver.precision))
 
     def queue(self, mine: Shard) -> Queue:
         """What is left to do, at this moment, of a share of the chunks."""
@@ -155,20 +160,12 @@ class Job:
 
     def complete(self, number: str, claim: Claim) -> None:
         """Publish what a dead writer of a claim did not come to."""
+        self.store.hold(number, claim)
         index = np.arange(claim.start, claim.stop)
         index = index[~Intervals(claim.absent).contains(index)]
         rows, work = self._rows(index, claim.solver)
         made = tables(rows, np.ones(len(index), dtype=bool), self._schemas)
-        try:
-            # Here other points may come to an end than where the writer ran.
-            fits = self.store.holds(number, made["points"])
-        except IntegrityError:
-            fits = False  # nothing was promised of it yet
-        if fits:
-            self.store.commit(number, made, self._environment, work._asdict())
-        else:
-            self.store.set_aside(number)
-            self.redo(claim)
+        self.store.commit(number, made, self._environment, work._asdict())
 
     def redo(self, claim: Claim) -> None:
         """Compute and commit exactly the points of a claim that was set aside."""

@@ -1,5 +1,6 @@
 """Where numbers come from: versions, device, precision, git revision, command line."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -40,11 +41,13 @@ def facts(where: tuple[devices.Device, ...], precision: str) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Installed versions of this package and those its numbers depend on."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
+@functools.cache
 def _git() -> dict[str, Any] | None:
     """Revision of the source this package runs from, and whether it was changed since; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]

@@ -11,6 +11,7 @@ import html
 import importlib.resources
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -190,12 +191,15 @@ def _failures(store: Store) -> dict[str, Any]:
 def _provenance(store: Store) -> dict[str, Any]:
     """What decided the numbers, where they were made, and the specs that asked for them.
 
-    A damaged note of where they were made keeps no one from the numbers.
+    Environments come in the order of how many rows they made. A damaged note of one keeps no one from the numbers.
     """
-    commits = store.commits()
+    commits, noted = store.commits(), store.environments()
+    made: Counter[str] = Counter()
+    for commit in commits:
+        made[commit.environment] += commit.rows("points") + commit.rows("failures")
     return {
         "settings": store.frozen,
-        "environments": [facts or {"damaged": f"{name}.json"} for name, facts in store.environments().items()],
+        "environments": [noted.get(name) or {"damaged": f"{name}.json"} for name, _ in made.most_common()],
         "specs": list(store.specs().values()),
         "first": min((c.created for c in commits), default=None),
         "last": max((c.created for c in commits), default=None),

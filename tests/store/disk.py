@@ -1,10 +1,15 @@
 """A disk that remembers what was asked of it, stops or refuses at any operation, and forgets what was not synced."""
 
 import contextlib
+import copy
 import errno
+import itertools
 import os
 import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+from jepa_sweep.store.place import STAGING, WORKING
 
 CALLS = ("open", "write", "fsync", "close", "link", "unlink", "mkdir", "rename")
 
@@ -23,14 +28,18 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = str(root)
         self.calls = 0
+        self.last = ""  # of them
         self.names: dict[str, list] = {}  # path -> [content, how much of it is synced]; None for a folder
         self.durable: dict[str, list] = {}  # the same, as far as folders were synced
         self._open: dict[int, str] = {}
         self._one_by_one = threading.RLock()
 
     @contextlib.contextmanager
-    def watching(self, patch, fail_at=None, fault=None):
-        """Watch `os` for a while; from call number `fail_at` on, `fault` decides what becomes of it."""
+    def watching(self, patch, fail_at=None, fault=None, seen=None):
+        """Watch `os` for a while; from call number `fail_at` on, `fault` decides what becomes of it.
+
+        A list `seen` is given what is there before each call: what a process would leave that is killed there.
+        """
         real = {name: getattr(os, name) for name in CALLS}
 
         def watched(name):
@@ -39,9 +48,12 @@ class Disk:
                     return real[name](*args, **options)
                 with self._one_by_one:  # a chunk is written while the next is computed, by two threads
                     self.calls += 1
+                    if seen is not None:
+                        seen.append(self.left())
                     if fail_at is not None and self.calls >= fail_at:
                         fault(name, args, real)
-                    result = real[name](*args, **options)
+                    # What is durable is decided here, so the real disk need not be waited for.
+                    result = None if name == "fsync" else real[name](*args, **options)
                     self._note(name, args, result)
                     return result
 
@@ -58,6 +70,7 @@ class Disk:
         return str(args[0]).startswith(self.root)
 
     def _note(self, name, args, result):
+        self.last = name
         path = self._open.get(args[0], "") if isinstance(args[0], int) else str(args[0])
         if name == "open":
             self._open[result] = path
@@ -85,15 +98,40 @@ class Disk:
         elif name == "mkdir":
             self.names[path] = None
 
-    # --- what is left after a power failure ---------------------------------------------------------------------------
+    # --- what is left after a death, or a power failure ---------------------------------------------------------------
 
-    def after(self, loss: str) -> dict[str, bytes | None]:
+    def left(self) -> "Disk":
+        """This disk, with nothing open, whatever becomes of the original."""
+        other = Disk(Path(self.root))
+        other.last = self.last
+        other.names, other.durable = copy.deepcopy((self.names, self.durable))
+        return other
+
+    def after_power_failure(self) -> Iterator[dict[str, bytes | None]]:
+        """Each state that a power failure may leave: any of the folders loses the names it was not synced with."""
+        folders = sorted({os.path.dirname(path) for path in {*self.names, *self.durable}} - self._hints())
+        unsynced = [f for f in folders if self._within(self.names, f) != self._within(self.durable, f)]
+        for count in range(len(unsynced) + 1):
+            for taken in itertools.combinations(unsynced, count):
+                yield self.after("names", {*taken, *self._hints()})
+
+    def _hints(self) -> set[str]:
+        """Folders that are never synced, as nothing rests on them."""
+        return {os.path.join(self.root, name) for name in (STAGING, WORKING)}
+
+    def _within(self, names, folder):
+        return {path: id(file) for path, file in names.items() if os.path.dirname(path) == folder}
+
+    def after(self, loss: str, folders: Collection[str] | None = None) -> dict[str, bytes | None]:
         """Relative path -> content, None for a folder. `loss` is what the power failure takes:
 
-        nothing: only the process died. names: every name whose folder was not synced, and all unsynced data.
-        data: names are there, but files that were not synced are empty.
+        nothing: only the process died. names: every name whose folder was not synced, or only those in `folders`, and
+        all unsynced data. data: names are there, but files that were not synced are empty.
         """
         kept = self.durable if loss == "names" else self.names
+        if folders is not None:
+            kept = {path: file for path, file in self.names.items() if os.path.dirname(path) not in folders}
+            kept |= {path: file for path, file in self.durable.items() if os.path.dirname(path) in folders}
         found = {}
         for path, file in sorted(kept.items()):
             if path != self.root and not self._reachable(path, kept):

@@ -66,3 +66,20 @@ def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path):
     finally:
         os.link = real
     assert seen == []
+
+
+def test_the_folder_above_a_run_is_synced_even_where_the_run_is_there(tmp_path, monkeypatch):
+    """Whoever made the run may have died before its name was durable."""
+    opened, synced = {}, []
+    real_open, real_sync = os.open, os.fsync
+
+    def opening(path, *args):
+        descriptor = real_open(path, *args)
+        opened[descriptor] = os.fspath(path)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(opened[descriptor]), real_sync(descriptor)))
+    (tmp_path / "run").mkdir()
+    files.Folder(tmp_path / "run").prepare(("points",))
+    assert synced == [str(tmp_path / "run"), str(tmp_path)]

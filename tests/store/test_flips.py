@@ -108,6 +108,8 @@ def test_a_chunk_without_a_record_is_believed_no_more(tmp_path, whole):
         file = path / name
         data = file.read_bytes()
         for place in rng.choice(len(data), FLIPS, replace=False):
+            if data[place : place + 1].isdigit() and b"arrow version" in data[place - 32 : place]:
+                continue  # it may then say that another release wrote it, and nothing else about it is wrong
             flipped = bytearray(data)
             flipped[place] ^= 1 << rng.integers(8)
             file.write_bytes(bytes(flipped))
@@ -119,7 +121,7 @@ def test_a_chunk_without_a_record_is_believed_no_more(tmp_path, whole):
     flipped[len(data) // 3] ^= 1
     file.write_bytes(bytes(flipped))
     assert js.run(js.Sweep(**FEW_STEPS), path).damage() == {}
-    assert len(list((path / ".damaged").iterdir())) == 3
+    assert [aside.name[:24] for aside in (path / ".damaged").iterdir()] == ["trajectories-000002.parq"]
     pd.testing.assert_frame_equal(
         Store(path).points().sort_values(list(truth)).reset_index(drop=True),
         truth.sort_values(list(truth)).reset_index(drop=True),

@@ -1,31 +1,19 @@
 """Every prefix of a run's file operations, and what is left of each after a power failure."""
 
+import functools
+import json
 import re
+import shutil
 
 import pytest
 from conftest import KEYS
-from disk import Died, Disk, dies, lay_out, refuses
+from disk import Disk, lay_out, refuses
+from replayed import another_process, go
 from tables import assert_same_tables, table_of
 
-import jepa_sweep as js
 from jepa_sweep.errors import StorageError
 from jepa_sweep.store import place
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.run import execute
-
-# Two chunks, each with a file of points, one of trajectories and a record; what is written matters here, not what
-# is integrated.
-SPEC = {
-    "name": "replayed",
-    "objective": "jepa",
-    "axes": {"lam": [0.5, 2.0], "rho": [0.5, 1.0], "L": 2, "eps": 1e-3},
-    "measure": {"trajectories": {"samples": 2}},
-    "solver": {"method": "exact"},
-}
-
-
-def go(path, **options):
-    return execute(js.Sweep(**SPEC), path, chunk_points=2, **options)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +32,7 @@ def calls(whole, tmp_path_factory):
     return disk.calls
 
 
-def check(path, whole):
+def check(path, whole, chunk_points=2):
     """What a store promises in every state: what it says is there is whole, and running again gives all of it."""
     before = 0
     if (path / "store.json").exists():
@@ -55,59 +43,86 @@ def check(path, whole):
         assert {tuple(row) for row in store.points()[KEYS].to_numpy()} <= known
         for name in store.tables:
             store.read(name)
-    report = go(path)
+    report = go(path, chunk_points)
     assert report.computed == 4 - before
     assert_same_tables(path, whole)
-    assert Store(path).damage() == {}
+    assert Store(path).damage() == Store(path).pending() == {}
     assert list((path / place.STAGING).iterdir()) == list((path / place.WORKING).iterdir()) == []
     return before
 
 
-def another_process():
-    """What this process has enlisted is dead from here on."""
-    place._enlisted.clear()
-    place.process.cache_clear()
-
-
-def distinct(states):
-    """Each state once, whatever the names of half-written files."""
-    found = {}
-    for left in states:
-        key = {re.sub("[^/]*[.]part", "part", path): content for path, content in left.items()}
-        found.setdefault(frozenset(key.items()), left)
-    return list(found.values())
-
-
-def killed_at(number, path, monkeypatch):
-    """A run that dies before its call of this number."""
-    with Disk(path).watching(monkeypatch, number, dies) as disk, pytest.raises(Died):
+def deaths(path, patch, disk=None):
+    """What a run leaves that is killed before each of its calls, and last what one leaves that came to its end."""
+    left = []
+    disk = disk or Disk(path)
+    with disk.watching(patch, seen=left):
         go(path)
     another_process()
-    return disk
+    return [*left, disk.left()]
 
 
-def test_every_prefix_of_a_run_can_be_gone_on_with(tmp_path, monkeypatch, whole, calls):
+@functools.cache
+def meaning(content):
+    """What a file holds, whoever wrote it and when."""
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return content
+    claim = {**record.get("claim", record), "writer": None}
+    return json.dumps([claim, record.get("files")], sort_keys=True)
+
+
+def distinct(states, seen):
+    """Those of the states from which something else follows than from all before."""
+    for state in states:
+        key = frozenset(
+            (path, meaning(content) if path.startswith(("claims/", "commits/")) else content)
+            for path, content in state.items()
+            if not path.startswith((place.STAGING, place.WORKING, "environment/"))
+        )
+        if key not in seen:
+            seen.add(key)
+            yield state
+
+
+def test_every_prefix_of_a_run_can_be_gone_on_with(tmp_path, monkeypatch, whole):
     """Killed at each call; then the machine may lose power, and with it all that was not synced."""
-    states = []
-    for number in range(1, calls + 1):
-        disk = killed_at(number, tmp_path / f"dead{number}", monkeypatch)
-        states += [disk.after(loss) for loss in ("nothing", "names", "data")]
-    there = [check(lay_out(left, tmp_path / f"left{n}"), whole) for n, left in enumerate(distinct(states))]
-    assert {0, 2, 4} == set(there)
-    assert len(there) > calls
+    there, seen = set(), set()
+    for number, disk in enumerate(deaths(tmp_path / "run", monkeypatch)):
+        for loss in ("nothing", "names", "data"):
+            for left in distinct([disk.after(loss)], seen):
+                there.add(check(lay_out(left, tmp_path / f"{number}-{loss}"), whole))
+    assert there == {0, 2, 4}
 
 
-@pytest.mark.parametrize("step", range(2))
-def test_what_a_second_run_builds_on_the_first_is_durable(tmp_path, monkeypatch, whole, calls, step):
-    """The first dies without having synced a name that the second finds taken; then the power fails."""
-    for number in range(1 + step, calls + 1, 2):
-        path = tmp_path / f"run{number}"
-        disk = killed_at(number, path, monkeypatch)
-        with disk.watching(monkeypatch):
-            go(path)
-        left = lay_out(disk.after("names"), tmp_path / f"left{number}")
-        assert Store(left).damage() == {}
-        assert_same_tables(left, whole)
+def test_two_deaths_and_a_power_failure_can_be_gone_on_with(tmp_path, monkeypatch, whole, request):
+    """At every pair of calls a run is killed and then the next; then power fails, in any of the folders.
+
+    Whoever comes third, with chunks of the same size or another, gets the table of an uninterrupted run. Without
+    `--every-pair` the first dies only where it has just made a name, which is not durable yet.
+    """
+    every = request.config.getoption("every_pair")
+    there, seen, path = set(), set(), tmp_path / "run"
+    for first, disk in enumerate(deaths(path, monkeypatch)):
+        if not (every or disk.last == "link"):
+            continue
+        shutil.rmtree(path)
+        lay_out(disk.after("nothing"), path)
+        *killed, ended = deaths(path, monkeypatch, disk)
+        for second, after in enumerate([*killed, ended]):
+            for state in distinct(after.after_power_failure(), seen):
+                for size in (2, 3):
+                    left = lay_out(state, tmp_path / f"{first}-{second}-{len(seen)}-{size}")
+                    try:
+                        if after is ended:  # what was told to be complete is
+                            assert_same_tables(left, whole)
+                        there.add(check(left, whole, size))
+                    except Exception as error:
+                        error.add_note(f"killed at call {first}, then at call {second}, then {size} points a chunk")
+                        raise
+                    another_process()
+                    shutil.rmtree(left)
+    assert there == {0, 2, 4}
 
 
 def told(path):

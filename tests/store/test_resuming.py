@@ -1,6 +1,7 @@
 """Running again: what is there stays, what is missing is computed, numbers made in two ways never mix."""
 
 import json
+import sys
 
 import pytest
 from conftest import KEYS, TINY, TRACKED
@@ -18,6 +19,18 @@ def test_a_finished_run_computes_nothing_again(stored):
     assert report.computed == 0
     after = files_of(stored.path)
     assert {name: after[name] for name in before} == before
+
+
+def test_a_command_that_computes_nothing_leaves_no_provenance(stored, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["something else"])
+    before = set(stored.path.glob("environment/*"))
+    js.retry(Store(stored.path))
+    js.repair(Store(stored.path))
+    js.run(js.Sweep(**TRACKED), stored.path)
+    assert set(stored.path.glob("environment/*")) == before
+    (stored.path / "points/000002.parquet").unlink()
+    js.repair(Store(stored.path))
+    assert len(set(stored.path.glob("environment/*")) - before) == 1
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path, stored):

@@ -182,8 +182,9 @@ def test_statuses_are_counted_over_all_rows_and_failures_listed(tmp_path, monkey
 
 
 def test_where_the_numbers_come_from_is_told(tmp_path):
-    page = payload(stored(tmp_path / "run", points=critical_times()))
-    told = page["provenance"]
+    store = stored(tmp_path / "run", points=critical_times())
+    store.add_environment({"device": "of a command that computed nothing"})
+    told = payload(store)["provenance"]
     assert told["settings"] == {"system": "made up"}
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]
     assert told["specs"] == ['name = "made up"\n']

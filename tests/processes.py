@@ -35,7 +35,7 @@ def _command(folder, words):
 
 def finished(process):
     """Its report, once it has ended well."""
-    process.join(120)
+    process.join()
     assert process.exitcode == 0, (process.folder / f"{process.pid}.err").read_text()
     return json.loads((process.folder / f"{process.pid}.out").read_text())
 
@@ -46,5 +46,5 @@ def killed(process, sent, there, more, rng):
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.03))
     os.kill(process.pid, sent)
-    process.join(120)
+    process.join()
     return process.exitcode

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -49,18 +48,21 @@ def as_json(place, *words):
     return json.loads(done.stdout)
 
 
-def test_help_answers_in_under_half_a_second(tmp_path):
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert "compare" in call("--help", cwd=tmp_path).stdout
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.5
-
-
-def test_importing_the_package_loads_no_jax():
-    code = "import sys, jepa_sweep, jepa_sweep.cli; sys.exit('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_help_waits_for_no_library_that_computes(tmp_path):
+    """What it imports tells how long it takes, on any machine: half a second without JAX and pandas, seconds with."""
+    code = """
+import sys
+from jepa_sweep import cli
+try:
+    cli.app(["--help"])
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "compare" in done.stdout
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "typer" in loaded
+    assert loaded.isdisjoint({"jax", "numpy", "pandas", "pyarrow", "scipy", "diffrax", "pydantic"})
 
 
 def test_run_again_computes_nothing(place):

@@ -129,10 +129,8 @@ def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
     while not Store.exists(tmp_path / "run") or len(Store(tmp_path / "run").commits()) < 3:
         time.sleep(0.005)
     processes[0].kill()
-    began = time.monotonic()
     for process in processes[1:]:
         finished(process)
-    assert time.monotonic() - began < 100
     finished(begin())  # clears what the dead one left
     assert_whole(tmp_path / "run", of_spec(alone, SPEC))
 
@@ -178,11 +176,27 @@ def test_status_shows_the_progress_of_all_writers_from_the_store_alone(tmp_path,
     assert sum(w["points"] for w in facts["writers"]) == POINTS
     missing = [s["missing"] for status in seen for s in status["specs"]]
     assert missing == sorted(missing, reverse=True)
-    assert any(w["computing"] for status in seen for w in status["writers"])
     assert not any(w["computing"] for w in facts["writers"])
     printed = command(None, command="status").stdout
     assert printed.count("\nwriter ") == len(named)
     assert json.loads(command(None, "--json", command="status").stdout)["writers"] == facts["writers"]
+
+
+def test_status_shows_what_is_being_computed(tmp_path):
+    sweep = js.Sweep(**SPEC)
+    with Job(sweep, sweep.to_toml(), run.open_for(sweep, tmp_path / "run"), "cpu", CHUNK) as job:
+
+        def shown():
+            return [(w["writer"], w["computing"], w["points"]) for w in status_of(tmp_path / "run")["writers"]]
+
+        first, second, *_ = job.queue(limits.shard(None))
+        assert shown() == []
+        written = job.compute(first)
+        assert shown() == [(job.writer, 1, 0)]
+        job.compute(second)
+        assert shown() == [(job.writer, 2, 0)]
+        job.commit(written)
+        assert shown() == [(job.writer, 1, CHUNK)]
 
 
 def test_a_machine_that_died_is_not_shown_at_what_others_have_stored_since(tmp_path):

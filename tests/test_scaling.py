@@ -4,7 +4,6 @@ import inspect
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import QUICKLY_COMPILED, ROOT
@@ -147,7 +146,7 @@ def test_what_the_script_starts_ends_with_it():
     child = (
         "import os, threading, time\n"
         + inspect.getsource(scaling_measure.end_with)
-        + "end_with(os.getppid()); print(os.getpid(), flush=True); time.sleep(60)"
+        + "end_with(os.getppid()); print(os.getpid(), flush=True); time.sleep(600); print('I am left over')"
     )
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -156,9 +155,7 @@ def test_what_the_script_starts_ends_with_it():
         number = int(parent.stdout.readline())
         os.kill(number, 0)
         parent.kill()
-        began = time.monotonic()
         assert parent.stdout.read() == ""  # ends when nobody holds the other end any more
-        assert time.monotonic() - began < 30
 
 
 def test_the_script_runs(monkeypatch):

@@ -160,7 +160,7 @@ def test_batches_lower_the_loss_and_seeds_tell_runs_apart():
     assert set(found.ended) == {Status.TRAINED}
     for a in found:
         np.testing.assert_array_equal(a[0], a[3])
-        assert np.all(np.isfinite(found.crossed[:, 0, 1]))
+    assert np.all(np.isfinite(found.crossed[:, 0, 1]))
     assert len(np.unique(found.losses[:, -1])) == 3
     floor = np.sum(LAM * RHO * 0.5) / 2
     excess = (found.losses[:, -1] - floor) / (found.losses[:, 0] - floor)

@@ -281,8 +281,12 @@ def test_setting_aside_is_tried_again(remote, service, fault):
 
 def test_a_mark_that_cannot_be_taken_away_is_left(remote, service):
     remote.mark(f"{WORKING}/x")
+    service.seen.clear()
     service.choose = lambda method, path: "forbidden"
     remote.unmark(f"{WORKING}/x")
+    assert [one.fault for one in service.seen] == ["forbidden"]  # it tried, and once is enough for what others clear
+    service.heal()
+    assert remote.names(WORKING) == ["x"]
 
 
 @CASES

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 
@@ -21,19 +22,39 @@ def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, 
     real = getattr(os, call)
 
     def refuse(*args, **kwargs):
-        result = real(*args, **kwargs) if call == "close" else None
-        if call == "open" and not args[1] & os.O_CREAT:
+        if call == "close":
+            real(*args, **kwargs)
+        if call == "open" and not args[1] & os.O_CREAT:  # of a folder, to sync it
             return real(*args, **kwargs)
-        raise OSError(code, os.strerror(code)) if result is None else AssertionError
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(StorageError, match=r"Could not write .*points/1.parquet: .*(run|--out)"):
         folder.publish("points/1.parquet", b"data")
     monkeypatch.undo()
-    assert list((root / "points").iterdir()) == [] or call == "fsync"
-    assert list((root / place.STAGING).iterdir()) == []
-    assert folder.publish("points/1.parquet", b"data") in (True, False)
-    assert (root / "points/1.parquet").read_bytes() == b"data"
+    assert folder.walk() == []
+    assert folder.publish("points/1.parquet", b"data")
+    assert folder.walk() == ["points/1.parquet"]
+    assert folder.read("points/1.parquet") == b"data"
+
+
+def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_path, monkeypatch):
+    folder = files.Folder(tmp_path)
+    folder.prepare((place.STAGING, "points"))
+    real = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match=r"Could not write .*points/1.parquet: .*run the same command again"):
+        folder.publish("points/1.parquet", b"data")
+    monkeypatch.undo()
+    assert folder.walk() == ["points/1.parquet"]
+    assert folder.read("points/1.parquet") == b"data"
+    assert not folder.publish("points/1.parquet", b"of another")  # the name is taken
 
 
 def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
@@ -50,22 +71,19 @@ def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
         assert {p.name for p in (tmp_path / folder).iterdir()} == {f"{name}{end}" for name in living}
 
 
-def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path):
+def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path, monkeypatch):
     folder = files.Folder(tmp_path)
     folder.prepare((place.STAGING, "points"))
     seen = []
     real = os.link
 
     def look(source, target):
-        seen.extend(tmp_path.rglob("*.parquet"))
+        seen.append(list(tmp_path.rglob("*.parquet")))
         return real(source, target)
 
-    os.link = look
-    try:
-        folder.publish("points/1.parquet", b"data")
-    finally:
-        os.link = real
-    assert seen == []
+    monkeypatch.setattr(os, "link", look)
+    assert folder.publish("points/1.parquet", b"data")
+    assert seen == [[]]
 
 
 def test_the_folder_above_a_run_is_synced_even_where_the_run_is_there(tmp_path, monkeypatch):

@@ -144,8 +144,7 @@ def test_status_counts_all_tables(copy, command):
 
 def test_queries_take_words_and_numbers_of_any_table(copy, command):
     words = ["--table", "features", "--where", "layout = opposite", "--where", "eta = 0.02", "--json", "--limit", "0"]
-    found = json.loads(command(None, *words, "--sort", "t_learned", command="query").stdout)
-    rows = found["rows"] if isinstance(found, dict) else found
+    rows = json.loads(command(None, *words, "--sort", "t_learned", command="query").stdout)
     assert len(rows) == 2 * 2 * 3
     assert {row["layout"] for row in rows} == {"opposite"}
     times = [row["t_learned"] for row in rows]

@@ -52,7 +52,7 @@ def test_thresholds_share_one_network(which, request):
     assert (points.learned == 3).all()
 
 
-def test_a_threshold_more_is_no_training_more(trained, tmp_path):
+def test_a_threshold_more_is_no_training_more(trained):
     """The points of one network share what it took."""
     steps = trained.points().drop_duplicates(NETWORK).steps.sum()
     assert sum(commit.work["steps"] for commit in trained.commits()) == steps == 2 * 2 * (3000 + 1500)

@@ -18,6 +18,7 @@ class Tab:
         self._path = path
         self._context = browser.new_context()
         self._context.set_offline(True)
+        self._context.set_default_timeout(0)
         self._context.route(re.compile("^(?!data:|blob:)"), self._only_the_file)
         self._trouble = []
         self.page = self._context.new_page()

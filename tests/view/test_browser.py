@@ -19,6 +19,7 @@ try:
 except ImportError:
     sync_playwright = None
 
+SLOWEST = 600_000  # milliseconds: no test fails because a machine is busy
 EXPECTED = os.environ.get("JEPA_SWEEP_BROWSER") == "required"
 
 
@@ -41,6 +42,7 @@ def browser():
             running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         except Error as error:
             absent(f"{program} does not start: {error}")
+        expect.set_options(timeout=SLOWEST)
         yield running
         running.close()
 

@@ -2,11 +2,12 @@
 
 Each takes the objective (`"jepa"` or `"mae"`) and parameters as numbers or arrays that broadcast together, and
 computes in float64 whatever the host program's own setting (under that program's own `jax.jit` its arguments arrive as
-float32, unless it has enabled 64 bits). `jax.jit`, `jax.vmap` and `jax.grad` work on the exact
-functions. Called with numbers they check them before anything compiles and return NumPy; inside a transformation they
-return what JAX traces, and there are no values to check.
+float32, unless it has enabled 64 bits). `jax.jit`, `jax.vmap` and `jax.grad` work on the exact functions. Values that
+JAX does not trace are checked before anything compiles. Where it traces none the result is NumPy, inside such a
+transformation too; otherwise the result is traced.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -68,13 +69,14 @@ def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time:
 
 def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> Floats:
     system = _system(objective, time)
-    traced = any(isinstance(v, jax.core.Tracer) for v in values.values())
-    if not traced:
-        validate.arguments(system, {k: validate.numbers(k, v) for k, v in values.items()})
-    with jax.enable_x64(True):
+    known = {k: validate.numbers(k, v) for k, v in values.items() if not validate.is_traced(v)}
+    validate.arguments(system, known)
+    traced = len(known) < len(values)
+    at_once = contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
+    with at_once, jax.enable_x64(True):
         arrays = [jnp.asarray(v).astype(float) for v in values.values()]
         result = _broadcast(function, objective, tuple(values), time, power)(*arrays)
-    # Outside a transformation NumPy keeps all 64 bits, where a host program in float32 would round a JAX array.
+    # NumPy keeps all 64 bits, where a host program in float32 would round a JAX array.
     return result if traced else np.asarray(result)[()]
 
 
@@ -108,8 +110,8 @@ def critical_time(
         the largest float. Differentiable in lam, rho, eps and p; L takes whole numbers, and its derivative reads 0.
 
     Raises:
-        SpecError: a value is not finite, L is not a whole number, eps is not positive, lam and rho have different
-            signs, or no point at all can reach its threshold.
+        SpecError: a value is not finite, L is not a whole number, eps is not positive, or lam and rho have different
+            signs. A point that cannot reach its threshold is no error.
 
     Example:
         >>> import jepa_sweep as js
@@ -301,7 +303,7 @@ def status(
         "collapses" or "overflow".
 
     Raises:
-        SpecError: as `critical_time`.
+        SpecError: as `critical_time`, or JAX traces a value, for which there is no word yet.
 
     Example:
         >>> import jepa_sweep as js
@@ -309,6 +311,7 @@ def status(
         ['not_reached', 'above_threshold', 'learned']
     """
     codes = _call(_system(objective).status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
+    validate.untraced("status", codes, "ask where `critical_time` is NaN")
     return labels(np.asarray(codes))
 
 
@@ -356,7 +359,7 @@ def solve(
         A `Solution`; its arrays have the broadcast shape of the parameters.
 
     Raises:
-        SpecError: an argument cannot be used; never for a point that does not finish.
+        SpecError: an argument cannot be used, or the call is inside a `jax.jit`; never for a point that does not finish.
 
     Example:
         >>> import jepa_sweep as js
@@ -364,12 +367,14 @@ def solve(
         >>> sol.time.round(3).tolist(), sol.status.tolist()
         ([8.483, 197.481, 694.717], ['learned', 'learned', 'learned'])
     """
+    given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
+    here = jnp.zeros(())  # traced under jit, whatever the arguments
+    validate.untraced("solve", (*given.values(), t, here), "use the exact functions (critical_time, trajectory)")
     system = _system(objective, time)
     settings = Settings(method, rtol, max_steps, precision, coordinate)
     validate.settings(settings, system, tuple(SOLVERS), sampled=t is not None)
-    given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
     arrays = {name: validate.numbers(name, value) for name, value in given.items()}
-    validate.arguments(system, arrays, reachable=t is None)
+    validate.arguments(system, arrays)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     size = math.prod(shape)
     columns = {name: np.broadcast_to(a, shape).ravel().astype(float) for name, a in arrays.items()}

@@ -65,7 +65,8 @@ def network_flow(
         A `NetworkPath`; every array begins with the axis of `ts`. NaN at times not reached within `max_steps`.
 
     Raises:
-        SpecError: shapes do not fit, a number is not finite, sigma_yy is missing, or a setting is unknown.
+        SpecError: shapes do not fit, a number is not finite, sigma_yy is missing, a setting is unknown, or the
+            call is inside a `jax.jit`.
 
     Example:
         >>> import numpy as np, jepa_sweep as js
@@ -74,6 +75,8 @@ def network_flow(
         >>> (path.predictor[-1] @ path.layers[1][-1] @ path.layers[0][-1]).round(6).tolist()
         [[0.9, 0.0], [0.0, 0.5]]
     """
+    here = jnp.zeros(())  # traced under jit, whatever the arguments
+    validate.untraced("network_flow", (layers, predictor, sigma_xx, sigma_yx, sigma_yy, ts, here))
     validate.one_of("objective", objective, tuple(OBJECTIVES))
     validate.one_of("method", method, SOLVERS)
     validate.tolerance(rtol, "float64")

@@ -45,6 +45,7 @@ def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
         >>> found.rho.round(2).tolist(), bool(np.all(abs(found.lam - [2.0, 0.8]) < 3 * found.lam_error))
         ([0.5, 0.8], True)
     """
+    validate.untraced("moments", (x, y))
     first, second = samples.halves(x, y)
     sums = None
     for block in samples.blocks(first, second):
@@ -84,6 +85,7 @@ def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> 
         >>> table["rank_jepa"].tolist(), table["rank_mae"].tolist()
         ([2, 1], [1, 2])
     """
+    validate.untraced("order", (estimate.lam, estimate.rho, L, eps, p), "use `critical_time`")
     table = {
         "feature": np.arange(len(estimate.lam)),
         "lam": estimate.lam, "lam_error": estimate.lam_error,
@@ -167,7 +169,7 @@ def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> 
     system, d = REDUCED[objective], len(estimate.lam)
     given = {"lam": estimate.lam, "rho": estimate.rho, "L": L, "eps": eps, "p": p}
     arrays = {name: validate.numbers(name, value) for name, value in given.items()}
-    validate.arguments(system, arrays, reachable=False)
+    validate.arguments(system, arrays)
     # t is proportional to 1 / lam; how it answers to rho is read from one error up and down, on a log scale.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         step = np.minimum(estimate.rho_error / np.abs(estimate.rho), 1)

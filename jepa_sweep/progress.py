@@ -20,11 +20,11 @@ def shown() -> Iterator[Any]:
             task = bar.add_task("points", total=None, rate="compiling")
             yield lambda p: bar.update(task, total=p.total, completed=p.done, rate=f"{_rate(p):,.0f} points/s")
         return
-    last = [0.0]
+    last = [0.0, -1]  # when there was a line, and the points of it
 
     def line(p: Any) -> None:
-        if p.seconds - last[0] >= 5 or p.done == p.total:
-            last[0] = p.seconds
+        if p.seconds - last[0] >= 5 or p.done == p.total != last[1]:
+            last[:] = p.seconds, p.done
             left = (p.total - p.done) / max(_rate(p), 1e-9)
             typer.echo(f"{p.done:,}/{p.total:,} points, {_rate(p):,.0f} points/s, {left:,.0f} s left", err=True)
 

@@ -20,6 +20,7 @@ from jepa_sweep.store import place
 from jepa_sweep.store.log import Mark
 from jepa_sweep.sweep import cluster, crew, run
 from jepa_sweep.sweep.crew import AT_ONCE
+from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Chunk
 
 # Ray starts its own processes with a function between fork and exec, of which JAX, being threaded, warns.
@@ -115,9 +116,10 @@ def ended(writers):
 def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     second = machines.add_node(num_cpus=1)
     machines.wait_for_nodes()
-    writers, done = set(), []
+    writers, done, told = set(), [], []
 
     def fault(progress):
+        told.append(progress.done)
         claims = js.Store(tmp_path / "run").claims().values()
         writers.update(claim.writer for claim in claims)
         if len(writers) == 1:
@@ -132,6 +134,8 @@ def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     report = on(SWEEP, tmp_path / "run", chunk_points=1, progress=fault)
     assert done == ["killed", "removed"]
     assert (report.complete, report.total, report.computed, report.failed) == (True, POINTS, POINTS, 0)
+    assert told == sorted(told)
+    assert told[-1] == POINTS
     ended(writers)
     assert on(SWEEP, tmp_path / "run").computed == 0  # and takes away what those who died were writing
     same(tmp_path / "run", alone[1])
@@ -164,6 +168,14 @@ def test_it_stops_when_asked_and_goes_on(on, alone, tmp_path):
     assert on(SWEEP, tmp_path / "run", chunk_points=1).computed == POINTS - stopped.computed
     same(tmp_path / "run", alone[1])
     assert on(SWEEP, tmp_path / "run", chunk_points=1).computed == 0
+
+
+def test_progress_counts_points_of_several_blocks_once(on, tmp_path):
+    blocks = [{"axes": {"lam": 1.0, "rho": [0.5, 1.0], "L": L, "eps": 1e-3}} for L in ([1, 2], [2, 3], [1, 3])]
+    told = []
+    report = on(js.Sweep(name="union", block=blocks, solver={"method": "exact"}), tmp_path, progress=told.append)
+    assert [(p.done, p.computed) for p in told] == sorted((p.done, p.done) for p in told)
+    assert told[-1].done == told[-1].total == report.total == report.computed == 12
 
 
 def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
@@ -226,7 +238,7 @@ def test_a_worker_that_sees_another_folder_says_so(monkeypatch, tmp_path):
 
 def test_a_chunk_that_kills_its_workers_is_given_up_and_no_other_is_blamed(tmp_path):
     bad, good = Chunk(0, 5), Chunk(5, 10)
-    queue = cluster._Queue([bad, good], run.open_for(SWEEP, tmp_path), "01234567")
+    queue = cluster._Queue(Grid(SWEEP), [bad, good], run.open_for(SWEEP, tmp_path), "01234567")
     assert [queue.next(alone=True), queue.next(alone=False)] == [bad, good]
     for chunk in (bad, good):  # both were with the worker
         queue.back(chunk, "killed")

@@ -82,7 +82,7 @@ def execute(
     chunks = plan.chunks(grid, done(store, name), size or plan.points_per_chunk(sweep, grid))
     chunks = list(filter(mine.holds, chunks))
     chunks.sort(key=lambda chunk: -forecast.of(sweep, grid, chunk.indices).seconds)
-    queue, tally = _Queue(chunks, store, name), _Tally(store)
+    queue, tally = _Queue(grid, chunks, store, name), _Tally(store)
 
     def enough() -> str:
         return "it was asked to" if stop() else limit.exceeded(tally.failed, tally.computed)
@@ -92,7 +92,7 @@ def execute(
         tally.repeated += repeated
         if progress:
             spent = time.perf_counter() - began - tally.work.compile_seconds
-            progress(Progress(grid.size - queue.points, grid.size, tally.computed, tally.failed, spent))
+            progress(Progress(queue.done, queue.total, tally.computed, tally.failed, spent))
 
     stopped = ""
     if chunks or store.pending():
@@ -105,7 +105,7 @@ def execute(
             finally:
                 crew.dismiss()
                 store.forget(crew.writers)  # who died could not
-        tally.look()
+        told(0)  # with what they had stored
     stopped, spent = stopped or queue.trouble, time.perf_counter() - began
     counts = grid.unique, tally.computed, tally.failed, tally.repeated
     return Report(store, *counts, stopped, spent, tally.work)
@@ -142,8 +142,8 @@ def _drive(crew: Crew, queue: "_Queue", store: Store, enough: Callable[[], str],
 class _Queue(Queue):
     """The chunks still to be handed out, the most expensive first."""
 
-    def __init__(self, chunks: list[Chunk], store: Store, name: str) -> None:
-        super().__init__(chunks, store, name)
+    def __init__(self, grid: Grid, chunks: list[Chunk], store: Store, name: str) -> None:
+        super().__init__(grid, chunks, store, name)
         self.trouble = ""  # why a chunk was given up
         self._deaths: Counter[Chunk] = Counter()
         self._next_look = 0.0

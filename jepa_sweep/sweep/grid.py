@@ -128,14 +128,14 @@ class Grid:
     @functools.cached_property
     def unique(self) -> int:
         """Number of points, those of several blocks counted once."""
-        if self.single:
-            return self.size
-        repeats = 0
-        for start, stop in self.segments():
-            for low in range(start, stop, 1 << 20):
-                index = np.arange(low, min(stop, low + (1 << 20)))
-                repeats += int(self.repeated(index, self.take(index)).sum())
-        return self.size - repeats
+        return sum(self.unique_in(start, stop) for start, stop in self.segments())
+
+    def unique_in(self, start: int, stop: int) -> int:
+        """Number of points of a part of one segment, without those that an earlier block holds."""
+        if stop <= self._offsets[1]:
+            return stop - start
+        pieces = (np.arange(low, min(stop, low + (1 << 20))) for low in range(start, stop, 1 << 20))
+        return stop - start - sum(int(self.repeated(index, self.take(index)).sum()) for index in pieces)
 
     def segments(self) -> list[tuple[int, int]]:
         """Stretches of indices that share a block, an objective and a group, so that they may share a file."""

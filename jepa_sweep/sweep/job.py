@@ -99,7 +99,7 @@ class Job:
     def queue(self, mine: Shard) -> Queue:
         """What is left to do, at this moment, of a share of the chunks."""
         chunks = plan.chunks(self.grid, done(self._seen, self.name), self._size)
-        return Queue(filter(mine.holds, chunks), self._seen, self.name, self.writer)
+        return Queue(self.grid, filter(mine.holds, chunks), self._seen, self.name, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------
 

@@ -65,11 +65,6 @@ class Chunk(NamedTuple):
     slot: int = 0  # its number among all chunks of the grid, whether or not they are done
 
     @property
-    def points(self) -> int:
-        """How many."""
-        return self.stop - self.start
-
-    @property
     def indices(self) -> np.ndarray:
         """All of them."""
         return np.arange(self.start, self.stop)

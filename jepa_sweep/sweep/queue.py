@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from jepa_sweep.store.log import Log
+from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Chunk
 
 
 class Queue:
     """Chunks in the order in which they are to be done."""
 
-    def __init__(self, chunks: Iterable[Chunk], store: Log, name: str, writer: str = "") -> None:
+    def __init__(self, grid: Grid, chunks: Iterable[Chunk], store: Log, name: str, writer: str = "") -> None:
         """`name` is the digest of the spec, `writer` whose own marks do not count."""
         self.left = {(chunk.start, chunk.stop): chunk for chunk in chunks}
-        self.points = sum(chunk.points for chunk in self.left.values())  # of those not stored yet, taken or not
+        self.total = grid.unique  # points of the spec
+        self._points = {where: grid.unique_in(*where) for where in self.left}  # of chunks not stored yet, taken or not
+        self.done = self.total - sum(self._points.values())
         self._store, self._name, self._writer = store, name, writer
         self._looked: set[str] = set()
         self._busy: set[tuple[int, int]] = set()  # with other writers
@@ -30,8 +33,8 @@ class Queue:
         claims = self._store.claims()
         for claim in (claims[number] for number in claims.keys() - self._looked):
             if claim.spec == self._name and not claim.absent:
-                stored = self.left.pop((claim.start, claim.stop), None)
-                self.points -= stored.points if stored else 0
+                if theirs := self.left.pop((claim.start, claim.stop), None):
+                    self.stored(theirs)
         self._looked = set(claims)
         marks = self._store.announced()
         self._busy = {(m.start, m.stop) for m in marks if m.spec == self._name[:8] and m.writer != self._writer}
@@ -46,5 +49,5 @@ class Queue:
         return self.left.pop(free)
 
     def stored(self, chunk: Chunk) -> None:
-        """A chunk that was taken is in the store."""
-        self.points -= chunk.points
+        """A chunk is in the store."""
+        self.done += self._points.pop((chunk.start, chunk.stop), 0)

@@ -18,8 +18,8 @@ from jepa_sweep.sweep.spec import Sweep, read_spec
 class Progress(NamedTuple):
     """Where a run stands, after each chunk."""
 
-    done: int  # points of this spec looked at so far; points of several blocks count in each
-    total: int
+    done: int  # points of this spec looked at so far, each counted once
+    total: int  # points of this spec
     computed: int  # of them, by this run
     failed: int  # of those, without a result
     seconds: float  # of this run so far, without compiling
@@ -142,8 +142,7 @@ def execute(
                 queue.stored(chunk)
                 if progress:
                     spent = time.perf_counter() - began - job.work.compile_seconds
-                    done = job.grid.size - queue.points
-                    progress(Progress(done, job.grid.size, job.computed, job.failed, spent))
+                    progress(Progress(queue.done, queue.total, job.computed, job.failed, spent))
 
         for chunk in queue:
             stopped = "it was asked to" if stop() else limit.exceeded(job.failed, job.computed)

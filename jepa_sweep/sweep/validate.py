@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 
+import jax
+import jax.core
 import numpy as np
 
 from jepa_sweep.engine import settings as engine
@@ -109,16 +111,30 @@ def numbers(name: str, value: object) -> np.ndarray:
     return array
 
 
+def is_traced(value: object) -> bool:
+    """True of a value, or a list with one in it, that JAX knows by its type only: inside jit, vmap or grad."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+
+
+def untraced(function: str, values: object, instead: str = "") -> None:
+    """Raise if JAX traces one of the values, which `function` has to see; `instead` says what to do with such."""
+    if is_traced(values):
+        raise SpecError(
+            f"`{function}` must be called outside functions that JAX traces (jit, vmap, grad), because it works on the "
+            f"host and cannot be traced{f'; inside, {instead}' if instead else ''}."
+        )
+
+
 def times(values: np.ndarray, name: str = "t") -> None:
     """Raise unless these are increasing, finite times from 0 on, in one dimension."""
     if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) <= 0):
         raise SpecError(f"`{name}` must be one list of finite, strictly increasing times from 0 on.")
 
 
-def arguments(system: System, columns: Columns, *, reachable: bool = True) -> None:
+def arguments(system: System, columns: Columns) -> None:
     """Raise unless every value can be a parameter of the system; the arrays may broadcast against each other.
 
-    `reachable` also asks what must hold `somewhere`: that there is a threshold to reach.
+    What must hold `somewhere` is not asked: each point gets its status, be it alone or one of many.
     """
     try:
         np.broadcast_shapes(*(np.shape(v) for v in columns.values()))
@@ -126,8 +142,8 @@ def arguments(system: System, columns: Columns, *, reachable: bool = True) -> No
         shapes = ", ".join(f"`{name}` {np.shape(v)}" for name, v in columns.items())
         raise SpecError(f"The shapes of the arguments must broadcast together, but they are {shapes}.") from None
     floats = {name: value.astype(float) for name, value in columns.items()}
-    asked = system if reachable else system._replace(rules=tuple(r for r in system.rules if not r.somewhere))
-    rules(asked, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
+    binding = system._replace(rules=tuple(rule for rule in system.rules if not rule.somewhere))
+    rules(binding, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
 
 
 def rules(system: Swept, columns: Columns, where: Callable[[tuple[str, ...]], str]) -> None:

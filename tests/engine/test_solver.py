@@ -143,6 +143,12 @@ def test_points_that_cannot_be_learned_leave_their_neighbours_alone():
     np.testing.assert_array_equal(sol.w[-1], alone.w)
 
 
+def test_a_single_point_that_never_crosses_has_a_status_too():
+    sol = js.solve("jepa", lam=1.0, rho=0.1, L=8, eps=1e-2)
+    assert (str(sol.status), int(sol.steps)) == ("not_reached", 0)
+    assert np.isnan(sol.time)
+
+
 @pytest.mark.parametrize("coordinate", ["w", "chi"])
 def test_a_point_that_needs_too_many_steps_says_so(coordinate):
     sol = js.solve("jepa", **POINT, max_steps=3, coordinate=coordinate, t=[0.0, 1e3, 1e12])

@@ -91,6 +91,36 @@ def test_progress_counts_what_is_stored(tmp_path):
     assert {p.total for p, _ in seen} == {72}
 
 
+def union(*depths):
+    """A spec of blocks that share points."""
+    blocks = [{"axes": {**TINY["axes"], "L": L}} for L in depths]
+    return js.Sweep(name="union", block=blocks, solver={"method": "exact"})
+
+
+def test_progress_counts_points_of_several_blocks_once(tmp_path):
+    """48 points of the first block, 24 more of the second, none of the third; then 24 more in the same store."""
+    seen = []
+    depths = [[1, 2], [2, 3], [1, 3]]
+    report = execute(union(*depths), tmp_path, chunk_points=6, progress=seen.append)
+    assert (report.total, report.computed) == (72, 72)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert {(p.total, p.done - p.computed) for p in seen} == {(72, 0)}
+    assert seen[-1].done == 72
+    more = []
+    execute(union(*depths, [3, 4]), tmp_path, chunk_points=6, progress=more.append)
+    assert (more[-1].done, more[-1].total, more[-1].computed) == (96, 96, 24)
+
+
+def test_progress_of_a_union_begins_with_what_is_stored(tmp_path):
+    seen, sweep = [], union([1, 2], [2, 3])
+    stopped = execute(sweep, tmp_path, chunk_points=12, stop=lambda: len(seen) > 2, progress=seen.append)
+    assert (stopped.stopped, seen[-1].done) == ("it was asked to", stopped.computed)
+    again = []
+    execute(sweep, tmp_path, chunk_points=12, progress=again.append)
+    assert {p.done - p.computed for p in again} == {stopped.computed}
+    assert again[-1].done == again[-1].total == 72
+
+
 @pytest.mark.parametrize("start", [0, 18, 66], ids=["first", "middle", "last"])
 def test_an_error_of_the_writer_surfaces_and_the_next_run_goes_on(tmp_path, watched, start):
     events, fail = watched

@@ -1,8 +1,9 @@
 # `make demo` sets up everything and runs the main job; `make test` sets up everything and passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test lint types unit deaths browser bench clean
+.PHONY: demo test quick lint types unit deaths browser bench clean
 
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
@@ -29,7 +30,11 @@ types: .venv/ready
 	$(BIN)/basedpyright
 
 unit: .venv/ready browser
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST)
+
+# Everything but what takes long; compiled programs are kept from one run to the next.
+quick: .venv/ready
+	$(PYTEST) -m "not (process or ray or browser or figure or long)"
 
 # Two writers killed at every pair of their operations on files; `make test` tries some of them.
 deaths: .venv/ready

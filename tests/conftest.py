@@ -1,9 +1,7 @@
 """What several rooms' tests share."""
 
 import os
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 
 import jax
@@ -17,6 +15,7 @@ from jepa_sweep import cli
 from jepa_sweep.engine import devices
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = ROOT / ".pytest_cache" / "programs" / jaxlib.version.__version__
 
 # Programs that are quickly compiled: no LLVM optimisations.
 QUICKLY_COMPILED = (
@@ -40,21 +39,20 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Most of the time of the tests is compiling, so here it is done quickly.
+    """Most of the time of the tests is compiling, so here it is done quickly, and kept for the next run of the tests.
 
-    Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped. All processes of
-    one run of the tests share what they have compiled, as those of one user do, and no other run sees it.
+    Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped. The names of kept
+    programs include flags and versions; `make clean` removes them.
     """
+    # As the command does. Otherwise checks in equinox call back into Python, and such programs are not kept.
+    os.environ["EQX_ON_ERROR"] = "nan"
     if "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = QUICKLY_COMPILED
         jax.devices()  # the flags are read here, once
         del os.environ["XLA_FLAGS"]
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="jepa_sweep-programs-")
-        os.environ |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ def test_peers_are_compared_at_equal_accuracy(monkeypatch):
     assert "jepa_sweep closed form" in report(rows)
 
 
+@pytest.mark.process
 def test_the_gpu_script_says_what_it_needs():
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--device", "tpu"],

@@ -113,6 +113,7 @@ def ended(writers):
         time.sleep(0.05)
 
 
+@pytest.mark.ray
 def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     second = machines.add_node(num_cpus=1)
     machines.wait_for_nodes()
@@ -141,6 +142,7 @@ def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     same(tmp_path / "run", alone[1])
 
 
+@pytest.mark.ray
 def test_the_driver_may_die(machines, alone, tmp_path):
     (spec, wanted), out = alone, tmp_path / "run"
     words = command(spec, out, "--chunk-points", "1", "--cluster")
@@ -158,6 +160,7 @@ def test_the_driver_may_die(machines, alone, tmp_path):
     same(out, wanted)
 
 
+@pytest.mark.ray
 def test_it_stops_when_asked_and_goes_on(on, alone, tmp_path):
     told = []
     bounds = {"chunk_points": 1, "shard": "1/2", "max_failures": "0"}
@@ -170,6 +173,7 @@ def test_it_stops_when_asked_and_goes_on(on, alone, tmp_path):
     assert on(SWEEP, tmp_path / "run", chunk_points=1).computed == 0
 
 
+@pytest.mark.ray
 def test_progress_counts_points_of_several_blocks_once(on, tmp_path):
     blocks = [{"axes": {"lam": 1.0, "rho": [0.5, 1.0], "L": L, "eps": 1e-3}} for L in ([1, 2], [2, 3], [1, 3])]
     told = []
@@ -178,6 +182,7 @@ def test_progress_counts_points_of_several_blocks_once(on, tmp_path):
     assert told[-1].done == told[-1].total == report.total == report.computed == 12
 
 
+@pytest.mark.ray
 def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
     run.open_for(SWEEP, tmp_path)
     (tmp_path / "trajectories").rmdir()
@@ -197,6 +202,7 @@ def test_an_address_must_be_one(text, tmp_path):
         cluster.execute(SWEEP, tmp_path, cluster=text)
 
 
+@pytest.mark.ray
 def test_nothing_at_the_address_is_told_before_ray_begins_to_try(tmp_path, invoke, alone, monkeypatch):
     import ray
 

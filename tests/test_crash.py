@@ -14,6 +14,8 @@ from processes import finished, killed, start
 from jepa_sweep.store import place
 from jepa_sweep.store.store import Store
 
+pytestmark = pytest.mark.process
+
 SPEC = """
 name = "crash"
 [axes]

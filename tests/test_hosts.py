@@ -50,6 +50,7 @@ def taken(folder):
     return path / "programs"
 
 
+@pytest.mark.process
 def test_a_cache_of_programs_that_fails_costs_time_and_nothing_else(typed, tmp_path):
     programs, tables = tmp_path / "programs", []
     for fault in (lambda missing: missing, corrupt, taken):
@@ -83,6 +84,7 @@ assert not jax.config.jax_enable_x64 and (before + jnp.ones(3)).dtype == np.floa
 """
 
 
+@pytest.mark.process
 def test_a_host_program_that_switches_float64_off_changes_nothing(tmp_path):
     (tmp_path / "spec.toml").write_text(js.Sweep(**TINY).to_toml())
     words = [sys.executable, "-W", "error::UserWarning", "-c", HOST, tmp_path / "spec.toml", tmp_path / "run"]

@@ -170,6 +170,7 @@ def test_readme_names_a_test_for_every_fault():
     assert [f"{path}::{name}" for path, name in table if name not in defined[path]] == []
 
 
+@pytest.mark.process
 def test_readme_python_runs(tmp_path):
     """All Python blocks of the README, in order, as one session."""
     blocks = re.findall(r"```python\n(.*?)```", README, re.S)

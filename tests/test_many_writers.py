@@ -70,6 +70,7 @@ def of_spec(alone, spec):
     return alone[wanted].reset_index(drop=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("writers", [2, 8])
 def test_writers_of_one_spec_share_it(tmp_path, begin, alone, writers):
     reports = [finished(process) for process in [begin() for _ in range(writers)]]
@@ -117,6 +118,7 @@ def steps(job):
         job.commit(writing)
 
 
+@pytest.mark.process
 def test_writers_of_overlapping_and_different_specs(tmp_path, begin, alone):
     chosen = [(SPEC, 12), (WIDER, 7), (OTHER, 5), (WIDER, 12), (SPEC, 5)]
     reports = [finished(process) for process in [begin(spec, chunk=chunk) for spec, chunk in chosen]]
@@ -124,6 +126,7 @@ def test_writers_of_overlapping_and_different_specs(tmp_path, begin, alone):
     assert_whole(tmp_path / "run", alone)
 
 
+@pytest.mark.process
 def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
     processes = [begin() for _ in range(3)]
     while not Store.exists(tmp_path / "run") or len(Store(tmp_path / "run").commits()) < 3:
@@ -135,6 +138,7 @@ def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
     assert_whole(tmp_path / "run", of_spec(alone, SPEC))
 
 
+@pytest.mark.process
 def test_shards_cover_a_spec_without_knowing_of_each_other(tmp_path, begin, alone):
     reports = [finished(process) for process in [begin(SPEC, "--shard", f"{i}/3") for i in range(3)]]
     assert [report["repeated"] for report in reports] == [0, 0, 0]
@@ -161,6 +165,7 @@ def test_a_shard_that_makes_no_sense_is_explained(text):
         limits.shard(text)
 
 
+@pytest.mark.process
 def test_status_shows_the_progress_of_all_writers_from_the_store_alone(tmp_path, begin, command):
     processes = [begin() for _ in range(2)]
     seen = []

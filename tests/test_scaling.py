@@ -142,6 +142,7 @@ def test_rates_are_taken_while_all_are_at_work():
     assert scaling_measure.steady(commits, 2) == pytest.approx(5)
 
 
+@pytest.mark.process
 def test_what_the_script_starts_ends_with_it():
     child = (
         "import os, threading, time\n"
@@ -158,6 +159,7 @@ def test_what_the_script_starts_ends_with_it():
         assert parent.stdout.read() == ""  # ends when nobody holds the other end any more
 
 
+@pytest.mark.process
 def test_the_script_runs(monkeypatch):
     # The worker that it starts finds the programs that this process has compiled.
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", QUICKLY_COMPILED))

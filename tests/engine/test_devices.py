@@ -43,6 +43,7 @@ def say(script, **env):
     return json.loads(done.stdout)
 
 
+@pytest.mark.process
 def test_any_number_of_devices_gives_the_same():
     said = say(SHARED)
     assert said.pop("seen") == {
@@ -98,6 +99,7 @@ def test_a_device_that_does_not_say_its_memory_gets_a_guess():
     assert devices.lanes_that_fit(silent, 1 << 20) >= 8
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("env", "said", "expected"),
     [

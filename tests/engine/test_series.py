@@ -59,6 +59,7 @@ def test_a_run_depends_on_nothing_but_itself():
     np.testing.assert_array_equal(backwards.yx[::-1], together.yx)
 
 
+@pytest.mark.process
 def test_several_devices_find_the_same(tmp_path):
     script = (
         "import sys, jax, numpy as np; jax.config.update('jax_num_cpu_devices', int(sys.argv[1]));"

@@ -14,6 +14,8 @@ from screen import Tab, choose, colours, cut, hover, middle_of, readout, run_lin
 from jepa_sweep.store.schema import Column
 from jepa_sweep.view import explorer
 
+pytestmark = pytest.mark.browser
+
 try:
     from playwright.sync_api import Error, expect, sync_playwright
 except ImportError:

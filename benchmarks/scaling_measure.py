@@ -91,7 +91,7 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
             name = f"{number:06d}"
             (where / f"commits/{name}.json").write_bytes(records.sealed({**record, "number": name, "claim": claim}))
             (where / f"claims/{name}.json").touch()
-        store, queue = Store(where), Queue(chunks[there:], Store(where), work.name, work.writer)
+        store, queue = Store(where), Queue(work.grid, chunks[there:], Store(where), work.name, work.writer)
         first, _ = timed(store.claims)
         look, claims = min((timed(store.claims) for _ in range(5)), key=lambda pair: pair[0])
         nothing = Chunk(chunks[0].start, chunks[0].start + 1)  # a point that is there: it looks, and computes nothing

@@ -359,7 +359,7 @@ def solve(
         A `Solution`; its arrays have the broadcast shape of the parameters.
 
     Raises:
-        SpecError: an argument cannot be used, or the call is inside a `jax.jit`; never for a point that does not finish.
+        SpecError: an argument cannot be used, or the call is inside `jax.jit`; never for a point that does not finish.
 
     Example:
         >>> import jepa_sweep as js

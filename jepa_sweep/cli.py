@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jepa_sweep.errors import JepaSweepError
-from jepa_sweep.progress import shown
+from jepa_sweep.errors import JepaSweepError, SpecError
+from jepa_sweep.progress import shown, took
 
 FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
 
@@ -66,8 +66,22 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def _ready_to_compute(*, here: bool = True) -> None:
+    """Make the most of this machine; each command that computes begins so. `here` is false if others do its work."""
+    from jepa_sweep.engine import devices
+
+    if here:
+        devices.use_all_cores()
+    devices.keep_compiled_programs()
+
+
 def _print(result: Any, text: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
+
+
+def _listed(given: list[str] | None) -> list[str]:
+    """All that an option was given, between commas or by repeating it."""
+    return [word.strip() for text in given or () for word in text.split(",")]
 
 
 def _claims(drawn: Any) -> str:
@@ -100,12 +114,9 @@ def run(
     """Compute every point of a spec that is not there yet."""
     with _explained():
         stop = _stop_on_signal()
-        from jepa_sweep.engine import devices
+        _ready_to_compute(here=not cluster)
         from jepa_sweep.sweep.cluster import execute
 
-        if not cluster:
-            devices.use_all_cores()
-        devices.keep_compiled_programs()
         with shown() as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
@@ -114,19 +125,7 @@ def run(
         sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
         samples = len(report.store.trajectories(columns=["status"], filters=gave_up)) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples}
-        text = (
-            f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now, "
-            f"{report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all "
-            f"of which {report.work.compile_seconds:.1f} s compiling.\n"
-            f"{report.steps_per_point:.1f} solver steps a point, {report.wasted:.0%} of lane steps wasted, "
-            f"{report.work.peak_memory_bytes / 1e9:.1f} GB of memory at the peak.\n"
-            f'{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
-        )
-        if report.work.rechecked:
-            text += (
-                f"\n{report.work.rechecked:,} points were solved again in float64: single precision was off by at most "
-                f"{report.work.recheck_error:.1e}."
-            )
+        text = f'{took(report)}\n{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
         if failed:
             text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
         if samples:
@@ -157,11 +156,12 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
 def status(run: Run, as_json: Json = False) -> None:
     """Say what a run directory holds and what its specs still miss."""
     with _explained():
+        from jepa_sweep.store.schema import rows_of
         from jepa_sweep.sweep.summary import status_of
 
         facts = status_of(run)
-        lines = [f"{key:18} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
-        lines += [f"{'status ' + key:18} {count}" for key, count in facts["statuses"].items()]
+        lines = [f"{rows_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
+        lines += [f"{'status ' + key:23} {count}" for key, count in facts["statuses"].items()]
         lines += [
             f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]
         ]
@@ -181,24 +181,33 @@ def query(
         list[str] | None,
         typer.Option(help="A condition like 'lam > 1' or 'objective = jepa'; may be repeated, all must hold."),
     ] = None,
-    columns: Annotated[str | None, typer.Option(help="Columns to show, separated by commas.")] = None,
-    sort: Annotated[str | None, typer.Option(help="Column to sort by; -COLUMN for largest first.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="Columns to show, separated by commas; may be repeated.")
+    ] = None,
+    sort: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns to sort by, likewise, the first counting most; -COLUMN for largest first."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Rows to show; 0 for all.")] = 20,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show rows of a table."""
     with _explained():
+        if csv and as_json:
+            raise SpecError("Rows must be printed in one format, but --csv and --json are given; leave one out.")
         from jepa_sweep.sweep.query import records, rows
 
-        frame, count = rows(run, table, where or [], columns.split(",") if columns else None, sort, limit)
+        frame, count = rows(run, table, where or [], _listed(columns), _listed(sort), limit)
         if csv:
             typer.echo(frame.to_csv(index=False), nl=False)
         elif as_json:
             typer.echo(json.dumps(records(frame), default=float))
         else:
             typer.echo(frame.to_string(index=False))
-            typer.echo(f"{len(frame):,} of {count:,} rows", err=True)
+        if len(frame) < count or not (csv or as_json):
+            more = "; --limit 0 shows all" if len(frame) < count else ""
+            typer.echo(f"{len(frame):,} of {count:,} rows{more}", err=True)
 
 
 @app.command()
@@ -242,6 +251,7 @@ def verify(run: Run, as_json: Json = False) -> None:
 def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     with _explained():
+        _ready_to_compute()
         from jepa_sweep.store.store import Store
         from jepa_sweep.sweep.mend import repair as repair_store
 
@@ -253,7 +263,10 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
 @app.command()
 def retry(
     run: Run,
-    status: Annotated[str, typer.Option(help="Which failures, separated by commas: failed is all of them.")] = "failed",
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="Which failures, separated by commas; may be repeated. All of them by default."),
+    ] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the spec's.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Limit on the steps of a point in place of the spec's.")] = None,
     device: Device = "auto",
@@ -262,14 +275,12 @@ def retry(
     """Compute points that failed once more, perhaps with other settings."""
     with _explained():
         stop = _stop_on_signal()
-        from jepa_sweep.engine import devices
+        _ready_to_compute()
         from jepa_sweep.store.store import Store
         from jepa_sweep.sweep.mend import retry as try_again
 
-        devices.use_all_cores()
-        devices.keep_compiled_programs()
-        words = [word.strip() for word in status.split(",") if word.strip()]
-        result = try_again(Store(run), words, rtol=rtol, max_steps=max_steps, device=device, stop=stop)
+        options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
+        result = try_again(Store(run), _listed(status) or ["failed"], **options)
         text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
         _print(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
         raise typer.Exit(STOPPED if not result["complete"] else FAILED_POINTS if result["failed"] else 0)
@@ -287,6 +298,7 @@ def moments(
 ) -> None:
     """Features of your own pairs of data, and the orders in which JEPA and MAE would learn them."""
     with _explained():
+        _ready_to_compute()
         from jepa_sweep.pairs import report
 
         _print(*report(file, y_file, depth, eps, p, top), as_json)
@@ -302,11 +314,9 @@ def figure(
 ) -> None:
     """Draw a figure of the paper, after computing what it lacks, and check what it claims."""
     with _explained():
-        from jepa_sweep.engine import devices
+        _ready_to_compute()
         from jepa_sweep.paper import figure as drawn
 
-        devices.use_all_cores()
-        devices.keep_compiled_programs()
         with shown() as progress:
             found = drawn(name, out, run, device=device, progress=progress)
         _print(_facts(found), f"{_claims(found)}\n{', '.join(str(path) for path in found.files)}", as_json)
@@ -317,11 +327,9 @@ def figure(
 def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: Json = False) -> None:
     """Run, draw and check every figure; minutes on two cores."""
     with _explained():
-        from jepa_sweep.engine import devices
+        _ready_to_compute()
         from jepa_sweep.paper import reproduce as all_drawn
 
-        devices.use_all_cores()
-        devices.keep_compiled_programs()
         with shown() as progress:
             told = None if as_json else lambda found: typer.echo(_claims(found))
             found = all_drawn(out, device=device, progress=progress, done=told)

@@ -66,7 +66,7 @@ def network_flow(
 
     Raises:
         SpecError: shapes do not fit, a number is not finite, sigma_yy is missing, a setting is unknown, or the
-            call is inside a `jax.jit`.
+            call is inside `jax.jit`.
 
     Example:
         >>> import numpy as np, jepa_sweep as js

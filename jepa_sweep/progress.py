@@ -1,4 +1,4 @@
-"""How far a run is, as the command line shows it."""
+"""How far a run is, and what it took, as the command line shows it."""
 
 import contextlib
 import sys
@@ -29,6 +29,24 @@ def shown() -> Iterator[Any]:
             typer.echo(f"{p.done:,}/{p.total:,} points, {_rate(p):,.0f} points/s, {left:,.0f} s left", err=True)
 
     yield line
+
+
+def took(report: Any) -> str:
+    """How much a run computed and what that took, which of nothing has no rates."""
+    work, text = report.work, f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now"
+    if not report.computed:
+        return f"{text}{': nothing was left to do' if report.complete and not report.repeated else ''}."
+    text += f", {report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all of which "
+    text += f"{work.compile_seconds:.1f} s compiling.\n"
+    if work.steps:
+        text += f"{report.steps_per_point:.1f} solver steps a point, "
+    if work.lane_steps:
+        text += f"{report.wasted:.0%} of lane steps wasted, "
+    text += f"{work.peak_memory_bytes / 1e9:.1f} GB of memory at the peak."
+    if work.rechecked:
+        text += f"\n{work.rechecked:,} points were solved again in float64: single precision was off by at most "
+        text += f"{work.recheck_error:.1e}."
+    return text
 
 
 def _rate(p: Any) -> float:

@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own."""
 
+import inspect
 import json
 import os
 import re
@@ -9,6 +10,10 @@ import sys
 import pandas as pd
 import pytest
 from conftest import ROOT
+
+import jepa_sweep as js
+from jepa_sweep import cli
+from jepa_sweep.engine import devices
 
 SPEC = """
 name = "small"
@@ -101,7 +106,9 @@ def test_status_says_what_is_there(place):
     assert facts["trajectories"] == 48
     assert facts["statuses"] == {"learned": 16}
     assert facts["specs"][0]["missing"] == 0
-    assert "learned" in call("status", "runs/small", cwd=place).stdout
+    text = call("status", "runs/small", cwd=place).stdout
+    assert "learned" in text
+    assert re.search("^samples of trajectories +48$", text, re.M)
 
 
 def test_compare_reports_the_worst_difference(place):
@@ -127,6 +134,74 @@ def test_query_filters_sorts_and_cuts(place):
     assert len(csv.stdout.splitlines()) == 3
     text = call("query", "runs/small", "--limit", "5", cwd=place)
     assert "5 of 16 rows" in text.stderr
+
+
+QUERY = ["query", "runs/small", "--where", "objective = jepa", "--limit", "3"]
+
+
+@pytest.mark.parametrize("given", [["rho", "t_exact"], ["rho,t_exact"], [" rho , t_exact ", "rho"]], ids=str)
+def test_columns_may_be_repeated_and_listed(place, invoke, monkeypatch, given):
+    monkeypatch.chdir(place)
+    words = [word for columns in given for word in ("--columns", columns)]
+    assert list(json.loads(invoke(*QUERY, *words, "--json").stdout)[0]) == ["rho", "t_exact"]
+
+
+@pytest.mark.parametrize("given", [["-L", "rho", "lam"], ["-L,rho", "lam"], ["-L,rho,lam"]], ids=str)
+def test_keys_to_sort_by_may_too(place, invoke, monkeypatch, given):
+    """The first counts most."""
+    monkeypatch.chdir(place)
+    words = [word for key in given for word in ("--sort", key)]
+    rows = json.loads(invoke(*QUERY, *words, "--columns", "rho", "--json").stdout)
+    assert rows == [{"rho": 0.5}, {"rho": 0.5}, {"rho": 1.0}]
+    lam = [row["lam"] for row in json.loads(invoke(*QUERY, *words, "--json").stdout)]
+    assert lam == [0.5, 2.0, 0.5]
+
+
+def test_rows_have_one_format(place, invoke, monkeypatch):
+    monkeypatch.chdir(place)
+    done = invoke(*QUERY, "--csv", "--json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "error: Rows must be printed in one format, but --csv and --json are given; leave one out.\n"
+
+
+@pytest.mark.parametrize("format", ["--csv", "--json"])
+def test_rows_that_are_left_out_are_told(place, invoke, monkeypatch, format):
+    """Beside what another program reads."""
+    monkeypatch.chdir(place)
+    assert invoke(*QUERY, format).stderr == "3 of 8 rows; --limit 0 shows all\n"
+    assert invoke(*QUERY, format, "--limit", "0").stderr == ""
+
+
+WITH_DEVICE = [c.callback for c in cli.app.registered_commands if "device" in inspect.signature(c.callback).parameters]
+COMPUTING = [cli.moments, *(command for command in WITH_DEVICE if command is not cli.doctor)]
+GIVEN = {"spec": "small.toml", "run": "runs/small", "name": "fig2", "file": "pairs.npy"}
+
+
+@pytest.mark.parametrize("command", COMPUTING, ids=lambda command: command.__name__)
+def test_every_command_that_computes_makes_itself_ready_first(place, invoke, monkeypatch, command):
+    """All cores and compiled programs that are kept. `doctor`, alone, is to say something of any machine."""
+    asked = []
+
+    def ready(name):
+        asked.append(name)
+        if len(asked) == 2:
+            raise js.SpecError("ready")  # so that nothing is computed
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(devices, "use_all_cores", lambda: ready("cores"))
+    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: ready("programs"))
+    needed = [q.name for q in inspect.signature(command).parameters.values() if q.default is q.empty]
+    done = invoke(command.__name__, *(GIVEN[name] for name in needed))
+    assert (done.stderr, asked) == ("error: ready\n", ["cores", "programs"])
+
+
+def test_the_driver_of_a_cluster_leaves_its_cores_alone(place, invoke, monkeypatch):
+    asked = []
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(devices, "use_all_cores", lambda: asked.append("cores"))
+    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: asked.append("programs"))
+    assert invoke("run", "small.toml", "--cluster", "slurm").exit_code == 2
+    assert asked == ["programs"]
 
 
 def test_doctor_finds_this_machine_fit(place):
@@ -166,9 +241,10 @@ BAD = {
     "no such run": (("status", "nowhere"), 2, "it has no store.json"),
     "no such table": (("query", "runs/small", "--table", "pointss"), 2, "Did you mean `points`"),
     "no such column": (("query", "runs/small", "--columns", "lambda"), 2, "Columns must be among"),
+    "no name of a column": (("query", "runs/small", "--columns", "lam,"), 2, "Columns must be among"),
     "bad condition": (("query", "runs/small", "--where", "lam ~ 1"), 2, "must read like"),
     "text for a number": (("query", "runs/small", "--where", "lam > x"), 2, "compare it with one"),
-    "bad sort": (("query", "runs/small", "--sort", "time"), 2, "`--sort` must name a column"),
+    "bad sort": (("query", "runs/small", "--sort", "time"), 2, "`--sort` must name columns, but there is no `time`"),
     "no such command": (("fly",), 2, "No such command"),
     "no such option": (("run", "small.toml", "--fast"), 2, "No such option"),
     "path is a file": (("run", "small.toml", "--out", "small.toml/x"), 6, "small.toml.*--out"),

@@ -153,7 +153,18 @@ def test_readme_has_the_parameters_of_networks_and_series():
 
 def test_readme_explains_every_status():
     for status in Status:
-        assert f"`{status.label}`" in README
+        assert f"| `{status.label}` | {SENTENCES[status]} |" in README
+
+
+def test_readme_has_its_headings_and_what_stands_between_marks():
+    titles = ["Start", "From Python", "From the command line", "A spec file", "What the columns mean", "The store"]
+    titles += ["Larger sweeps", "Speed", "Troubleshooting", "Adding a dynamics", "Changelog"]
+    found = re.findall("^## (.*)$", README, re.M)
+    assert [title for title in found if title in titles] == titles
+    opened, closed = (re.findall(rf"^<!-- {mark}(\w+) -->$", README, re.M) for mark in ("", "/"))
+    assert opened == closed == ["columns", "networks", "estimates", "speed"]
+    speed = README.split("\n## Speed\n")[1].split("\n## ")[0]
+    assert "| way | points/s | against plain diffrax |" in speed.split("<!-- speed -->")[1].split("<!-- /speed -->")[0]
 
 
 def test_readme_names_the_commands_and_exit_codes():

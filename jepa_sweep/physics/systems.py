@@ -62,7 +62,8 @@ SENTENCES = {
     Status.NO_SIGNAL: "lam = rho = 0: the feature carries no signal and its response decays to zero.",
     Status.COLLAPSES: "lam < 0: from a positive start the response decays to zero.",
     Status.OVERFLOW: "The critical time is larger than the largest number of this precision; read log_t_exact.",
-    Status.MAX_STEPS: "The solver used up its steps; raise `max_steps` or loosen `rtol`, in another run directory.",
+    Status.MAX_STEPS: "The solver used up its steps; raise `max_steps` or loosen `rtol`, "
+    "for the points of a run with `retry`.",
     Status.NON_FINITE: "The integration produced a number that is not finite.",
     Status.RESOLVED: "The response at this time was computed.",
     Status.UNRESOLVED: "The response changes by more than itself within the rounding of t, so w(t) has no "

@@ -200,3 +200,8 @@ def markdown(layout: str, parameters: Sequence[Column] = ()) -> str:
             lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def rows_of(table: str) -> str:
+    """What the rows of a table are, in the plural."""
+    return f"samples of {table}" if table in ("trajectories", "losses") else table

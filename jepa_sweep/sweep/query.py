@@ -20,9 +20,11 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 
 
 def rows(
-    path: str | Path, name: str, where: list[str], columns: list[str] | None, sort: str | None, limit: int
+    path: str | Path, name: str, where: list[str], columns: list[str] | None, sort: list[str] | None, limit: int
 ) -> tuple[pd.DataFrame, int]:
     """Rows of a table that meet all conditions, and how many there are before `limit` cuts them (0: no limit).
+
+    `sort` names columns, the first counting most, each with a minus before it for its largest value first.
 
     Raises:
         SpecError: a table, column or condition that does not exist or does not read.
@@ -34,16 +36,16 @@ def rows(
     for text in where:
         term = condition(text, known)
         expression = term if expression is None else expression & term
-    wanted = sort.lstrip("-") if sort else None
-    if wanted and wanted not in known.names:
-        raise SpecError(
-            f"`--sort` must name a column, but there is no `{wanted}`.{validate.did_you_mean(wanted, known.names)}"
-        )
-    columns = list(dict.fromkeys(name.strip() for name in columns)) if columns else None
-    read = columns if not columns or not wanted or wanted in columns else [*columns, wanted]
-    frame = store.read(name, read, expression)
-    if wanted:
-        frame = frame.sort_values(wanted, ascending=not (sort or "").startswith("-"), kind="stable")
+    rising = {key.removeprefix("-"): not key.startswith("-") for key in reversed(sort or [])}
+    for key in rising:
+        if key not in known.names:
+            raise SpecError(
+                f"`--sort` must name columns, but there is no `{key}`.{validate.did_you_mean(key, known.names)}"
+            )
+    columns = list(dict.fromkeys(columns)) if columns else None
+    frame = store.read(name, list(dict.fromkeys([*columns, *rising])) if columns else None, expression)
+    for key, up in rising.items():  # the first counts most, so it comes last
+        frame = frame.sort_values(key, ascending=up, kind="stable")
     frame = frame.loc[:, columns] if columns else frame
     return (frame.head(limit) if limit else frame), len(frame)
 

@@ -32,9 +32,9 @@ class Queue:
         """Take out chunks that others have stored since, and see what they are computing."""
         claims = self._store.claims()
         for claim in (claims[number] for number in claims.keys() - self._looked):
-            if claim.spec == self._name and not claim.absent:
-                if theirs := self.left.pop((claim.start, claim.stop), None):
-                    self.stored(theirs)
+            ours = claim.spec == self._name and not claim.absent
+            if ours and (chunk := self.left.pop((claim.start, claim.stop), None)):
+                self.stored(chunk)
         self._looked = set(claims)
         marks = self._store.announced()
         self._busy = {(m.start, m.stop) for m in marks if m.spec == self._name[:8] and m.writer != self._writer}

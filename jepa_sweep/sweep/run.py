@@ -43,19 +43,19 @@ class Report(NamedTuple):
         return not self.stopped
 
     @property
-    def points_per_second(self) -> float:
-        """From beginning to end, without compiling."""
-        return self.computed / max(self.seconds - self.work.compile_seconds, 1e-9)
+    def points_per_second(self) -> float | None:
+        """From beginning to end, without compiling; None, as the other rates, where nothing was computed."""
+        return self.computed / max(self.seconds - self.work.compile_seconds, 1e-9) if self.computed else None
 
     @property
-    def steps_per_point(self) -> float:
+    def steps_per_point(self) -> float | None:
         """Solver steps, accepted and rejected."""
-        return self.work.steps / max(self.computed, 1)
+        return self.work.steps / self.computed if self.computed else None
 
     @property
-    def wasted(self) -> float:
-        """The share of all lane steps in which a lane had nothing to do."""
-        return 1 - self.work.steps / self.work.lane_steps if self.work.lane_steps else 0.0
+    def wasted(self) -> float | None:
+        """The share of all lane steps in which a lane had nothing to do; None without lanes."""
+        return 1 - self.work.steps / self.work.lane_steps if self.work.lane_steps else None
 
     def facts(self) -> dict[str, Any]:
         """All of it as one flat record."""
@@ -66,6 +66,7 @@ class Report(NamedTuple):
             **rates,
             **self.work._asdict(),
             "seconds": self.seconds,
+            "peak_memory_bytes": self.work.peak_memory_bytes or None,
         }
 
 

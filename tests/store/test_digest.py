@@ -115,7 +115,7 @@ def test_a_run_prints_itself(stored):
     assert figures(stored) == from_pandas(stored)
     size = stored.digest().bytes / 1000
     head, *lines = repr(stored).splitlines()
-    assert head == f"Store({str(stored.path)!r}): 72 points, 288 trajectories, 0 failures, {size:.1f} kB"
+    assert head == f"Store({str(stored.path)!r}): 72 points, 288 samples of trajectories, 0 failures, {size:.1f} kB"
     assert lines[:-1] == [
         "  reduced, dopri8 at rtol 1e-08, float64, paper time",
         "  objective   jepa, mae",
@@ -139,6 +139,16 @@ def test_the_notebook_shows_the_same(stored):
     assert "http" not in page
 
 
+@pytest.mark.parametrize("layout", PARAMETERS)
+def test_samples_are_not_counted_as_what_they_sample(tmp_path, layout):
+    """48 rows of trajectories are samples of fewer of them; likewise those of losses."""
+    store = made(tmp_path, layout)
+    for name, count in store.digest().rows.items():
+        counted = f" {count:,} {'samples of ' if name in ('trajectories', 'losses') else ''}{name},"
+        assert counted in repr(store)
+        assert counted in store._repr_html_()
+
+
 def test_many_values_are_told_by_their_number_and_range(tmp_path):
     eps = np.linspace(0.0, 1.0, 700)
     given = {"points": 700, "failures": 0, "eps": pa.array(eps)}
@@ -151,7 +161,7 @@ def test_many_values_are_told_by_their_number_and_range(tmp_path):
 
 def test_an_empty_store_prints_itself(tmp_path):
     store = made(tmp_path, chunks=0)
-    assert repr(store).splitlines()[0].endswith(": 0 points, 0 trajectories, 0 failures, 0 B")
+    assert repr(store).splitlines()[0].endswith(": 0 points, 0 samples of trajectories, 0 failures, 0 B")
     assert len(repr(store).splitlines()) == 2
     assert "0 points" in store._repr_html_()
 

@@ -1,6 +1,7 @@
 """What is computed again: failed points, unfinished chunks; and runs that stop when too much fails."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -33,6 +34,7 @@ def keys_of(frame):
 def test_failed_points_are_tried_again_and_no_others(failed):
     before, points = failed.failures(), failed.points()
     assert 0 < len(before) < POINTS
+    assert before.message.str.contains("raise `max_steps` or loosen `rtol`, .* with `retry`").all()
     result = js.retry(failed, max_steps=1000)
     assert result == {"tried": len(before), "failed": 0, "complete": True}
     fresh = Store(failed.path)
@@ -187,7 +189,7 @@ def test_the_command(failed, command):
     count = len(failed.failures())
     text = command(None, "--status", "oom, non_finite", command="retry")
     assert (text.exit_code, text.stdout) == (0, "0 points tried again, 0 of them failed again.\n")
-    facts = command(None, "--status", "max_steps,failed", "--max-steps", "13", "--json", command="retry")
+    facts = command(None, "--status", "max_steps", "--status", "oom", "--max-steps", "13", "--json", command="retry")
     assert facts.exit_code == 3
     assert json.loads(facts.stdout)["tried"] == count
     assert command(None, "--max-steps", "1000", command="retry").exit_code == 0
@@ -196,8 +198,9 @@ def test_the_command(failed, command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--status", "max_steps", "--status", "learned"], "`status` must be one of failed, .* 'learned'"),
         (["--status", "learned"], "`status` must be one of failed, max_steps, non_finite"),
-        (["--status", ","], "`status` must name failures to try again"),
+        (["--status", ","], "`status` must be one of failed, max_steps, non_finite"),
         (["--rtol", "0"], "`rtol` must lie between"),
         (["--rtol", "nan"], "`rtol` must lie between"),
         (["--max-steps", "0"], "`max_steps` must be a whole number"),
@@ -206,7 +209,12 @@ def test_the_command(failed, command):
 def test_questions_that_make_no_sense_are_explained(failed, command, words, says):
     done = command(None, *words, command="retry")
     assert done.exit_code == 2
-    assert says in done.stderr
+    assert re.search(says, done.stderr)
+
+
+def test_statuses_to_try_again_must_be_named(failed):
+    with pytest.raises(js.SpecError, match="`status` must name failures to try again"):
+        js.retry(failed, [])
 
 
 # --- runs that stop when too much fails -------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """From a spec to a store: several thresholds, one chunk written while the next is computed, and what a run reports."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from conftest import TINY, TRACKED
 
 import jepa_sweep as js
+from jepa_sweep import cli
 from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.errors import StorageError
 from jepa_sweep.store.store import Store
@@ -205,7 +207,8 @@ def test_a_run_says_what_it_took(tmp_path, tiny):
     assert 0 <= facts["wasted"] < 1
     assert facts["peak_memory_bytes"] > 50e6  # Python with JAX takes more than that
     again = execute(tiny, tmp_path).facts()
-    assert (again["computed"], again["steps_per_point"], again["wasted"]) == (0, 0, 0)
+    assert again["computed"] == 0
+    assert [again[name] for name in MEASURED] == [None, None, None, None, 0]
 
 
 def test_work_of_chunks_adds_up(tmp_path, tiny):
@@ -232,6 +235,31 @@ def test_the_command_line_prints_it(command):
     again = json.loads(command(single, "--json").stdout)
     assert set(MEASURED) <= again.keys()
     assert again["computed"] == 0
+
+
+def test_a_finished_run_says_that_nothing_was_left_to_do(command, tmp_path):
+    """And no rate, of which there is none. A run that was stopped before it began has something left."""
+    spec = js.Sweep(**{**TINY, "solver": {"method": "exact"}})
+    first = command(spec).stdout
+    assert "72 of 72 points computed now, " in first
+    assert "steps" not in first
+    done = command(spec)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{tmp_path / 'run'}: 0 of 72 points computed now: nothing was left to do."
+    assert lines[1].startswith("Store(")
+    assert not re.search("a second|GB|wasted", done.stdout)
+    facts = json.loads(command(spec, "--json").stdout)
+    assert [facts[name] for name in MEASURED[:-1]] == [None] * 4
+    assert facts["complete"] is True
+
+
+def test_a_run_that_was_stopped_at_once_has_something_left(command, monkeypatch):
+    monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: True)
+    done = command(js.Sweep(**{**TINY, "solver": {"method": "exact"}}))
+    assert done.exit_code == 4
+    assert "0 of 72 points computed now.\n" in done.stdout
+    assert "nothing was left" not in done.stdout
 
 
 def test_points_that_fit_into_no_memory_are_failures(command, tmp_path, monkeypatch):

@@ -73,8 +73,10 @@ def start_to_threshold(point: Point, p: Scalar) -> Scalar:
     """d = ln(q/r) = (1/L) ln(p w*/eps), without cancellation where the start is close to the threshold."""
     target = p * fixed_point(point)
     far = (jnp.log(p) - jnp.log(point.eps)) / point.L + jnp.log(point.rho) / point.m
-    near = jnp.log1p((target - point.eps) / point.eps) / point.L
-    return jnp.where(jnp.abs(target - point.eps) < 0.5 * point.eps, near, far)
+    gap = target - point.eps
+    # Over the smaller of the two, because for arguments near sqrt(2) - 2 XLA's log1p can be off by 128 ulp.
+    near = jnp.sign(gap) * jnp.log1p(jnp.abs(gap) / jnp.minimum(target, point.eps)) / point.L
+    return jnp.where(jnp.abs(gap) < 0.5 * point.eps, near, far)
 
 
 def _lowest_power(a: Scalar, m: Scalar) -> Scalar:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jepa_sweep as js
+from jepa_sweep.physics import exact
 from jepa_sweep.physics.catalog import REDUCED
 
 ULP = 2.0**-53  # relative rounding of one operation
@@ -160,6 +161,18 @@ def test_span_keeps_its_digits_where_the_start_is_next_to_the_threshold(objectiv
     span = lanes(chi.span, np.full(POINTS, 0.5), {**at, "eps": eps})
     # dchi = d ln y / (1 - y) to first order in d; the rounding of w* moves the threshold by an ULP or two of itself.
     np.testing.assert_allclose(span, d / (1 - y), rtol=16 * ULP / gap + 4 * gap)
+
+
+def test_way_to_the_threshold_keeps_its_digits_at_every_ratio(objective):
+    """d = (1/L) ln(p w*/eps) for starts from half to twice the threshold; at rho = 1 the threshold is p itself."""
+    _, lanes = record(objective, "chi")
+    p = np.full(POINTS, 1.5)
+    eps = p * np.concatenate([np.linspace(0.5, 0.99, POINTS // 2), np.linspace(1.01, 2.0, POINTS // 2)])
+    at = {"lam": np.ones(POINTS), "rho": np.ones(POINTS), "L": DEPTHS, "eps": eps}
+    d = lanes(lambda fraction, point: exact.start_to_threshold(point, fraction), p, at)
+    expected = np.log1p((p - eps) / eps.astype(np.longdouble)) / DEPTHS
+    # The difference, the quotient, log1p and the division by L round once each, log1p by up to 4 ULP.
+    np.testing.assert_allclose(d, expected.astype(float), rtol=8 * ULP)
 
 
 def test_logistic_coordinate_only_grows(objective, moving):

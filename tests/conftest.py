@@ -1,5 +1,6 @@
 """What several rooms' tests share."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -81,16 +82,24 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.fixture
-def invoke(monkeypatch):
-    """The command line in this process, which has its devices and programs already."""
-    monkeypatch.setattr(devices, "use_all_cores", lambda: None)
-    monkeypatch.setattr(devices, "keep_compiled_programs", lambda: None)
-    monkeypatch.setenv("EQX_ON_ERROR", "nan")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    yield lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
-    for number, handler in before.items():
-        signal.signal(number, handler)
+@pytest.fixture(scope="session")
+def invoke():
+    """The command line in this process, which has its devices and programs already; `cwd` is where it is typed."""
+
+    def call(*words, cwd="."):
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        try:
+            with contextlib.chdir(cwd):
+                return CliRunner().invoke(cli.app, [str(word) for word in words])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "use_all_cores", lambda: None)
+        patch.setattr(devices, "keep_compiled_programs", lambda: None)
+        patch.setenv("COLUMNS", "200")
+        yield call
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.physics.systems import Status, System
+from jepa_sweep.physics.systems import SENTENCES, Status, System
 from jepa_sweep.store import schema
 from jepa_sweep.sweep.rows import parameter_columns
 

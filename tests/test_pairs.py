@@ -1,9 +1,6 @@
 """A user's own pairs: every form they may have, what is refused, the orders, and the command."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -176,31 +173,24 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         js.moments(tmp_path / "absent.npy")
 
 
-def call(*words, cwd):
-    env = {**os.environ, "COLUMNS": "200"}
-    line = [sys.executable, "-m", "jepa_sweep.cli", "moments", *map(str, words)]
-    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
-
-def test_command_prints_features_orders_and_where_they_differ(files):
-    done = call("pairs.npy", "--depth", 5, cwd=files)
-    assert done.returncode == 0, done.stderr
+def test_command_prints_features_orders_and_where_they_differ(files, invoke):
+    done = invoke("moments", "pairs.npy", "--depth", 5, cwd=files)
+    assert done.exit_code == 0, done.output
     assert "20,000 pairs of 4 features" in done.stdout
     assert "jepa does not learn 1 (collapses): features 3" in done.stdout
     assert "learn 1 pairs of features in opposite orders, 1 of them clear of a tie" in done.stdout
 
 
-def test_command_in_json_with_two_files(files, found):
-    done = call("x.npy", "--with", "y.npy", "--depth", 5, "--json", cwd=files)
-    assert done.returncode == 0, done.stderr
+def test_command_in_json_with_two_files(files, found, invoke):
+    done = invoke("moments", "x.npy", "--with", "y.npy", "--depth", 5, "--json", cwd=files)
+    assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["inversions"] == [{"jepa_first": 1, "mae_first": 0, "resolved": True}]
     assert [f["lam"] for f in facts["features"]] == pytest.approx(found.lam.tolist())
     assert facts["features"][3]["t_jepa"] is None
 
 
-def test_command_refuses_with_a_sentence(files):
-    done = call("x.npy", cwd=files)
-    assert done.returncode == 2
+def test_command_refuses_with_a_sentence(files, invoke):
+    done = invoke("moments", "x.npy", cwd=files)
+    assert done.exit_code == 2
     assert done.stderr.startswith("error: x.npy must hold pairs")
-    assert "Traceback" not in done.stderr

@@ -23,7 +23,8 @@ def shown() -> Iterator[Any]:
     last = [0.0, -1]  # when there was a line, and the points of it
 
     def line(p: Any) -> None:
-        if p.seconds - last[0] >= 5 or p.done == p.total != last[1]:
+        ended = p.computed and p.done == p.total != last[1]
+        if p.seconds - last[0] >= 5 or ended:
             last[:] = p.seconds, p.done
             left = (p.total - p.done) / max(_rate(p), 1e-9)
             typer.echo(f"{p.done:,}/{p.total:,} points, {_rate(p):,.0f} points/s, {left:,.0f} s left", err=True)

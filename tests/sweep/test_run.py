@@ -113,6 +113,13 @@ def test_progress_counts_points_of_several_blocks_once(tmp_path):
     assert (more[-1].done, more[-1].total, more[-1].computed) == (96, 96, 24)
 
 
+def test_the_last_line_of_progress_has_all_points_and_stands_once(command):
+    spec = union([1, 2], [2, 3], [1, 3])
+    lines = command(spec, "--chunk-points", "6").stderr.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("72/")] == ["72/72"]
+    assert command(spec, "--chunk-points", "6").stderr == ""
+
+
 def test_progress_of_a_union_begins_with_what_is_stored(tmp_path):
     seen, sweep = [], union([1, 2], [2, 3])
     stopped = execute(sweep, tmp_path, chunk_points=12, stop=lambda: len(seen) > 2, progress=seen.append)

@@ -14,6 +14,7 @@ from benchmarks.report import report
 from benchmarks.ways import ours, plain
 
 
+@pytest.mark.long
 def test_peers_are_compared_at_equal_accuracy(monkeypatch):
     monkeypatch.setattr(peers, "WAYS", [*ours.WAYS, plain.WAYS[0]])
     rows = peers.main(small=True)
@@ -36,11 +37,13 @@ def test_the_gpu_script_says_what_it_needs():
     assert "JAX sees none here" in done.stderr
 
 
+@pytest.mark.long
 def test_the_tables_of_the_gpu_script_can_be_made_anywhere():
     text = gpu.main("cpu", small=True)
     assert text.count("share of the pool") == 2
 
 
+@pytest.mark.long
 def test_networks_are_compared_at_equal_results():
     rows, text = networks.main(small=True, peers=networks.PEERS[:2])
     assert [row.name for row in rows] == ["jepa_sweep", "JAX, loop over networks", "JAX, vmap"]

@@ -10,6 +10,8 @@ from jepa_sweep.view import style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.figures.times import pairs_of, windows
 
+pytestmark = pytest.mark.figure
+
 SWEEPS = ROOT / "sweeps"
 
 # What each experiment is reduced to: axes in place of its own, and samples of its trajectories.

@@ -39,6 +39,7 @@ def sketched(monkeypatch):
     return sketch
 
 
+@pytest.mark.figure
 def test_a_figure_of_a_run(call, stored, tmp_path):
     done = call("figure", "critical_times", "--run", stored.path, "--out", "pictures")
     assert done.exit_code == 0, done.output
@@ -130,6 +131,7 @@ def test_a_page_to_explore(call, stored):
     assert page.read_text("utf-8").lstrip().lower().startswith("<!doctype html>")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("module", "extra"), [("matplotlib", "plot"), ("plotly", "report")])
 def test_a_missing_extra_is_named(stored, tmp_path, module, extra):
     words = {"plot": ["figure", "critical_times", "--run"], "report": ["explore"]}[extra]
@@ -147,6 +149,7 @@ def test_the_wheel_carries_the_spec_files():
     assert all(paper.spec_path(name).exists() for name in PICTURES)
 
 
+@pytest.mark.process
 def test_the_notebook_runs(tmp_path):
     """`sweeps/tour.py` from end to end, as a newcomer would run it."""
     done = subprocess.run(

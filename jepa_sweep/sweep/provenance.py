@@ -53,7 +53,9 @@ def _git() -> dict[str, Any] | None:
     here = Path(__file__).resolve().parents[2]
 
     def ask(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
+        # Without the locks that `status` would take to refresh the index: killed then, it leaves the checkout locked.
+        line = ["git", "--no-optional-locks", "-C", str(here), *words]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout
 
     try:
         if ask("ls-files", "--", str(Path(__file__).resolve())).strip() == "":

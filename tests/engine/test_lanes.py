@@ -82,6 +82,7 @@ def test_by_the_clock_it_is_diffrax_on_the_integral(batch):
     np.testing.assert_allclose(ours.time[rows, slot], time, rtol=1e-13)
 
 
+@pytest.mark.long
 def test_forward_it_is_diffrax_with_an_event(batch):
     columns, p, predicted = batch
     w = JEPA.coordinate("w")

@@ -61,6 +61,7 @@ def test_the_size_of_a_group_changes_only_roundings():
         np.testing.assert_allclose(one[0], all_of[1], rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.long
 def test_a_point_a_thousand_times_as_expensive_costs_its_neighbours_nothing():
     """In w an explicit solver is held back by stability once a feature has saturated, the more so the larger lam."""
     lam = np.full(8, 0.5)

@@ -144,6 +144,7 @@ def time_to(w, lam, rho, eps, unbalanced):
     return (high - low) / 2 * np.sum(weights / (v * (lam - v * lam / rho)))
 
 
+@pytest.mark.long
 def test_the_pool_serves_a_state_of_matrices():
     names = ("lam1", "rho1", "lam2", "rho2", "eps", "unbalanced", "angle")
     system = custom(MATRICES, names)
@@ -181,6 +182,7 @@ def test_the_pool_serves_a_state_of_matrices():
 # --- where a threshold is crossed -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_time_of_a_crossing_has_the_order_of_the_solver():
     """tsit5 on the logistic flow, at thresholds all along it."""
     count, tolerances = 64, (1e-4, 1e-8)

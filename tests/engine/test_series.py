@@ -20,6 +20,7 @@ def runs(count, length, gamma=LAM, noise=NOISE, first=0, **kwargs):
     return series.estimate(*tiled, np.full(count, length), first + np.arange(count), **kwargs)
 
 
+@pytest.mark.long
 def test_estimates_scatter_as_theory_says():
     """400 runs: a mean is known to 1/20 of the spread, the spread itself to 1/sqrt(800) = 3.5 %."""
     count, length = 400, 16_384
@@ -35,6 +36,7 @@ def test_estimates_scatter_as_theory_says():
     assert abs(measure.mean() - expected) < 4 * measure.std() / count**0.5 + 0.02 * expected  # O(1/T) beyond
 
 
+@pytest.mark.long
 def test_the_papers_series_scatters_as_theory_says():
     """T = 500,000 at the caption's parameters, ten runs; the slow feature remembers a hundred steps."""
     found = runs(10, 500_000)

@@ -62,6 +62,7 @@ def test_a_stricter_tolerance_is_more_accurate(coordinate, rtols):
     assert errors[-1] < 1e-8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("coordinate", COORDINATES)
 def test_trajectories_agree_with_the_closed_form(objective, coordinate):

@@ -168,6 +168,7 @@ def test_critical_time_is_the_integral(objective, sample):
     assert_within(times, np.array(expected), 2e-12)
 
 
+@pytest.mark.long
 def test_critical_time_of_many_layers_is_the_integral(objective):
     """Sums of up to 200,000 powers or 50,000 roots of unity, over every remainder that blocks of them can leave."""
     L = np.resize([64.0, 65, 66, 67, 68, 69, 70, 71, 1000, 30_000, 99_999, 100_000], POINTS)

@@ -95,6 +95,7 @@ def test_every_prefix_of_a_run_can_be_gone_on_with(tmp_path, monkeypatch, whole)
     assert there == {0, 2, 4}
 
 
+@pytest.mark.long
 def test_two_deaths_and_a_power_failure_can_be_gone_on_with(tmp_path, monkeypatch, whole, request):
     """At every pair of calls a run is killed and then the next; then power fails, in any of the folders.
 

@@ -139,7 +139,7 @@ def test_status_counts_all_tables(copy, command):
     assert facts["statuses"] == {"trained": 16}
     [spec] = facts["specs"]
     assert (spec["name"], spec["points"], spec["missing"]) == ("trained", 16, 0)
-    assert "losses             32" in command(None, command="status").stdout
+    assert "samples of losses       32" in command(None, command="status").stdout
 
 
 def test_queries_take_words_and_numbers_of_any_table(copy, command):

@@ -34,7 +34,7 @@ unit: .venv/ready browser
 
 # Everything but what takes long; compiled programs are kept from one run to the next.
 quick: .venv/ready
-	$(PYTEST) -m "not (process or ray or browser or figure or long)"
+	$(PYTEST) -m "not (process or ray or browser or figure or long or wait)"
 
 # Two writers killed at every pair of their operations on files; `make test` tries some of them.
 deaths: .venv/ready

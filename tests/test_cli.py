@@ -309,6 +309,7 @@ def test_json_keeps_all_digits(place, as_json):
     assert sorted(row["relative_difference"] for row in rows) == sorted(stored.relative_difference)
 
 
+@pytest.mark.long
 def test_samples_that_could_not_be_computed_are_counted(tmp_path, invoke):
     spec = SPEC.replace("samples = 3", "samples = 3\nuntil = 1e4").replace("L = [1, 3]", "L = [1]")
     (tmp_path / "x.toml").write_text(spec + '[solver]\ncoordinate = "w"\nmax_steps = 500\n')

@@ -126,6 +126,7 @@ def test_public_functions_and_classes_say_everything():
     assert lacking == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FUNCTIONS)  # each compiles programs of its own
 def test_examples_of_public_functions_run(name):
     test = doctest.DocTestFinder(recurse=False).find(getattr(js, name), name, globs={})

@@ -59,6 +59,7 @@ def one_by_one(solve_one, columns, rows, *others):
         return tuple(np.array(column) for column in zip(*found, strict=True))
 
 
+@pytest.mark.long
 def test_by_the_clock_it_is_diffrax_on_the_integral(batch):
     columns, p, predicted = batch
     chi = JEPA.coordinate("chi")
@@ -136,6 +137,7 @@ def test_a_written_out_step_is_diffraxs_own(method):
 # --- widths, orders, sizes ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "width"), [*(("clock", w) for w in (1, 7, 1024)), ("forward", 1), ("forward", 7)])
 def test_no_result_depends_on_the_width(batch, solved, way, width):
     ours, wide = solved[way], solve(*batch, BY[way], NO_SAMPLES, width=width)

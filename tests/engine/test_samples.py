@@ -43,6 +43,7 @@ def bound(rtol, solves, condition):
     return rtol * (30 + solves.steps[:, None] * (1 + 2 * condition))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", BY)
 def test_they_are_the_closed_form(batch, sampled, way):
     times, solves = sampled[0], sampled[1][way]

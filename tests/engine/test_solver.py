@@ -37,6 +37,7 @@ def test_times_agree_with_the_closed_form_or_say_why_not(objective):
     assert np.array_equal(sol.status, js.status(objective, **points))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("method", SOLVERS)
 def test_every_method_keeps_its_tolerance(objective, method):
@@ -46,6 +47,7 @@ def test_every_method_keeps_its_tolerance(objective, method):
 
 
 # Every method and each objective's field, which know nothing of each other.
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "objective"), [("dopri8", "jepa"), ("dopri8", "mae"), ("tsit5", "jepa"), ("dopri5", "mae")]
 )
@@ -55,6 +57,7 @@ def test_the_field_as_the_paper_writes_it_gives_the_same_times(objective, method
     assert (difference(objective, POINT, sol) <= STRICT * sol.steps.max()).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("coordinate", "rtols"), [("w", (1e-4, STRICT)), (None, (1e-4, 1e-8, STRICT))])
 def test_a_stricter_tolerance_is_more_accurate(coordinate, rtols):
     errors = [difference("jepa", POINT, js.solve("jepa", **POINT, rtol=r, coordinate=coordinate)).max() for r in rtols]
@@ -77,6 +80,7 @@ def test_trajectories_agree_with_the_closed_form(objective, coordinate):
     assert sol.w[0] == pytest.approx(1e-3, rel=1e-14)
 
 
+@pytest.mark.long
 def test_both_coordinates_give_the_same_response():
     t = np.linspace(0, 60.0, SAMPLES)
     point = {"lam": 1.0, "rho": 0.9, "L": 2, "eps": 1e-2}
@@ -150,6 +154,7 @@ def test_a_single_point_that_never_crosses_has_a_status_too():
     assert np.isnan(sol.time)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coordinate", ["w", "chi"])
 def test_a_point_that_needs_too_many_steps_says_so(coordinate):
     sol = js.solve("jepa", **POINT, max_steps=3, coordinate=coordinate, t=[0.0, 1e3, 1e12])

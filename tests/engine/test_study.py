@@ -32,6 +32,7 @@ def learned(objective, L, count=2, **change):
 NETWORKS = pytest.mark.parametrize(("objective", "L"), [("jepa", 1), ("jepa", 3), ("mae", 1), ("mae", 3)])
 
 
+@pytest.mark.long
 @NETWORKS
 def test_learning_times_are_the_closed_form(objective, L):
     """Steps are good to 1e-8; that several features share some hundred of them does not add up to a hundred times."""

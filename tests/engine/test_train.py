@@ -35,6 +35,7 @@ WAYS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("objective", "method", "optimizer"), WAYS.values(), ids=WAYS)
 def test_steps_are_those_of_a_plain_loop(objective, method, optimizer):
     """Forty steps of optax on jax.grad of the loss; the average follows by ema eta (W - A). Samples at every fifth."""

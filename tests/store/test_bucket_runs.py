@@ -77,6 +77,7 @@ def test_several_runs_into_one_bucket_store_every_point_once(bucket, in_folder):
     assert Store(bucket.path).damage() == {}
 
 
+@pytest.mark.wait
 def test_several_runs_store_every_point_once_whatever_fails(remote, service, in_folder):
     service.fail_at_random(1, {"PUT": (0.4, (*LOST, *LOST[:3])), "GET": (0.1, ("busy", "cut short"))})
     write_together(remote.path, (12, 18))
@@ -86,6 +87,7 @@ def test_several_runs_store_every_point_once_whatever_fails(remote, service, in_
     assert Store(remote.path).damage() == {}
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_a_run_that_lost_its_bucket_goes_on_where_it_stopped(remote, service, in_folder):
     def choose(method, path):

@@ -164,6 +164,7 @@ def test_a_lost_answer_does_not_lose_the_object(remote, service, fault):
     assert service.seen[0].fault == fault
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 @pytest.mark.parametrize("faults", [LOST[1:], LOST[::-1]])
 def test_several_lost_answers_in_a_row(remote, service, faults):
@@ -209,6 +210,7 @@ def test_a_rival_in_between_keeps_the_name(remote, service, fault):
     assert remote.read("points/1") == b"of the rival"
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("seed", range(3))
 def test_of_several_writers_one_has_the_name_whatever_fails(remote, service, seed):
     service.fail_at_random(seed, {"PUT": (0.5, (*LOST, *LOST[:3])), "GET": (0.2, ("busy", "cut short"))})
@@ -219,6 +221,7 @@ def test_of_several_writers_one_has_the_name_whatever_fails(remote, service, see
     assert remote.walk() == ["points/1"]
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_a_service_that_is_down_is_named_and_nothing_is_seen(remote, service):
     service.choose = lambda method, path: "busy"
@@ -228,6 +231,7 @@ def test_a_service_that_is_down_is_named_and_nothing_is_seen(remote, service):
     assert remote.walk() == []
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_a_service_that_comes_back_is_waited_for(remote, service, monkeypatch):
     monkeypatch.setattr(objects, "PATIENCE", timedelta(seconds=20))
@@ -236,6 +240,7 @@ def test_a_service_that_comes_back_is_waited_for(remote, service, monkeypatch):
     assert service.count("PUT") == 17
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_what_was_done_before_the_service_went_down_is_found_again(remote, service):
     service.choose = lambda method, path: "done, then busy" if method == "PUT" else "busy"
@@ -246,6 +251,7 @@ def test_what_was_done_before_the_service_went_down_is_found_again(remote, servi
     assert remote.read("points/1") == DATA
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_an_answer_that_never_comes_is_waited_for_only_so_long(remote, service):
     service.choose = lambda method, path: "done, then late"
@@ -253,6 +259,7 @@ def test_an_answer_that_never_comes_is_waited_for_only_so_long(remote, service):
         remote.read("points/1")
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 @pytest.mark.parametrize("fault", ["busy", "cut short", "done, then closed", "done, then late"])
 def test_reading_is_tried_again(remote, service, fault):
@@ -269,6 +276,7 @@ def test_reading_is_tried_again(remote, service, fault):
         assert read() == expected
 
 
+@pytest.mark.wait
 @CASES
 def test_setting_aside_is_tried_again(remote, service, fault):
     for method in ("PUT", "DELETE" if remote.path.startswith("gs") else "POST"):
@@ -289,6 +297,7 @@ def test_a_mark_that_cannot_be_taken_away_is_left(remote, service):
     assert remote.names(WORKING) == ["x"]
 
 
+@pytest.mark.wait
 @CASES
 def test_preparing_bears_faults(remote, service, fault):
     service.fail(fault, None, fault)
@@ -334,6 +343,7 @@ def test_a_missing_bucket_is_said_at_once(service, kind):
             call()
 
 
+@pytest.mark.wait
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no.such.host.invalid"])
 def test_a_service_that_is_not_there_is_named(service, monkeypatch, endpoint):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)

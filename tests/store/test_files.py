@@ -57,6 +57,7 @@ def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_
     assert not folder.publish("points/1.parquet", b"of another")  # the name is taken
 
 
+@pytest.mark.process
 def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
     run(tiny, tmp_path)
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)

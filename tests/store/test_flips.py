@@ -68,6 +68,7 @@ def found(path):
         return [str(error)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_flipped_bit_is_missed_or_believed(tmp_path, whole, kind):
     path = tmp_path / "run"

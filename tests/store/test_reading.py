@@ -125,6 +125,7 @@ def test_the_closed_form_alone_is_a_method(tmp_path, precision):
     assert store.trajectories().w_exact.notna().all()
 
 
+@pytest.mark.long
 def test_float32_rows_are_stored_as_float32(tmp_path):
     store = run(js.Sweep(**TINY, solver={"precision": "float32", "rtol": 1e-5}), tmp_path)
     frame = store.points()
@@ -133,6 +134,7 @@ def test_float32_rows_are_stored_as_float32(tmp_path):
     assert frame.relative_difference.max() < 1e-3
 
 
+@pytest.mark.long
 def test_several_thresholds(tmp_path):
     store = run(js.Sweep(**TRACKED | {"measure": {"p": [0.9, 0.5], "trajectories": {"samples": 3}}}), tmp_path)
     frame = store.points()

@@ -104,6 +104,7 @@ def test_numbers_made_in_another_way_are_refused(trained, spec, what):
         js.run(js.Sweep(**spec), trained.path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", [{"method": "dopri5", "rtol": 1e-9}, {"method": "tsit5", "rtol": 1e-8}])
 def test_flows_integrated_in_another_way_are_refused(flowed, solver):
     with pytest.raises(js.SpecError, match=r"its `solver` is .* write to another directory with --out"):

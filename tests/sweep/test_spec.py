@@ -146,6 +146,7 @@ def two_points(axis):
     return sorted({float(values[0]), float(values[-1])})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_shipped_specs_run_at_two_points_an_axis(path, tmp_path):
     sweep = js.Sweep.load(path)

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.run import Progress
 from jepa_sweep.sweep.run import run as compute
 from jepa_sweep.sweep.validate import one_of
-from jepa_sweep.view import output, style
+from jepa_sweep.view import needs, output, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import Claim
 
@@ -65,22 +64,29 @@ def figure(
         The files, the claims with what was measured, and the store.
 
     Raises:
-        SpecError: there is no such figure, or the run given does not hold what it shows.
+        SpecError: there is no such figure, or the run does not fit it: what varies and must be fixed, or is missing.
         StorageError: a file could not be written.
 
     Example:
         >>> import tempfile, jepa_sweep as js
         >>> folder = tempfile.mkdtemp()
-        >>> axes = {"lam": [0.5, 1.0, 2.0], "rho": [0.4, 0.8], "L": 2, "eps": [1e-4, 1e-3]}
+        >>> axes = {"lam": [0.5, 1.0, 2.0], "rho": [0.4, 0.8], "L": 2, "eps": [1e-5, 1e-4, 1e-3]}
         >>> store = js.run(js.Sweep(name="tiny", axes=axes), out=f"{folder}/run")
         >>> drawn = js.figure("critical_times", out=folder, run=store.path)
         >>> [path.name for path in drawn.files], drawn.claims[0].holds
         (['critical_times.png', 'critical_times.pdf'], True)
     """
     began = time.perf_counter()
-    spec, folder = spec_path(name), output.folder(Path(out))
-    store = Store(run) if run is not None else compute(spec, device=device, progress=progress)
-    files, claims = _drawn(name, store, folder) if run is None else _drawn_from(name, store, folder)
+    spec, folder = spec_path(name), Path(out)
+    if run is None:
+        output.folder(folder)  # what cannot be written to is found out before minutes of computing
+        store = compute(spec, device=device, progress=progress)
+        remedy = f"Try --run with another run, or move {store.path} away to have it computed anew."
+    else:
+        store = Store(run)
+        remedy = f"Try without --run, which computes what is missing of runs/{name}, or run a sweep that fits."
+    needs.check(name, PICTURES[name].needs, store, remedy)
+    files, claims = _drawn(name, store, output.folder(folder))
     return Drawn(name, PICTURES[name].shows, store, files, claims, time.perf_counter() - began)
 
 
@@ -119,25 +125,13 @@ def reproduce(
     return drawn
 
 
-def _drawn_from(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
-    """The same of a run that may be of another experiment, and then lacks tables, columns or groups of rows."""
-    wanted = f"`{name}` must be drawn from a run like that of sweeps/{spec_path(name).name}, but {store.path}"
-    lacking = [table for table in PICTURES[name].tables if not store.rows(table)]
-    if lacking:
-        raise SpecError(f"{wanted} has no {lacking[0]}; leave out --run to compute one.")
-    try:
-        return _drawn(name, store, folder)
-    except (KeyError, IndexError, ValueError) as error:
-        raise SpecError(f"{wanted} lacks something ({error}); leave out --run to compute one.") from error
-
-
 def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
     picture = PICTURES[name]
     claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
     with style.paper():
         drawing = picture.draw(store)
-        files = tuple(output.write(folder / f"{name}.{kind}", _saved(drawing, kind)) for kind in ("png", "pdf"))
-    return files, claims
+        saved = {kind: _saved(drawing, kind) for kind in ("png", "pdf")}
+    return tuple(output.write(folder / f"{name}.{kind}", data) for kind, data in saved.items()), claims
 
 
 def _saved(drawing: style.Figure, kind: str) -> bytes:

@@ -6,7 +6,7 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep.store.store import Store
-from jepa_sweep.view import style
+from jepa_sweep.view import needs, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.figures.times import pairs_of, windows
 
@@ -25,6 +25,7 @@ REDUCED = {
     "loss": ({"features": 2, "L": 2}, 129),
     "inversion": ({}, None),
     "critical_times": ({"lam": [0.1, 1.0, 10.0], "L": [1, 2, 5]}, None),
+    "quickstart": ({"lam": [0.1, 1.0]}, 2),
     "early": ({"features": 12, "seed": [0]}, None),
     "collapse": ({"features": 4, "ema": [0.01, 1.0], "L": 2}, 2),
 }
@@ -106,13 +107,35 @@ FIGURES = {
 }
 
 
+# Figures of the runs of other specs: these are drawn, all others are refused.
+DRAWN_TOO = {("critical_times", "quickstart"), ("critical_times", "inversion")}
+
+
+def other_figures_are_drawn_or_refused(store, spec, folder):
+    """The figures that speak of such a run are drawn and hold what they claim; the others leave no trace."""
+    for name in PICTURES.keys() - {spec}:
+        png = folder / f"{name}.png"
+        png.write_bytes(b"drawn before")
+        if (name, spec) in DRAWN_TOO:
+            assert all(claim.holds for claim in js.figure(name, folder, store.path).claims)
+            assert png.read_bytes() != b"drawn before"
+            continue
+        with pytest.raises(
+            js.SpecError, match=rf"`{name}` must be drawn from a run like .* but .* does not fit: .*Try"
+        ):
+            js.figure(name, folder, store.path)
+        assert png.read_bytes() == b"drawn before"
+        assert not (folder / f"{name}.pdf").exists()
+
+
 ALSO = {"inversion": windows_are_known, "mlp": no_scalar_law}
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_figures(reduced, name, monkeypatch):
+def test_figures(reduced, name, monkeypatch, tmp_path):
     """What a figure claims holds, and not on other tables; it is drawn with its panels, and labels inside the page."""
     store, (panels, changes) = reduced(name), FIGURES[name]
+    needs.check(name, PICTURES[name].needs, store, "")
     for claim in PICTURES[name].claims(store):
         assert claim.holds, claim
     with style.paper():
@@ -131,6 +154,7 @@ def test_figures(reduced, name, monkeypatch):
         assert inside, f"{label.get_text()!r} leaves the page"
     if name in ALSO:
         ALSO[name](store)
+    other_figures_are_drawn_or_refused(store, name, tmp_path)
     read = Store.read
     for change in changes:
         with monkeypatch.context() as patch:
@@ -145,7 +169,12 @@ def of(frame, **values):
     return frame
 
 
-def test_early_stopped_networks_hold_different_features(reduced):
+def test_figures_of_the_quickstart(reduced, tmp_path):
+    other_figures_are_drawn_or_refused(reduced("quickstart"), "quickstart", tmp_path)
+
+
+def test_early_stopped_networks_hold_different_features(reduced, tmp_path):
+    other_figures_are_drawn_or_refused(reduced("early"), "early", tmp_path)
     found = js.overlap(reduced("early"))
     for _, one in found.groupby(["p"]):
         share = one.set_index("learned")["overlap"]
@@ -156,7 +185,8 @@ def test_early_stopped_networks_hold_different_features(reduced):
         assert np.allclose(share, np.maximum(0, 2 * share.index - 12) / share.index)
 
 
-def test_collapse_ends_where_the_theory_says(reduced):
+def test_collapse_ends_where_the_theory_says(reduced, tmp_path):
+    other_figures_are_drawn_or_refused(reduced("collapse"), "collapse", tmp_path)
     features = reduced("collapse").features()
     s0, v0, rho, L = (features[name].to_numpy() for name in ("scale", "predictor_scale", "rho", "L"))
     delta = v0**2 - s0**2

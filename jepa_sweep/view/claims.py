@@ -19,6 +19,16 @@ def rank_correlation(frame: pd.DataFrame, first: str, second: str) -> float:
     return float(frame[first].corr(frame[second], method="spearman"))
 
 
+def partial_rank_correlation(frame: pd.DataFrame, first: str, second: str, fixed: str) -> float:
+    """Spearman's, of two columns where a third is held fixed; on a grid, at random and on Sobol points alike.
+
+    r_xy.z = (r_xy - r_xz r_yz) / ((1 - r_xz^2) (1 - r_yz^2))^(1/2); a constant correlates with nothing.
+    """
+    r = frame[[first, second, fixed]].rank().corr().fillna(0.0)
+    xy, xz, yz = r.loc[first, second], r.loc[first, fixed], r.loc[second, fixed]
+    return float((xy - xz * yz) / max((1 - xz**2) * (1 - yz**2), 1e-300) ** 0.5)
+
+
 def listed(values: Iterable[float], form: str = ".2f") -> str:
     """Numbers in a sentence; one that all share is said once."""
     texts = list(dict.fromkeys(format(value, form) for value in values))

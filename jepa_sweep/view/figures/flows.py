@@ -11,6 +11,7 @@ from jepa_sweep.view.claims import Claim, listed, rank_correlation
 from jepa_sweep.view.style import Axes, Figure
 
 _OBJECTIVES = ("jepa", "mae")
+_FEWEST = 3  # features that have an order
 _SYMBOLS = {"lam": "$\\lambda$", "rho": "$\\rho$"}
 
 
@@ -30,7 +31,7 @@ def fig2(store: Store) -> Figure:
     for column, (name, title, samples) in zip(axes.T, columns, strict=True):
         samples = samples[samples["L"] == depth]
         for ax, objective in zip(column, _OBJECTIVES, strict=True):
-            _curves(ax, samples[samples["objective"] == objective], name)
+            _curves(ax, samples[samples["objective"] == objective], name, store)
         column[0].set_title(title)
         column[-1].set_xlabel(style.time_label(store.time))
         _bar(figure, list(column), samples[name], _SYMBOLS[name])
@@ -50,7 +51,7 @@ def fig4(store: Store) -> Figure:
     for column, depth in zip(axes.T, depths, strict=True):
         here = samples[samples["L"] == depth]
         for ax, objective in zip(column, _OBJECTIVES, strict=True):
-            _curves(ax, here[here["objective"] == objective], "rho")
+            _curves(ax, here[here["objective"] == objective], "rho", store)
         column[0].set_title(f"$L = {depth}$")
         column[-1].set_xlabel(style.time_label(store.time))
     _rows(axes)
@@ -59,9 +60,35 @@ def fig4(store: Store) -> Figure:
     return figure
 
 
+def fig2_misfits(store: Store) -> list[str]:
+    """What keeps the learned features from being the three experiments of Fig. 2."""
+    parts = greedy(_learned(store))
+    deepest = parts["both"]["L"].max()
+    if np.isnan(deepest):
+        return ["`lam` and `rho` must also vary together, but no learned feature differs from most in both"]
+    found = []
+    for name, other in (("lam", "rho"), ("rho", "lam")):
+        part = parts[name]
+        depths = {int(L) for L in (deepest, *part["L"])}
+        if min(_values(part, objective, L, name) for objective in _OBJECTIVES for L in depths) < _FEWEST:
+            found.append(
+                f"`{name}` must have {_FEWEST} learned values or more where `{other}` has its most frequent one, at "
+                f"L = {deepest} and every other depth there"
+            )
+    for objective in _OBJECTIVES:
+        one = parts["both"].query("objective == @objective and L == @deepest").sort_values("lam")
+        falls = (np.diff(one["lam"]) > 0).all() and (np.diff(one["rho"]) < 0).all()
+        if len(one) < _FEWEST or not falls:
+            found.append(
+                f"where both differ from most, `rho` must fall as `lam` grows, in {_FEWEST} features or more that "
+                f"{objective} learns"
+            )
+    return found
+
+
 def fig2_claims(store: Store) -> list[Claim]:
     """Who is greedy in what, over all depths; and the inverted order at the depth drawn."""
-    parts = greedy(store.points().dropna(subset="t_numeric"))
+    parts = greedy(_learned(store))
     order = {
         (name, objective): [rank_correlation(one, name, "t_numeric") for _, one in part.groupby("L")]
         for name in ("lam", "rho")
@@ -71,7 +98,8 @@ def fig2_claims(store: Store) -> list[Claim]:
         objective: one["t_numeric"].max() / one["t_numeric"].min() - 1
         for objective, one in parts["rho"][parts["rho"]["L"] == parts["both"]["L"].max()].groupby("objective")
     }
-    both = dict(list(parts["both"].groupby("objective")))
+    deepest = parts["both"][parts["both"]["L"] == parts["both"]["L"].max()]
+    both = dict(list(deepest.groupby("objective")))
     inverted = [rank_correlation(both["jepa"], "rho", "t_numeric"), rank_correlation(both["mae"], "lam", "t_numeric")]
     return [
         Claim(
@@ -94,19 +122,31 @@ def fig2_claims(store: Store) -> list[Claim]:
     ]
 
 
+def fig4_misfits(store: Store) -> list[str]:
+    """What keeps the learned features from being compared at several depths."""
+    learned = _learned(store)
+    depths, every = learned["L"].nunique(), learned["rho"].nunique()
+    if depths < 2 or every < _FEWEST:
+        return [f"it must have learned 2 `L` and {_FEWEST} `rho` or more, but has learned {depths} and {every}"]
+    if len(learned) < len(_OBJECTIVES) * depths * every:
+        return ["both objectives must have learned every `rho` at every `L`, but some are missing"]
+    return []
+
+
 def fig4_claims(store: Store) -> list[Claim]:
     """How much later the smallest rho is learned than the largest, at every depth."""
-    points = store.points(filters=[("status", "==", "learned")])
-    ratios: dict[str, list[float]] = {}
-    for (objective, _), one in points.groupby(["objective", "L"]):
-        ratios.setdefault(objective, []).append(one["t_numeric"].max() / one["t_numeric"].min())
-    orders = [rank_correlation(one, "rho", "t_numeric") for _, one in points.groupby(["objective", "L"])]
-    depths = listed(sorted(points["L"].unique()), "d")
+    ratios: dict[str, list[float]] = {name: [] for name in _OBJECTIVES}
+    orders = []
+    for (objective, _), one in _learned(store).groupby(["objective", "L"]):
+        ratios[objective].append(one["t_numeric"].max() / one["t_numeric"].min())
+        if objective == "jepa":
+            orders.append(rank_correlation(one, "rho", "t_numeric"))
+    depths = listed(sorted(store.points(columns=["L"])["L"].unique()), "d")
     return [
         Claim(
             "the deeper the encoder, the more JEPA prefers larger rho",
             f"slowest over fastest at L = {depths}: {listed(ratios['jepa'], '.3g')}",
-            max(orders[: len(ratios["jepa"])]) < -0.999 and ratios["jepa"] == sorted(ratios["jepa"]),
+            max(orders) < -0.999 and ratios["jepa"] == sorted(ratios["jepa"]),
         ),
         Claim(
             "MAE hardly cares for rho",
@@ -124,7 +164,17 @@ def greedy(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"lam": rows[rows["rho"] == rho], "rho": rows[rows["lam"] == lam], "both": rows[apart | corner]}
 
 
-def _curves(ax: Axes, samples: pd.DataFrame, name: str) -> None:
+def _learned(store: Store) -> pd.DataFrame:
+    """The points whose critical time was integrated."""
+    return store.points().dropna(subset="t_numeric")
+
+
+def _values(rows: pd.DataFrame, objective: str, L: int, name: str) -> int:
+    """How many values a column has for one objective at one depth."""
+    return rows[(rows["objective"] == objective) & (rows["L"] == L)][name].nunique()
+
+
+def _curves(ax: Axes, samples: pd.DataFrame, name: str, store: Store) -> None:
     """One curve a feature, as a fraction of where it ends; darker for larger values of `name`."""
     values = sorted(samples[name].unique())
     for value, color in zip(values, style.shades(values), strict=True):
@@ -132,7 +182,8 @@ def _curves(ax: Axes, samples: pd.DataFrame, name: str) -> None:
         star = one["w_exact"].max()
         ax.plot(one["t"], one["w"] / star, color=color)
         ax.plot(one["t"], one["w_exact"] / star, color="black", ls=":", lw=0.6)
-    ax.set_xlim(0, samples["t"].max() * 0.45)  # of three times the slowest critical time
+    # All samples end at `until` critical times of their feature; by 1.35 of the slowest all have risen.
+    ax.set_xlim(0, samples["t"].max() * min(1.0, 1.35 / store.frozen["trajectories"]["until"]))
     ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
 
 

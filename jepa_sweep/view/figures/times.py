@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
-from jepa_sweep.view.claims import Claim
+from jepa_sweep.view.claims import Claim, partial_rank_correlation
 from jepa_sweep.view.style import Axes, Figure
 
 _MOST_PAIRS = 4  # side by side
@@ -33,11 +32,23 @@ def critical_times(store: Store) -> Figure:
     return figure
 
 
+def critical_times_misfits(store: Store) -> list[str]:
+    """What keeps the times from showing what happens as eps falls."""
+    if _series_in_eps(_measured(store, ["objective", "L", "eps"])):
+        return []
+    return [
+        "`eps` must have 3 learned values or more, over 2 decades or more, at the same objective, `L` and `p` below 1"
+    ]
+
+
 def critical_times_claims(store: Store) -> list[Claim]:
     """Measured times against both predictions."""
-    points = _measured(store, ["eps", "relative_difference", *_PREDICTIONS])
+    points = _measured(store, ["objective", "L", "rho", "eps", "relative_difference", *_PREDICTIONS])
     worst, rtol = points["relative_difference"].max(), store.frozen["solver"]["rtol"]
-    off = (points["t_leading"] / points["t_exact"] - 1).abs().groupby(points["eps"]).median()
+    series = _series_in_eps(points.assign(off=(points["t_leading"] / points["t_exact"] - 1).abs()))
+    # At given objective, L and p this error is a function of eps and rho: lam stretches both times alike.
+    orders = [partial_rank_correlation(one, "eps", "off", "rho") for one in series]
+    order = np.average(orders, weights=[len(one) for one in series])
     return [
         Claim(
             "measured critical times are those of the closed form",
@@ -46,42 +57,80 @@ def critical_times_claims(store: Store) -> list[Claim]:
         ),
         Claim(
             "the leading order becomes exact as eps falls",
-            f"median error {off.iloc[-1]:.1e} at eps = {off.index[-1]:g}, {off.iloc[0]:.1e} at {off.index[0]:g}",
-            bool(off.is_monotonic_increasing),
+            f"rank correlation of its error with eps, at given objective, L, p and rho: {order:.2f} in the mean, "
+            f"{min(orders):.2f} at least",
+            order > 0.5,
         ),
     ]
 
 
 def _measured(store: Store, columns: list[str]) -> pd.DataFrame:
     """The points whose critical time was integrated."""
-    points = store.points(columns=["t_numeric", *columns], filters=[("status", "==", "learned")])
-    if points["t_numeric"].isna().all():
-        raise SpecError("a measured critical time: nothing was integrated, or nothing learned")
+    points = store.points(columns=["t_numeric", "p", *columns], filters=[("status", "==", "learned")])
+    points = points.dropna(subset="t_numeric")
+    if "t_leading" in points:  # it speaks of growth, not of decay from above
+        points["t_leading"] = points["t_leading"].where(points["p"] < 1)
     return points
+
+
+def _series_in_eps(points: pd.DataFrame) -> list[pd.DataFrame]:
+    """The points of each objective, depth and threshold that grow, where they show what happens as eps falls."""
+    groups = [one for _, one in points[points["p"] < 1].groupby(["objective", "L", "p"])]
+    return [one for one in groups if one["eps"].nunique() > 2 and one["eps"].max() > 99 * one["eps"].min()]
+
+
+def inversion_misfits(store: Store) -> list[str]:
+    """What keeps the features from being pairs whose two orders can be mapped."""
+    points = store.points(columns=["objective", "lam", "rho", "L", "eps"])
+    features = points[["lam", "rho"]].drop_duplicates()
+    other, rest = (features[features["rho"].eq(features["rho"].max()) == best] for best in (True, False))
+    if len(other) > 1:
+        return [f"one feature must have the largest `rho`, but {len(other)} have {other['rho'].iloc[0]:g}"]
+    if not 1 <= len(rest) <= _MOST_PAIRS:
+        return [f"1 to {_MOST_PAIRS} features must stand beside the one of largest `rho`, but there are {len(rest)}"]
+    if not (rest["lam"] > other["lam"].iloc[0]).all():
+        return ["features of smaller `rho` must have a larger `lam` than the one of largest `rho`, but some have not"]
+    cells = points["objective"].nunique() * points["L"].nunique() * points["eps"].nunique()
+    if points.drop_duplicates().shape[0] < cells * len(features):
+        return ["each feature must be there at every `eps` and `L` of both objectives, but some are not"]
+    if len(windows(_closest(pairs_of(store)), "exact")) < 2:
+        return [
+            "`eps` must reach beyond both edges of the window of inverted orders at two `L` or more, of the pair whose "
+            "lam differ least"
+        ]
+    return []
 
 
 def inversion_claims(store: Store) -> list[Claim]:
     """The windows of eps in which orders are opposite, for the pair whose lam differ least."""
     pairs = pairs_of(store)
-    pair = pairs[pairs["lam"] == pairs["lam"].min()]
+    pair = _closest(pairs)
     found, exact = windows(pair), windows(pair, "exact")
-    shown = found[found["L"].isin([2, 3, 5, 8])]
+    shown = found[found["L"].isin([2, 3, 5, 8])] if found["L"].isin([2, 3, 5, 8]).any() else found
     width = np.log10(found["high"] / found["low"])
     said = "; ".join(f"L = {r.L}: {r.low:.1e} to {r.high:.1e}" for r in shown.itertuples())
-    off = (found / exact - 1).abs().to_numpy().max(initial=0)
+    off = (found.set_index("L") / exact.set_index("L") - 1).abs().to_numpy().max(initial=0)
+    # Near an edge the ratio of two times changes by some hundredth of what eps does, and each is off by 10 rtol.
+    most = 1000 * store.frozen["solver"]["rtol"]
     return [
         Claim(
             "a shallow encoder never inverts the order; the window of eps in which a deep one does widens with depth",
             f"none at L = 1; {said}",
             1 not in set(found["L"]) and len(found) > 1 and bool(width.is_monotonic_increasing),
         ),
-        Claim("the windows are those of the closed form", f"edges differ by at most {off:.1e}", off < 1e-6),
+        Claim("the windows are those of the closed form", f"edges differ by at most {off:.1e}", off < most),
         Claim(
             "MAE always learns the larger lam first",
             f"in {(pairs['mae'] < 1).sum():,} of {pairs['mae'].notna().sum():,} pairs",
             bool((pairs["mae"].dropna() < 1).all()),
         ),
     ]
+
+
+def _closest(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one pair of features, that whose lam differ least."""
+    first = pairs.sort_values(["lam", "rho"]).iloc[0]
+    return pairs[(pairs["lam"] == first["lam"]) & (pairs["rho"] == first["rho"])]
 
 
 def inversion(store: Store) -> Figure:
@@ -91,8 +140,6 @@ def inversion(store: Store) -> Figure:
     """
     pairs = pairs_of(store)
     kinds = list(pairs.groupby(["lam", "rho", "lam_other", "rho_other"]))
-    if not 1 <= len(kinds) <= _MOST_PAIRS:
-        raise SpecError(f"1 to {_MOST_PAIRS} features beside the one of largest rho, but has {len(kinds)}")
     figure, axes = style.panels(1, len(kinds), 3.1, sharey=True)
     for ax, (values, pair) in zip(axes[0], kinds, strict=True):
         ratio = pair.pivot(index="L", columns="eps", values="jepa")

@@ -1,0 +1,89 @@
+"""What a run must be for a figure to be drawn from it, checked before anything is drawn or written."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jepa_sweep.errors import SpecError
+from jepa_sweep.store.digest import Values
+from jepa_sweep.store.store import Store
+
+_LISTED = 5  # values in a message
+
+
+class Needs(NamedTuple):
+    """What one figure needs of a run.
+
+    Parameters, "objective", "p" and "method" are named alike. What is neither in `varies` nor in `has` must have one
+    value.
+    """
+
+    system: str
+    tables: tuple[str, ...]  # that must have rows
+    varies: tuple[str, ...] = ()  # what may have several values
+    only: Mapping[str, tuple[Any, ...]] = {}  # the only values that each may have
+    has: Mapping[str, tuple[Any, ...]] = {}  # the values that each must have, perhaps among others
+    equal: tuple[tuple[str, str], ...] = ()  # pairs of parameters that must be equal
+    measured: str = ""  # a column of points that must not be empty
+    every: tuple[str, ...] = ()  # what must be there in every combination of its values
+    also: Callable[[Store], list[str]] = lambda store: []  # what else does not fit, in words; asked if all else does
+
+
+def check(name: str, needs: Needs, store: Store, remedy: str) -> None:
+    """Raise a `SpecError` that says all that does not fit and, last, what to try, unless the figure can be drawn."""
+    misfits = list(_misfits(needs, store)) or needs.also(store)
+    if misfits:
+        raise SpecError(
+            f"`{name}` must be drawn from a run like that of sweeps/{name}.toml, but {store.path} does not fit: "
+            f"{'; '.join(misfits)}. {remedy}"
+        )
+
+
+def _misfits(needs: Needs, store: Store) -> Iterator[str]:
+    held = store.digest()
+    if held.system != needs.system:
+        yield f"it must hold runs of the system {needs.system}, but its system is {held.system}"
+        return
+    empty = [table for table in needs.tables if not held.rows.get(table)]
+    if empty:
+        yield f"it must have rows of {', '.join(needs.tables)}, but has none of {', '.join(empty)}"
+        return
+    if needs.measured and store.points(columns=[needs.measured])[needs.measured].isna().all():
+        yield f"it must have measured `{needs.measured}`, but nothing was integrated, or nothing learned"
+        return
+    found = {**held.axes, "method": Values(held.method, held.method, frozenset({held.method}))}
+    for name, values in found.items():
+        several = values.distinct is None or len(values.distinct) > 1
+        if name in needs.only and not (values.distinct or {None}) <= set(needs.only[name]):
+            yield f"`{name}` must be {_listed(needs.only[name], 'or')}, but it is {_shown(values)}"
+        elif several and name not in (*needs.varies, *needs.has):
+            yield f"`{name}` varies ({_shown(values)}) and must be fixed"
+        missing = [value for value in needs.has.get(name, ()) if value not in (values.distinct or ())]
+        if missing:
+            yield f"`{name}` must have {_listed(needs.has[name], 'and')}, but it lacks {_listed(missing, 'and')}"
+    for first, second in needs.equal:
+        if found[first].distinct != found[second].distinct:
+            yield (f"`{first}` must equal `{second}`, but they are {_shown(found[first])} and {_shown(found[second])}")
+    if needs.every:
+        wanted = 1
+        for name in needs.every:
+            wanted *= len(found[name].distinct or ())
+        there = len(store.points(columns=list(needs.every)).drop_duplicates())
+        if there != wanted:
+            names = ", ".join(f"`{name}`" for name in needs.every)
+            yield f"{names} must come in all {wanted:,} combinations of their values, but {there:,} are there"
+
+
+def _shown(values: Values) -> str:
+    if values.distinct is None or len(values.distinct) > _LISTED:
+        count = "many" if values.distinct is None else f"{len(values.distinct):,}"
+        return f"{count} values from {_word(values.low)} to {_word(values.high)}"
+    return ", ".join(_word(value) for value in sorted(values.distinct))
+
+
+def _listed(values: tuple[Any, ...] | list[Any], last: str) -> str:
+    *others, end = (_word(value) for value in values)
+    return f"{', '.join(others)} {last} {end}" if others else end
+
+
+def _word(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

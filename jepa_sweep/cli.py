@@ -41,6 +41,8 @@ def main() -> None:
     # Run-time checks in equinox call back into Python, and XLA does not keep programs that do. As NaN they end in a
     # status like any other. Read when equinox is imported, so it must be set before.
     os.environ.setdefault("EQX_ON_ERROR", "nan")
+    # Up to jaxlib 0.10.1 XLA calls every kept program one for another machine (JAX issue 38445), in kilobytes of log.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     code: Any = 0
     try:
         app()
@@ -368,12 +370,15 @@ def doctor(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Check this machine: versions, devices, precision, a known answer, and whether files can be kept safely."""
+    """Check this machine: versions, devices, critical times against SciPy, and whether files can be kept safely."""
     with _explained():
         from jepa_sweep.doctor import examine
+        from jepa_sweep.engine import devices
 
+        devices.use_all_cores()
+        devices.keep_compiled_programs()
         facts = examine(out, device)
-        _print(facts, "\n".join(f"{key:14} {value}" for key, value in facts.items()), as_json)
+        _print(facts, "\n".join(f"{key:15} {value}" for key, value in facts.items()), as_json)
         if not facts["ok"]:
             raise typer.Exit(1)
 

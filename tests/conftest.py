@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import jepa_sweep as js
 from jepa_sweep import cli
-from jepa_sweep.engine import devices
+from jepa_sweep.engine import devices, selfcheck
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ROOT / ".pytest_cache" / "programs" / jaxlib.version.__version__
@@ -54,6 +54,14 @@ def pytest_configure(config):
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trusted():
+    """Runs in this process take JAX for right; tests/engine/test_selfcheck.py looks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selfcheck, "require", lambda *_: None)
+        yield
 
 
 @pytest.fixture

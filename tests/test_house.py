@@ -34,7 +34,7 @@ ABOVE = {  # room -> what it may import; every room may import itself and `error
     "samples": {"sweep"},
     "pairs": {"physics", "engine", "sweep", "samples"},
     "progress": set(),
-    "doctor": {"engine", "store", "sweep", "api"},
+    "doctor": {"physics", "engine", "store", "sweep", "api"},
     "cli": {"engine", "sweep", "store", "doctor", "pairs", "paper", "progress", "view"},
 }
 UPWARD = {("store/store.py", "jepa_sweep.view.plots")}  # a store hands itself to the room that draws, when asked

@@ -205,6 +205,8 @@ def solve(
     goals = [np.take_along_axis(a, met, axis=1) for a in (p, p * predicted.w_star, wanted.astype(float))]
     args = [a[cheap] for a in (*goals, times, *_leaves(system, columns))]
     coordinate, where = system.coordinate(settings.coordinate), devices.pick(device)
+    if not solver.is_explicit(settings):
+        where = where[:1]  # the linear solves of lineax cannot be traced inside `shard_map`
     key = (coordinate, settings, _treedef(system))
     hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
     steps = np.zeros(len(p), np.int64)

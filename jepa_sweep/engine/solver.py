@@ -12,6 +12,7 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.engine.quadrature import ClenshawCurtis
@@ -85,7 +86,8 @@ class Stepper:
         if self._explicit:
             return self.solver
         # A traced number, where optimistix declares a float and takes either.
-        roots = dfx.VeryChord(rtol=self._settings.rtol, atol=atol)  # type: ignore[arg-type]
+        # Not diffrax's VeryChord: where a field is constant its first guess is right, and it calls rounding divergence.
+        roots = optx.Chord(rtol=self._settings.rtol, atol=atol)  # type: ignore[arg-type]
         return type(self.solver)(root_finder=roots)
 
     def controller(self, atol: Scalar | float) -> dfx.PIDController:

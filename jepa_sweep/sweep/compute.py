@@ -1,6 +1,7 @@
 """Points to rows, for every kind of table there is."""
 
 import importlib
+import time
 
 import numpy as np
 
@@ -14,6 +15,15 @@ def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[
 
     The layout of a system names the module here that computes its rows. It is imported when there is something to
     compute: planning, and finding out that nothing is left to do, need no engine.
+
+    Raises:
+        JepaSweepError: JAX was found to compute wrongly on this machine.
     """
+    from jepa_sweep.engine import selfcheck
+
+    began = time.perf_counter()
+    selfcheck.require(place.device, sweep.solver.method)
+    checking = time.perf_counter() - began
     layout = importlib.import_module(f"jepa_sweep.sweep.{sweep.record.layout}")
-    return layout.compute(sweep, grid, index, place)
+    rows, work = layout.compute(sweep, grid, index, place)
+    return rows, work._replace(compile_seconds=work.compile_seconds + checking)

@@ -199,7 +199,9 @@ class Crew:
     def _start(self, node: str, asks: dict[str, Any], cores: int) -> _Member:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        settings = {"EQX_ON_ERROR": os.environ.get("EQX_ON_ERROR", "nan")}  # read when equinox is imported
+        # Read when equinox and jaxlib are imported; why, says `jepa_sweep.cli.main`.
+        defaults = {"EQX_ON_ERROR": "nan", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        settings = {name: os.environ.get(name, value) for name, value in defaults.items()}
         actor = self._actors.options(
             **asks,
             max_restarts=0,

@@ -30,7 +30,7 @@ class Work(NamedTuple):
     """What the rows of a chunk took, as it stands in its commit record."""
 
     seconds: float = 0.0  # of computing, without compiling
-    compile_seconds: float = 0.0
+    compile_seconds: float = 0.0  # and of checking what was compiled, where nobody had yet
     steps: int = 0  # of the solver, accepted and rejected
     lane_steps: int = 0  # paid for on all lanes; what exceeds `steps` was wasted
     rechecked: int = 0  # single-precision times that were solved again in double precision

@@ -372,11 +372,9 @@ def doctor(
 ) -> None:
     """Check this machine: versions, devices, critical times against SciPy, and whether files can be kept safely."""
     with _explained():
+        _ready_to_compute()
         from jepa_sweep.doctor import examine
-        from jepa_sweep.engine import devices
 
-        devices.use_all_cores()
-        devices.keep_compiled_programs()
         facts = examine(out, device)
         _print(facts, "\n".join(f"{key:15} {value}" for key, value in facts.items()), as_json)
         if not facts["ok"]:

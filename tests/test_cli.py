@@ -193,13 +193,13 @@ def test_rows_that_are_left_out_are_told(place, invoke, monkeypatch, format):
 
 
 WITH_DEVICE = [c.callback for c in cli.app.registered_commands if "device" in inspect.signature(c.callback).parameters]
-COMPUTING = [cli.moments, *(command for command in WITH_DEVICE if command is not cli.doctor)]
+COMPUTING = [cli.moments, *WITH_DEVICE]
 GIVEN = {"spec": "small.toml", "run": "runs/small", "name": "fig2", "file": "pairs.npy"}
 
 
 @pytest.mark.parametrize("command", COMPUTING, ids=lambda command: command.__name__)
 def test_every_command_that_computes_makes_itself_ready_first(place, invoke, monkeypatch, command):
-    """All cores and compiled programs that are kept. `doctor`, alone, is to say something of any machine."""
+    """All cores and compiled programs that are kept."""
     asked = []
 
     def ready(name):

@@ -9,13 +9,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jepa_sweep.errors import JepaSweepError
+from jepa_sweep.errors import JepaSweepError, SpecWarning
 from jepa_sweep.progress import shown
 
 FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
@@ -54,16 +55,28 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Errors that speak to the user become a message and their exit code."""
-    try:
-        yield
-    except JepaSweepError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what was committed stays; run the same command again to go on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+def _explained() -> Iterator[list[str]]:
+    """What speaks to the user becomes a message, errors an exit code too; yields the warnings given until then."""
+    told: list[str] = []
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, SpecWarning):
+            told.append(str(message))
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            usual(message, category, *where, **options)
+
+    with warnings.catch_warnings():
+        usual, warnings.showwarning = warnings.showwarning, tell
+        warnings.simplefilter("always", SpecWarning)
+        try:
+            yield told
+        except JepaSweepError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what was committed stays; run the same command again to go on.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _print(result: Any, text: str, as_json: bool) -> None:
@@ -98,7 +111,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute every point of a spec that is not there yet."""
-    with _explained():
+    with _explained() as warned:
         stop = _stop_on_signal()
         from jepa_sweep.engine import devices
         from jepa_sweep.sweep.cluster import execute
@@ -113,7 +126,7 @@ def run(
         gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
         sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
         samples = len(report.store.trajectories(columns=["status"], filters=gave_up)) if sampled else 0
-        facts = report.facts() | {"failed_points": failed, "failed_samples": samples}
+        facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
         text = (
             f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now, "
             f"{report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all "
@@ -140,7 +153,7 @@ def run(
 @app.command()
 def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
     """Say what a run would do: points, what is there, files, bytes, time, memory. Writes nothing."""
-    with _explained():
+    with _explained() as warned:
         from jepa_sweep.sweep.summary import plan_of
 
         facts = plan_of(spec, out)
@@ -150,7 +163,7 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
             f"in {facts['chunks']} chunks.\nAbout {facts['bytes'] / 1e6:,.1f} MB of files and "
             f"{facts['seconds']:,.0f} s without compiling, {basis}; {facts['memory_bytes'] / 1e9:.1f} GB of memory."
         )
-        _print(facts, text, as_json)
+        _print(facts | {"warnings": warned}, text, as_json)
 
 
 @app.command()

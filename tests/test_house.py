@@ -16,6 +16,7 @@ import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import SENTENCES, Status, System
 from jepa_sweep.store import schema
+from jepa_sweep.sweep.replicates import replicates
 from jepa_sweep.sweep.rows import parameter_columns
 
 PACKAGE = ROOT / "jepa_sweep"
@@ -161,6 +162,12 @@ def test_readme_names_a_test_for_every_fault():
     assert len(table) >= 25
     for path, name in table:
         assert f"def {name}(" in (ROOT / "tests" / path).read_text(), f"{path}::{name}"
+
+
+def test_readme_specs_can_be_run_and_repeat_nothing():
+    specs = re.findall(r"```toml\n(.*?)```", README, re.S)
+    assert len(specs) == 2
+    assert [replicates(js.Sweep.parse(text, "README.md")) for text in specs] == [[], []]
 
 
 def test_readme_python_runs(tmp_path):

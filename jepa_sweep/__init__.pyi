@@ -10,6 +10,7 @@ from .api import trajectory as trajectory
 from .errors import IntegrityError as IntegrityError
 from .errors import JepaSweepError as JepaSweepError
 from .errors import SpecError as SpecError
+from .errors import SpecWarning as SpecWarning
 from .errors import StorageError as StorageError
 from .networks import NetworkPath as NetworkPath
 from .networks import network_flow as network_flow

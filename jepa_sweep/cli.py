@@ -9,13 +9,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jepa_sweep.errors import JepaSweepError, SpecError
+from jepa_sweep.errors import JepaSweepError, SpecError, SpecWarning
 from jepa_sweep.progress import shown, took
 
 FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
@@ -56,16 +57,28 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Errors that speak to the user become a message and their exit code."""
-    try:
-        yield
-    except JepaSweepError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what was committed stays; run the same command again to go on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+def _explained() -> Iterator[list[str]]:
+    """What speaks to the user becomes a message, errors an exit code too; yields the warnings given until then."""
+    told: list[str] = []
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, SpecWarning):
+            told.append(str(message))
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            usual(message, category, *where, **options)
+
+    with warnings.catch_warnings():
+        usual, warnings.showwarning = warnings.showwarning, tell
+        warnings.simplefilter("always", SpecWarning)
+        try:
+            yield told
+        except JepaSweepError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what was committed stays; run the same command again to go on.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _ready_to_compute(*, here: bool = True) -> None:
@@ -86,20 +99,6 @@ def _listed(given: list[str] | None) -> list[str]:
     return [word.strip() for text in given or () for word in text.split(",")]
 
 
-def _claims(drawn: Any) -> str:
-    """What a figure claims, what was measured, and whether that bears it out."""
-    lines = [f"{drawn.name}: {drawn.shows} ({drawn.store.path}, {drawn.seconds:.0f} s)"]
-    for claim in drawn.claims:
-        lines += [f"  {'pass' if claim.holds else 'FAIL'}  {claim.says}", f"        {claim.measured}"]
-    return "\n".join(lines)
-
-
-def _facts(drawn: Any) -> dict[str, Any]:
-    files, claims = [str(path) for path in drawn.files], [claim._asdict() for claim in drawn.claims]
-    own = {"run": str(drawn.store.path), "files": files, "claims": claims, "seconds": drawn.seconds}
-    return {"figure": drawn.name, **own}
-
-
 @app.command()
 def run(
     spec: Spec,
@@ -114,7 +113,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute every point of a spec that is not there yet."""
-    with _explained():
+    with _explained() as warned:
         stop = _stop_on_signal()
         _ready_to_compute(here=not cluster)
         from jepa_sweep.sweep.cluster import execute
@@ -126,7 +125,7 @@ def run(
         gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
         sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
         samples = len(report.store.trajectories(columns=["status"], filters=gave_up)) if sampled else 0
-        facts = report.facts() | {"failed_points": failed, "failed_samples": samples}
+        facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
         text = f'{took(report)}\n{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
         if failed:
             text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
@@ -141,7 +140,7 @@ def run(
 @app.command()
 def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
     """Say what a run would do: points, what is there, files, bytes, time, memory. Writes nothing."""
-    with _explained():
+    with _explained() as warned:
         from jepa_sweep.sweep.summary import plan_of
 
         facts = plan_of(spec, out)
@@ -151,7 +150,7 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
             f"in {facts['chunks']} chunks.\nAbout {facts['bytes'] / 1e6:,.1f} MB of files and "
             f"{facts['seconds']:,.0f} s without compiling, {basis}; {facts['memory_bytes'] / 1e9:.1f} GB of memory."
         )
-        _print(facts, text, as_json)
+        _print(facts | {"warnings": warned}, text, as_json)
 
 
 @app.command()
@@ -321,7 +320,7 @@ def figure(
 
         with shown() as progress:
             found = drawn(name, out, run, device=device, progress=progress)
-        _print(_facts(found), f"{_claims(found)}\n{', '.join(str(path) for path in found.files)}", as_json)
+        _print(found.facts(), f"{found.text()}\n{', '.join(str(path) for path in found.files)}", as_json)
         raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
 
 
@@ -333,12 +332,12 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
         from jepa_sweep.paper import reproduce as all_drawn
 
         with shown() as progress:
-            told = None if as_json else lambda found: typer.echo(_claims(found))
+            told = None if as_json else lambda found: typer.echo(found.text())
             found = all_drawn(out, device=device, progress=progress, done=told)
         claims = [claim for one in found for claim in one.claims]
         held = sum(claim.holds for claim in claims)
         text = f"{held} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
-        _print([_facts(one) for one in found], text, as_json)
+        _print([one.facts() for one in found], text, as_json)
         raise typer.Exit(0 if held == len(claims) else FAILED_POINTS)
 
 

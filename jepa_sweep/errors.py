@@ -17,6 +17,10 @@ class SpecError(JepaSweepError, ValueError):
     exit_code = 2
 
 
+class SpecWarning(UserWarning):
+    """A spec asks for something that can be run, but is hardly what is wanted."""
+
+
 class IntegrityError(JepaSweepError):
     """A stored file is not what its commit record says it is."""
 

@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep.run import Progress
@@ -27,6 +27,19 @@ class Drawn(NamedTuple):
     files: tuple[Path, ...]  # PNG, then PDF
     claims: tuple[Claim, ...]  # of its caption, measured on the same tables
     seconds: float  # of running, drawing and checking
+
+    def text(self) -> str:
+        """What it claims, what was measured, and whether that bears it out."""
+        lines = [f"{self.name}: {self.shows} ({self.store.path}, {self.seconds:.0f} s)"]
+        for claim in self.claims:
+            lines += [f"  {'pass' if claim.holds else 'FAIL'}  {claim.says}", f"        {claim.measured}"]
+        return "\n".join(lines)
+
+    def facts(self) -> dict[str, Any]:
+        """The same for JSON, with the files."""
+        files, claims = [str(path) for path in self.files], [claim._asdict() for claim in self.claims]
+        own = {"run": str(self.store.path), "files": files, "claims": claims, "seconds": self.seconds}
+        return {"figure": self.name, **own}
 
 
 def spec_path(name: str) -> Path:

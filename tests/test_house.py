@@ -16,6 +16,7 @@ import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import SENTENCES, Status, System
 from jepa_sweep.store import schema
+from jepa_sweep.sweep.replicates import replicates
 from jepa_sweep.sweep.rows import parameter_columns
 
 PACKAGE = ROOT / "jepa_sweep"
@@ -180,6 +181,12 @@ def test_readme_names_a_test_for_every_fault():
     assert len(table) >= 25
     defined = {path: set(re.findall(r"^def (\w+)\(", (ROOT / "tests" / path).read_text(), re.M)) for path, _ in table}
     assert [f"{path}::{name}" for path, name in table if name not in defined[path]] == []
+
+
+def test_readme_specs_can_be_run_and_repeat_nothing():
+    specs = re.findall(r"```toml\n(.*?)```", README, re.S)
+    assert len(specs) == 2
+    assert [replicates(js.Sweep.parse(text, "README.md")) for text in specs] == [[], []]
 
 
 @pytest.mark.process

@@ -4,7 +4,7 @@ import numpy as np
 
 from jepa_sweep.physics import data
 from jepa_sweep.physics.network import ACTIVATIONS, OBJECTIVES, STARTS
-from jepa_sweep.physics.systems import Columns, Experiment, Parameter, Rule
+from jepa_sweep.physics.systems import Columns, Experiment, Idle, Parameter, Rule
 
 MODELS = ("gaussian", "temporal", "masked", "complementary")
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -109,6 +109,23 @@ TRAINING_RULES = (
     ),
 )
 
+# The seed of an aligned start rotates the hidden layers. Gradients of the population rotate with them, and so do plain
+# steps, their momentum and the flow; not so adam, which scales every weight by itself.
+IDLE = (
+    Idle("seed", ("start",), lambda c: _is(c, "start", STARTS, "aligned"), SOLVERS, 'where start = "aligned"',
+         'start = "gaussian"'),
+)  # fmt: skip
+TRAINING_IDLE = (
+    Idle(
+        "seed",
+        ("start", "batch"),
+        lambda c: _is(c, "start", STARTS, "aligned") & (c["batch"] == 0),
+        ("sgd", "momentum"),
+        'where start = "aligned" and batch = 0',
+        'start = "gaussian" or a batch of samples',
+    ),
+)
+
 SERIES = (
     Parameter("features", "number of features", integer=True, groups=True, default=2),
     Parameter("gamma_first", "correlation of the signal of the first feature from step to step", default=0.99),
@@ -127,10 +144,19 @@ SERIES_RULES = (
 )
 
 NETWORK_FLOWS = tuple(
-    Experiment("network", name, 1, (*DATA, *NETWORK), RULES, "networks", SOLVERS) for name in OBJECTIVES
+    Experiment("network", name, 1, (*DATA, *NETWORK), RULES, "networks", SOLVERS, IDLE) for name in OBJECTIVES
 )
 TRAININGS = tuple(
-    Experiment("training", name, 1, (*DATA, *NETWORK, *TRAINING), (*RULES, *TRAINING_RULES), "networks", OPTIMIZERS)
+    Experiment(
+        "training",
+        name,
+        1,
+        (*DATA, *NETWORK, *TRAINING),
+        (*RULES, *TRAINING_RULES),
+        "networks",
+        OPTIMIZERS,
+        TRAINING_IDLE,
+    )
     for name in OBJECTIVES
 )
 TEMPORAL = Experiment("temporal", "moments", 2, SERIES, SERIES_RULES, "estimates", SERIES_METHODS)

@@ -111,6 +111,20 @@ class Rule(NamedTuple):
     somewhere: bool = False
 
 
+class Idle(NamedTuple):
+    """Where a parameter cannot matter: `holds(columns)` is true of the points to which its value makes no difference.
+
+    Numbers then differ by rounding, or the solver's tolerance, alone.
+    """
+
+    parameter: str
+    depends: tuple[str, ...]  # the parameters that `holds` looks at
+    holds: Callable[[Columns], np.ndarray]
+    methods: tuple[str, ...]  # of computing the points, of which this is true
+    where: str  # in words: where that is
+    instead: str  # what to try where it should matter
+
+
 class Coordinate(NamedTuple):
     """A variable in which to integrate the flow.
 
@@ -167,6 +181,7 @@ class System(NamedTuple):
     coordinates: tuple[Coordinate, ...]  # the paper's first, then better ones; the last is the default
     prediction: Prediction
     layout: str = "critical_times"  # the tables it fills
+    idle: tuple[Idle, ...] = ()
 
     def coordinate(self, name: str | None = None) -> Coordinate:
         """Look a coordinate up by name; the last one, which integrates best, by default."""
@@ -184,6 +199,7 @@ class Experiment(NamedTuple):
     rules: tuple[Rule, ...]
     layout: str
     methods: tuple[str, ...]  # of computing it; the first is the default
+    idle: tuple[Idle, ...] = ()
 
 
 Swept = System | Experiment

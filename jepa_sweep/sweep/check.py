@@ -134,7 +134,7 @@ def _check_block(sweep: "Sweep", block: Block, prefix: str) -> tuple[int, int]:
             _check_words(parameters[name], (value,), f"[{prefix}points.{number}.{name}]")
 
     def places(names: tuple[str, ...]) -> str:
-        return ", ".join(dict.fromkeys(_place(prefix, block, name) for name in names))
+        return ", ".join(dict.fromkeys(place_of(prefix, block, name) for name in names))
 
     whole, same = completed(block, sweep.record.parameters)
     for record in sweep.systems.values():
@@ -155,7 +155,8 @@ def _extent(block: Block, grouping: list[str]) -> tuple[int, int]:
     return rows, min(rows, groups)
 
 
-def _place(prefix: str, block: Block, name: str) -> str:
+def place_of(prefix: str, block: Block, name: str) -> str:
+    """Where in a spec a parameter of a block, or `p`, is set."""
     if name == "p":
         return "[measure.p]"
     return f"[{prefix}points]" if block.combine == "points" else f"[{prefix}axes.{name}]"

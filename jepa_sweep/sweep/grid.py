@@ -111,7 +111,7 @@ class Grid:
 
     def __init__(self, sweep: Sweep) -> None:
         self.objectives, self.p = sweep.objective, np.array(sweep.measure.p)
-        self._blocks = [_rows(block, sweep.record.parameters) for block in sweep.blocks]
+        self._blocks = [rows_of(block, sweep.record.parameters) for block in sweep.blocks]
         self._sizes = [len(self.objectives) * rows.size * len(self.p) for rows in self._blocks]
         self._offsets = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
 
@@ -179,7 +179,8 @@ class Grid:
         return self.find(points, blocks=number) >= 0 if number else np.zeros(len(index), dtype=bool)
 
 
-def _rows(block: Block, parameters: Sequence[Parameter]) -> Rows:
+def rows_of(block: Block, parameters: Sequence[Parameter]) -> Rows:
+    """The parameters of a block, row by row, without objective and p."""
     drawn, (block, same) = sorted(block.axes), completed(block, parameters)
     ordered = sorted((q for q in parameters if q.name not in same), key=lambda q: not q.groups)
     names, groups = [q.name for q in ordered], sum(q.groups for q in ordered)

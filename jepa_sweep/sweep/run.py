@@ -1,16 +1,19 @@
 """Plan to engine to store: run a spec, chunk after chunk."""
 
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.engine import devices
+from jepa_sweep.errors import SpecWarning
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import limits, mend
 from jepa_sweep.sweep.job import Job
 from jepa_sweep.sweep.plan import Chunk
+from jepa_sweep.sweep.replicates import replicates
 from jepa_sweep.sweep.rows import Work, parameter_columns
 from jepa_sweep.sweep.spec import Sweep, read_spec
 
@@ -99,6 +102,9 @@ def run(
         SpecError: the spec cannot be run, or its numbers do not belong into this store.
         StorageError: the file system refused something; what was committed before stays, and running again goes on.
 
+    Warns:
+        SpecWarning: several points give the same numbers, as seeds do that cannot matter.
+
     Example:
         >>> import tempfile, jepa_sweep as js
         >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
@@ -160,11 +166,15 @@ def execute(
 
 
 def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:
-    """A sweep and the text to keep of it."""
+    """A sweep and the text to keep of it; warns of points that only seem to be independent."""
     if isinstance(spec, Sweep):
-        return spec, spec.to_toml()
-    text = read_spec(spec)
-    return Sweep.parse(text, str(spec)), text
+        sweep, text = spec, spec.to_toml()
+    else:
+        text = read_spec(spec)
+        sweep = Sweep.parse(text, str(spec))
+    for sentence in replicates(sweep):
+        warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
+    return sweep, text
 
 
 def default_path(sweep: Sweep) -> Path:

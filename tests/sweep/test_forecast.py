@@ -41,7 +41,7 @@ def test_training_takes_the_products_of_its_steps(planned):
         ({"L": 7}, 2),
         ({"features": 200}, 8),
         ({"width": 300}, 9),
-        ({"seed": [0, 1, 2]}, 3),
+        ({"scale": [0.5, 0.7, 1.0]}, 3),
         ({"batch": 100}, 10 / 6),
         ({"L": [3, 7]}, 3),
     ],
@@ -72,7 +72,7 @@ def test_bytes_are_those_of_features_and_samples(planned):
 
 def test_memory_holds_two_chunks_and_the_weights(planned):
     least, wide = planned(), planned({"width": 5000})
-    many = planned({"seed": list(range(200))}, measure={"trajectories": {"samples": 64}})
+    many = planned({"scale": {"linear": [0.1, 1.0], "num": 200}}, measure={"trajectories": {"samples": 64}})
     assert 5e8 < least["memory_bytes"] < 1e9
     assert wide["memory_bytes"] > 4 * 12 * 4 * 5000**2 * 8
     assert 1e9 < many["memory_bytes"] < 3e9

@@ -59,14 +59,14 @@ def test_chunks_change_no_number(trained, one_by_one, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "new"),
     [
-        (change(JEPA, {"seed": [0, 1]}), 8),
+        (change(JEPA, {"eta": [0.01, 0.02, 0.03, 0.04]}), 8),
         (change(JEPA, {"layout": ["crossed", "same"]}), 4),
         (change(JEPA, {"eta": 0.04}), 0),
         (change(JEPA, {"width": 3, "momentum": 0.9}), 0),
         (change(JEPA, name="renamed"), 0),
         (change(JEPA, solver={"max_steps": 77}), 0),
     ],
-    ids=["seeds", "layouts", "subset", "defaults", "name", "max_steps"],
+    ids=["steps", "layouts", "subset", "defaults", "name", "max_steps"],
 )
 def test_an_edited_spec_computes_only_its_new_networks(tmp_path, one_by_one, changed, new):
     shutil.copytree(one_by_one.path, tmp_path / "run")
@@ -162,4 +162,5 @@ def test_plans_count_networks(copy, command):
     facts = json.loads(command(more, "--json", command="plan").stdout)
     assert (facts["points"], facts["committed"], facts["new"]) == (48, 16, 32)
     assert facts["measured"]
+    assert facts["warnings"]
     assert facts["bytes"] == 2 * sum(commit.bytes for commit in copy.commits())

@@ -214,10 +214,10 @@ def test_a_width_that_is_written_out_is_no_other_point(kind):
 
 def test_a_store_knows_a_point_however_it_is_written(tmp_path):
     assert execute(sweep(), tmp_path).computed == 1
-    again = sweep({"width": 3, "layout": "same", "momentum": 0.9, "seed": [0, 1]})
+    again = sweep({"width": 3, "layout": "same", "momentum": 0.9, "scale": [0.5, 1.0]})
     report = execute(again, tmp_path)
     assert report.computed == 1
-    assert sorted(report.store.points().seed) == [0, 1]
+    assert sorted(report.store.points().scale) == [0.5, 1.0]
     assert execute(listed({"width": 3, "predictor_scale": 1.0}), tmp_path).computed == 0
 
 

@@ -15,7 +15,7 @@ from jepa_sweep.view.plots import Plots
 NETWORK = {
     "name": "network",
     "system": "training",
-    "axes": {"features": 3, "layout": "opposite", "L": 2, "scale": 0.25, "t_end": 60.0, "eta": 0.04, "seed": [0, 1]},
+    "axes": {"features": 3, "layout": "opposite", "L": 2, "scale": [0.25, 0.3], "t_end": 60.0, "eta": 0.04},
     "measure": {"trajectories": {"samples": 4}},
 }
 
@@ -71,7 +71,7 @@ def test_trajectories_are_those_of_the_table(flows):
 
 
 def test_order_shows_where_two_objectives_differ(flows, networks):
-    jepa, mae = np.array(networks.plot.order(seed=0).collections[0].get_offsets()).T
+    jepa, mae = np.array(networks.plot.order(scale=0.25).collections[0].get_offsets()).T
     assert sorted(jepa) == sorted(mae) == [1, 2, 3]
     ax = flows.plot.order(L=3)
     assert len(ax.collections[0].get_offsets()) == 9
@@ -79,10 +79,12 @@ def test_order_shows_where_two_objectives_differ(flows, networks):
 
 
 def test_networks_are_drawn_by_feature(networks):
-    found = dots(networks.plot.critical_times("feature", seed=0))
-    features = networks.features(filters=[("objective", "==", "jepa"), ("seed", "==", 0)]).dropna(subset="t_learned")
+    found = dots(networks.plot.critical_times("feature", scale=0.25))
+    features = networks.features(filters=[("objective", "==", "jepa"), ("scale", "==", 0.25)]).dropna(
+        subset="t_learned"
+    )
     np.testing.assert_array_equal(found["jepa"][1], features.sort_values("feature")["t_learned"])
-    assert len(networks.plot.trajectories("feature", seed=1).lines) == 6
+    assert len(networks.plot.trajectories("feature", scale=0.3).lines) == 6
 
 
 def test_axes_of_ones_own_are_drawn_on(flows):

@@ -133,13 +133,6 @@ def test_a_missing_extra_is_named(stored, tmp_path, module, extra):
     assert f"pip install 'jepa_sweep[{extra}]'" in done.stderr
 
 
-def test_the_wheel_carries_the_spec_files():
-    """Figures find their specs beside the package in a checkout, and inside it where it is installed."""
-    settings = (ROOT / "pyproject.toml").read_text()
-    assert '"sweeps" = "jepa_sweep/sweeps"' in settings
-    assert all(paper.spec_path(name).exists() for name in PICTURES)
-
-
 @pytest.mark.process
 def test_the_notebook_runs(tmp_path):
     """`sweeps/tour.py` from end to end, as a newcomer would run it."""

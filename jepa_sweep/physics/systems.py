@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Scalar = Float[Array, ""]
 Code = Int[Array, ""]
+Flag = Bool[Array, ""]
 State = Any  # a pytree of arrays: the unknown of the flow
 Point = Any  # a pytree of scalars: one setting of the parameters
 Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the host
+Mask = np.ndarray | np.bool_  # the second of a single point
 
 
 class Status(enum.IntEnum):
@@ -105,7 +107,7 @@ class Rule(NamedTuple):
     """
 
     parameters: tuple[str, ...]
-    holds: Callable[[Columns], np.ndarray]
+    holds: Callable[[Columns], Mask]
     must: str
     somewhere: bool = False
 

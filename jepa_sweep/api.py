@@ -312,7 +312,7 @@ def status(
     """
     codes = _call(_system(objective).status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
     validate.untraced("status", codes, "ask where `critical_time` is NaN")
-    return labels(np.asarray(codes))
+    return labels(np.asarray(codes))[()]
 
 
 def solve(

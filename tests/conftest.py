@@ -5,18 +5,28 @@ import os
 import signal
 from pathlib import Path
 
+# Up to jaxlib 0.10.1 XLA calls every kept program one for another machine, in kilobytes of log; read at its import.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import jax
 import jaxlib.version
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 from typer.testing import CliRunner
-
-import jepa_sweep as js
-from jepa_sweep import cli
-from jepa_sweep.engine import devices, selfcheck
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ROOT / ".pytest_cache" / "programs" / jaxlib.version.__version__
+
+# Annotations of shapes and types are checked at every call of physics and engine, but of settings, which hold what a
+# user has given until it is checked. The option that jaxtyping adds to pytest would not reach the workers of xdist.
+ENGINE = {f"jepa_sweep.engine.{path.stem}" for path in (ROOT / "jepa_sweep/engine").glob("*.py")}
+CHECKED = ["jepa_sweep.physics", *(ENGINE - {"jepa_sweep.engine.__init__", "jepa_sweep.engine.settings"})]
+install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")  # an int is a float
+
+import jepa_sweep as js  # noqa: E402, the hook sees what is imported after it
+from jepa_sweep import cli  # noqa: E402
+from jepa_sweep.engine import devices, selfcheck  # noqa: E402
 
 # Programs that are quickly compiled: no LLVM optimisations.
 QUICKLY_COMPILED = (

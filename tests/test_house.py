@@ -103,8 +103,8 @@ PUBLIC = [
     "asymptotic_critical_time", "critical_time", "figure", "fixed_point", "inflection_time", "inversions",
     "leading_critical_time", "moments", "network_flow", "order", "overlap", "repair", "reproduce", "retry", "run",
     "solve", "status", "trajectory",
-    "Estimate", "IntegrityError", "JepaSweepError", "NetworkPath", "Solution", "SpecError", "Status", "StorageError",
-    "Store", "Sweep",
+    "Estimate", "IntegrityError", "JepaSweepError", "NetworkPath", "Solution", "SpecError", "SpecWarning", "Status",
+    "StorageError", "Store", "Sweep",
     "SENTENCES",
 ]  # fmt: skip
 FUNCTIONS = [name for name in PUBLIC if inspect.isfunction(getattr(js, name))]

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
-from jepa_sweep.physics.systems import Code, Scalar
+from jepa_sweep.physics.systems import Code, Flag, Scalar
 
 KNOTS = 32  # steps remembered before samples are read off
 
@@ -22,20 +22,20 @@ KNOTS = 32  # steps remembered before samples are read off
 class Knots(NamedTuple):
     """The latest steps of one solve, trip by trip; series in u, from -1 at the start of a step to 1 at its end."""
 
-    begin: Array  # T at the start of each step
-    took: Array  # T at its end, less that
-    bend: Array  # ln of the ratio of dT/du at its two ends
-    time: Array  # coefficients of T, (knot, term)
-    state: Any  # coefficients of the state, a pytree with leading axes (knot, term)
+    begin: Float[Array, " knots"]  # T at the start of each step
+    took: Float[Array, " knots"]  # T at its end, less that
+    bend: Float[Array, " knots"]  # ln of the ratio of dT/du at its two ends
+    time: Float[Array, "knots terms"]  # coefficients of T
+    state: Any  # coefficients of the state, a pytree with leading axes (knots, terms)
 
 
-def empty(time: Array, state: Any) -> Knots:
+def empty(time: Float[Array, " terms"], state: Any) -> Knots:
     """Room for the steps of a solve with such series."""
     none = jnp.zeros(KNOTS, time.dtype)
     return Knots(none, none, none, *jax.tree.map(lambda c: jnp.zeros((KNOTS, *c.shape), c.dtype), (time, state)))
 
 
-def remember(knots: Knots, trip: Code, wanted: Array, begin: Scalar, end: Scalar, *series: Any) -> Knots:
+def remember(knots: Knots, trip: Code, wanted: Flag, begin: Scalar, end: Scalar, *series: Any) -> Knots:
     """Write down the step of this trip, kept or not: `series` are its bend and coefficients.
 
     A step that is tried again begins where the first try did, so that the last of them counts.
@@ -50,7 +50,7 @@ def remember(knots: Knots, trip: Code, wanted: Array, begin: Scalar, end: Scalar
 
 def read(
     knots: Knots, number: Code, since: Code, noted: Code, T: Scalar, observe: Callable[[Any], Array]
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, " o"], Flag]:
     """What is observed at time T, and whether the `noted` steps from trip `since` on begin before T.
 
     `knots` are those of all lanes, of which lane `number` is asked: to take its own first would be to copy them.
@@ -68,13 +68,15 @@ def read(
     return observe(state), before > 0
 
 
-def polynomial(matrix: np.ndarray, y: Array, stages: Array) -> Array:
+def polynomial(
+    matrix: Float[np.ndarray, "terms stages"], y: Float[Array, "..."], stages: Float[Array, "stages ..."]
+) -> Float[Array, "terms ..."]:
     """Coefficients of y(u) within a step, from its start and its stages times h."""
     rows = [sum(float(m) * k for m, k in zip(row, stages, strict=True) if m != 0) for row in matrix]
     return jnp.stack([y + rows[0], *rows[1:]])
 
 
-def value(coefficients: list[Array], u: Scalar) -> Array:
+def value(coefficients: list[Float[Array, "..."]], u: Float[Array, "..."]) -> Float[Array, "..."]:
     """Clenshaw's rule for a series of Chebyshev polynomials."""
     b1 = b2 = jnp.zeros_like(coefficients[0])
     for c in coefficients[:0:-1]:
@@ -82,7 +84,7 @@ def value(coefficients: list[Array], u: Scalar) -> Array:
     return coefficients[0] + u * b1 - b2
 
 
-def root(coefficients: list[Array], share: Scalar, level: Scalar, bend: Scalar) -> Scalar:
+def root(coefficients: list[Scalar], share: Scalar, level: Scalar, bend: Scalar) -> Scalar:
     """u in [-1, 1] at which an increasing series equals `level`.
 
     `share` says how far `level` lies between the two ends, `bend` is the log ratio of the slopes there.
@@ -102,7 +104,7 @@ def root(coefficients: list[Array], share: Scalar, level: Scalar, bend: Scalar) 
 
 
 @functools.lru_cache
-def of_flow(solver: Any) -> np.ndarray:
+def of_flow(solver: Any) -> Float[np.ndarray, "terms stages"]:
     """Matrix (terms, stages) such that y(u) = y0 + matrix @ (h k) is the solver's dense output."""
     stages, terms = solver.tableau.num_stages, 8  # no diffrax method has a dense output of degree above 7
     u = chebyshev.chebpts1(terms)
@@ -116,7 +118,7 @@ def of_flow(solver: Any) -> np.ndarray:
 
 
 @functools.lru_cache
-def of_quadrature(solver: Any) -> np.ndarray:
+def of_quadrature(solver: Any) -> Float[np.ndarray, "terms stages"]:
     """Matrix (terms, stages) such that y(u) = y0 + matrix @ (h k) integrates the polynomial through all stages."""
     c = np.concatenate([[0.0], solver.tableau.c])
     nodes, stage = np.unique(c, return_index=True)

@@ -139,7 +139,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         values = lax.map(at, jnp.asarray(nodes, t1.dtype))
         series = list(jnp.tensordot(jnp.asarray(to_series, t1.dtype), values, axes=1)[:, :, None])
 
-        def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Code, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = (low + high) / 2
             far = dense.value(series, middle) >= fixed.levels

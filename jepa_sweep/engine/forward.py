@@ -17,9 +17,9 @@ from jaxtyping import Array, Float
 
 from jepa_sweep.engine import dense
 from jepa_sweep.engine.dense import KNOTS, Knots
-from jepa_sweep.engine.pool import Course, Flag, Trip
+from jepa_sweep.engine.pool import Course, Trip
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
-from jepa_sweep.physics.systems import Code, Coordinate, Scalar, State, Status
+from jepa_sweep.physics.systems import Code, Coordinate, Flag, Scalar, State, Status
 
 Both = tuple[Scalar, State]  # time, in units of dT/ds at the start, and the state
 
@@ -145,7 +145,7 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
         s, tried = attempt(lane)
         point, coefficients = lane.goal.point, polynomials(lane, tried)[1]
 
-        def halve(_: int, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        def halve(_: Code, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
             low, high = ends
             middle = (low + high) / 2
             far = beyond(lane, jax.tree.map(lambda c: dense.value(list(c), middle), coefficients))

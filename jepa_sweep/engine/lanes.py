@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jepa_sweep.engine import blocks, clock, devices, forward, pool, solver
 from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.systems import Columns, Coordinate, Prediction, Status, System
+
+Times = Float[np.ndarray, "n s"]
 
 
 class Predictions(NamedTuple):
@@ -41,7 +44,7 @@ class Solves(NamedTuple):
     lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
-def _leaves(system: System, columns: Columns) -> list[np.ndarray]:
+def _leaves(system: System, columns: Columns) -> list[Float[np.ndarray, " n"]]:
     """The point's leaves as float64 rows, after the system has added what its objective implies."""
     point = system.point(**{q.name: columns[q.name].astype(float) for q in system.parameters})
     return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
@@ -100,7 +103,7 @@ def _exact_path_one(prediction: Prediction, treedef: Any) -> Callable:
 
 
 def predict(
-    system: System, columns: Columns, p: np.ndarray, *, batch: int | None = None, device: str = "auto"
+    system: System, columns: Columns, p: Float[np.ndarray, " n"], *, batch: int | None = None, device: str = "auto"
 ) -> Predictions:
     """The closed form of every point, always in float64.
 
@@ -116,8 +119,8 @@ def predict(
 
 
 def exact_paths(
-    system: System, columns: Columns, times: np.ndarray, *, batch: int | None = None, device: str = "auto"
-) -> tuple[np.ndarray, np.ndarray]:
+    system: System, columns: Columns, times: Times, *, batch: int | None = None, device: str = "auto"
+) -> tuple[Times, Times]:
     """w at `times`, shape (n, samples), in closed form, and its condition number |d ln w / d ln T|; float64."""
     key = (system.prediction, _treedef(system))
     args = [times, *_leaves(system, columns)]
@@ -168,11 +171,11 @@ def _cheap_first(system: System, columns: Columns) -> np.ndarray:
 def solve(
     system: System,
     columns: Columns,
-    p: np.ndarray,
+    p: Float[np.ndarray, "n p"],
     predicted: Predictions,
     settings: Settings,
     *,
-    times: np.ndarray | None = None,
+    times: Times | None = None,
     batch: int | None = None,
     width: int | None = None,
     device: str = "auto",

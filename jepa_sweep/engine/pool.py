@@ -12,13 +12,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
+from jepa_sweep.physics.systems import Flag
+
 Lane = Any  # a pytree: where one solve stands
 Notes = Any  # a pytree of arrays: what a lane writes down on its way, read when it is settled
 Task = Any  # a pytree of arrays: what one solve is given
 Result = Any  # a pytree of arrays: what one solve comes to
 Trip = Int[Array, ""]  # number of a step, the same for all lanes
 Index = Int[Array, ""]
-Flag = Bool[Array, ""]
+Places = Int[Array, " w"]
 
 
 class Course(NamedTuple):
@@ -44,15 +46,15 @@ class Harvest(NamedTuple):
     trips: Trip
 
 
-def _take(tree: Any, places: Array) -> Any:
+def _take(tree: Any, places: Places) -> Any:
     return jax.tree.map(lambda x: x[places], tree)
 
 
-def _put(tree: Any, places: Array, values: Any) -> Any:
+def _put(tree: Any, places: Places, values: Any) -> Any:
     return jax.tree.map(lambda x, v: x.at[places].set(v, mode="drop"), tree, values)
 
 
-def _choose(condition: Array, yes: Any, no: Any) -> Any:
+def _choose(condition: Bool[Array, " w"], yes: Any, no: Any) -> Any:
     def pick(a: Array, b: Array) -> Array:
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
 
@@ -82,7 +84,7 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
     shapes = jax.eval_shape(settle_all, lanes, notes, places, trip)[1]
     results = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
 
-    def resting(lanes: Lane, task: Array) -> Array:
+    def resting(lanes: Lane, task: Places) -> Bool[Array, " w"]:
         return jax.vmap(course.rests)(lanes) | (task == nobody)
 
     def advance(carry: tuple) -> tuple:
@@ -91,7 +93,7 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
         lanes = _choose(rest, lanes, ahead)
         return lanes, notes, task, resting(lanes, task), trip + 1
 
-    def keeps_going(carry: tuple) -> Array:
+    def keeps_going(carry: tuple) -> Flag:
         _, _, task, rest, _ = carry
         return (jnp.sum(rest & (task != nobody)) < group) & ~jnp.all(rest)
 
@@ -109,7 +111,7 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
         task = _put(task, here, jnp.where(over, jnp.where(new < count, new, nobody), task[here]))
         return lanes, notes, task, trip, following + jnp.sum(over), results
 
-    def unfinished(carry: tuple) -> Array:
+    def unfinished(carry: tuple) -> Flag:
         return jnp.any(carry[2] != nobody)
 
     task = jnp.where(places < count, places, nobody)

@@ -14,13 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from jepa_sweep.engine import devices
 from jepa_sweep.physics import data
+from jepa_sweep.physics.data import Values
+from jepa_sweep.physics.systems import Code
 
 BLOCK_VALUES = 1 << 15  # in one block of one run: its arrays stay in the cache of a core
 GROUP = 8  # runs a device takes at a time
+
+Rows = Float[np.ndarray, "n d"]
+Whole = Shaped[np.ndarray, " n"]  # whole numbers, of any type
+Signals = Float[np.ndarray, "n samples d"]
 
 
 class Estimates(NamedTuple):
@@ -47,9 +53,7 @@ class Series(NamedTuple):
     seed: Any
 
 
-def estimate(
-    gamma: np.ndarray, noise: np.ndarray, length: np.ndarray, seed: np.ndarray, *, device: str = "auto"
-) -> Estimates:
+def estimate(gamma: Rows, noise: Rows, length: Whole, seed: Whole, *, device: str = "auto") -> Estimates:
     """Simulate n stationary series and estimate their moments, in float64.
 
     Args:
@@ -72,7 +76,7 @@ def estimate(
         return Estimates(*(np.concatenate(fields)[:count] for fields in zip(*found, strict=True)))
 
 
-def beginning(gamma: np.ndarray, noise: np.ndarray, seed: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
+def beginning(gamma: Rows, noise: Rows, seed: Whole, samples: int) -> tuple[Signals, Signals]:
     """The first `samples` times of the series that `estimate` goes through, on the processor, in float64.
 
     Args:
@@ -92,7 +96,9 @@ def beginning(gamma: np.ndarray, noise: np.ndarray, seed: np.ndarray, samples: i
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _beginnings(gamma: Array, noise: Array, seed: Array, samples: int) -> tuple[Array, Array]:
+def _beginnings(
+    gamma: Float[Array, "n d"], noise: Float[Array, "n d"], seed: Int[Array, " n"], samples: int
+) -> tuple[Float[Array, "n s d"], Float[Array, "n s d"]]:
     def one(run: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         gamma, noise, seed = run
         key, size = jax.random.key(seed), _block_size(gamma.shape[0])
@@ -126,13 +132,15 @@ def _block_size(d: int) -> int:
     return max(64, BLOCK_VALUES // d)
 
 
-def _first(key: Array, gamma: Array, noise: Array) -> tuple[Array, Array]:
+def _first(key: Array, gamma: Values, noise: Values) -> tuple[Values, Values]:
     """Signals and observations at t = 0, of the stationary process."""
     u, xi = jax.random.normal(jax.random.fold_in(key, 0), (2, gamma.shape[0]))
     return u, u + noise * xi
 
 
-def _next(key: Array, number: Array, u: Array, gamma: Array, noise: Array, size: int) -> tuple[Array, Array]:
+def _next(
+    key: Array, number: Code, u: Values, gamma: Values, noise: Values, size: int
+) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
     """The next block of signals and observations, after the signals `u`."""
     shocks, xi = jax.random.normal(jax.random.fold_in(key, number + 1), (2, size, gamma.shape[0]))
     us = data.ar1(u, jnp.sqrt(1 - gamma**2) * shocks, gamma)
@@ -143,7 +151,7 @@ def _one(run: Series) -> tuple:
     d = run.gamma.shape[0]
     key, size = jax.random.key(run.seed), _block_size(d)
 
-    def block(number: Int[Array, ""], carry: tuple) -> tuple:
+    def block(number: Code, carry: tuple) -> tuple:
         u, x, sums = carry
         us, y = _next(key, number, u, run.gamma, run.noise, size)
         before = jnp.concatenate([x[None], y[:-1]])

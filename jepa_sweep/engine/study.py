@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from jepa_sweep.engine import blocks, devices, flow, networks, train
 from jepa_sweep.engine.networks import Given, Recipe
@@ -61,7 +62,13 @@ def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> blocks
 
 
 def learn(
-    recipe: Recipe, columns: Columns, p: np.ndarray, *, precision: str, batch: int | None = None, device: str = "auto"
+    recipe: Recipe,
+    columns: Columns,
+    p: Float[np.ndarray, "n p"],
+    *,
+    precision: str,
+    batch: int | None = None,
+    device: str = "auto",
 ) -> Learned:
     """Train, or integrate, n networks.
 
@@ -113,7 +120,7 @@ def _none(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
     return Learned(lost(2, thresholds, d), lost(samples, 4, d), lost(samples), lost(samples), ended, np.zeros(n, int))
 
 
-def features_of(recipe: Recipe, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+def features_of(recipe: Recipe, columns: Columns) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
     """lam and rho of each network's data, float64 arrays of shape (n, features)."""
     with devices.scope("float64", devices.pick("cpu")[0]):
         given = Given(*map(jax.numpy.asarray, _given(columns, np.zeros((len(columns["seed"]), 1))).values()))
@@ -122,6 +129,6 @@ def features_of(recipe: Recipe, columns: Columns) -> tuple[np.ndarray, np.ndarra
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _lam_rho(recipe: Recipe, given: Given) -> tuple[jax.Array, jax.Array]:
+def _lam_rho(recipe: Recipe, given: Given) -> tuple[Float[Array, "n d"], Float[Array, "n d"]]:
     found = jax.vmap(lambda g: networks.features_of(recipe, g))(given)
     return found.lam, found.rho

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 Values = Float[Array, " d"]  # one number per feature
+Number = Float[Array, ""] | float
 Matrix = Any  # (d, d): a JAX array, or on the host a NumPy one
 Pairs = tuple[Float[Array, "n d"], Float[Array, "n d"]]
 
@@ -52,10 +53,10 @@ class Features(NamedTuple):
 def spectrum(
     features: int,
     layout: Int[Array, ""] | int,
-    lam_low: Float[Array, ""] | float,
-    lam_high: Float[Array, ""] | float,
-    rho_low: Float[Array, ""] | float,
-    rho_high: Float[Array, ""] | float,
+    lam_low: Number,
+    lam_high: Number,
+    rho_low: Number,
+    rho_high: Number,
 ) -> tuple[Values, Values]:
     """(lam, rho) of as many features, evenly spaced, in the order of growing lam; `layout` indexes `LAYOUTS`.
 
@@ -72,7 +73,7 @@ def spectrum(
     return (1 - lam_place) * lam_low + lam_place * lam_high, (1 - rho_place) * rho_low + rho_place * rho_high
 
 
-def gaussian(lam: Values, rho: Values, target_noise: Float[Array, ""] | float = 0.0) -> Features:
+def gaussian(lam: Values, rho: Values, target_noise: Values | Number = 0.0) -> Features:
     """Features with these lam and rho: s2 = lam / rho and sy2 = lam rho (1 + target_noise).
 
     x explains lam rho of the variance of y; without target noise y is rho x exactly.
@@ -80,9 +81,7 @@ def gaussian(lam: Values, rho: Values, target_noise: Float[Array, ""] | float = 
     return Features(lam, rho, lam / rho, lam * rho * (1 + target_noise))
 
 
-def temporal(
-    gamma: Values, noise: Values, scale: Values | float = 1.0, horizon: Float[Array, ""] | float = 1
-) -> Features:
+def temporal(gamma: Values, noise: Values, scale: Values | float = 1.0, horizon: Number = 1) -> Features:
     """The temporal model: lam = gamma^h |v|^2, rho = gamma^h / (1 + sigma^2), with `scale` |v|^2 and `noise` sigma.
 
     x^t = sum_a v_a (u_a^t + sigma_a xi_a^t), y = x^(t+h), u_a AR(1) with unit variance and correlation gamma_a, xi_a
@@ -97,7 +96,7 @@ def temporal_from(lam: Values, rho: Values) -> tuple[Values, Values]:
     return lam, jnp.sqrt(lam / rho - 1)
 
 
-def masked(s: Values, keep: Float[Array, ""] | float) -> Features:
+def masked(s: Values, keep: Number) -> Features:
     """Two independent masks that keep each pixel with probability p: lam = p^2 s, s2 = p (p s + (1-p) c).
 
     The unmasked signal is Gaussian with a circulant covariance: s are its eigenvalues in the order of
@@ -107,13 +106,13 @@ def masked(s: Values, keep: Float[Array, ""] | float) -> Features:
     return Features(lam, lam / s2, s2, s2)
 
 
-def complementary(s: Values, keep: Float[Array, ""] | float) -> Features:
+def complementary(s: Values, keep: Number) -> Features:
     """As `masked`, but y holds the pixels that x lacks: lam = p (1-p) (s - c), negative wherever s < c."""
     lam, s2 = keep * (1 - keep) * (s - jnp.mean(s)), _masked_variance(s, keep)
     return Features(lam, lam / s2, s2, _masked_variance(s, 1 - keep))
 
 
-def _masked_variance(s: Values, keep: Float[Array, ""] | float) -> Values:
+def _masked_variance(s: Values, keep: Number) -> Values:
     return keep * (keep * s + (1 - keep) * jnp.mean(s))
 
 
@@ -158,17 +157,17 @@ def ar1(start: Values, shocks: Float[Array, "n d"], gamma: Values) -> Float[Arra
     return u
 
 
-def sample_masked(key: Array, count: int, s: Values, keep: Float[Array, ""] | float) -> Pairs:
+def sample_masked(key: Array, count: int, s: Values, keep: Number) -> Pairs:
     """Pairs (x, y), each (count, d): two independent maskings of one signal, in `fourier_basis`."""
     return _sample_masks(key, count, s, keep, same=False)
 
 
-def sample_complementary(key: Array, count: int, s: Values, keep: Float[Array, ""] | float) -> Pairs:
+def sample_complementary(key: Array, count: int, s: Values, keep: Number) -> Pairs:
     """Pairs (x, y), each (count, d): the kept pixels of a signal and all its others, in `fourier_basis`."""
     return _sample_masks(key, count, s, keep, same=True)
 
 
-def _sample_masks(key: Array, count: int, s: Values, keep: Float[Array, ""] | float, same: bool) -> Pairs:
+def _sample_masks(key: Array, count: int, s: Values, keep: Number, same: bool) -> Pairs:
     d, dtype = len(s), jnp.result_type(s)
     basis = fourier_basis(d).astype(dtype)
     signal_key, x_key, y_key = jax.random.split(key, 3)
@@ -178,7 +177,7 @@ def _sample_masks(key: Array, count: int, s: Values, keep: Float[Array, ""] | fl
     return jnp.where(x_mask, z, 0) @ basis, jnp.where(y_mask, z, 0) @ basis
 
 
-def lam_std(gamma: Values, noise: Values, length: Float[Array, ""] | float) -> Values:
+def lam_std(gamma: Values, noise: Values, length: Number) -> Values:
     """Standard deviation of the estimate of lam = E[x^t x^(t+1)] from `length` pairs, known mean, |v| = 1.
 
     Bartlett's formula, to leading order in 1/length: length Var = sum_k C(k)^2 + C(k+1) C(k-1), with the
@@ -189,7 +188,7 @@ def lam_std(gamma: Values, noise: Values, length: Float[Array, ""] | float) -> V
     return jnp.sqrt((squares + g2 + 2 * g2 * c0 + 2 * g2**2 / (1 - g2)) / length)
 
 
-def rho_std(gamma: Values, noise: Values, length: Float[Array, ""] | float) -> Values:
+def rho_std(gamma: Values, noise: Values, length: Number) -> Values:
     """Standard deviation of the estimate of rho, an autocorrelation at lag 1, under the conditions of `lam_std`.
 
     length Var = sum_(k>=1) (r_(k+1) + r_(k-1) - 2 r_1 r_k)^2 with r_k = C(k) / C(0).
@@ -200,7 +199,7 @@ def rho_std(gamma: Values, noise: Values, length: Float[Array, ""] | float) -> V
     return jnp.sqrt((first**2 + later) / length)
 
 
-def off_diagonal(gamma: Values, noise: Values, length: Float[Array, ""] | float) -> Float[Array, ""]:
+def off_diagonal(gamma: Values, noise: Values, length: Number) -> Float[Array, ""]:
     """Expected mean square of the off-diagonal entries of U^T E[y x^T] U, U the eigenbasis of E[x x^T], |v| = 1.
 
     Both moments are estimated from `length` pairs, whose population shares one eigenbasis: to leading order

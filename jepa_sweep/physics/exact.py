@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import softplus
 
-from jepa_sweep.physics.systems import Code, Scalar, Status
+from jepa_sweep.physics.systems import Code, Flag, Scalar, Status
 
 # Loops run in blocks: under `vmap` every turn of a loop reads and writes whole batches, and all rows wait for the last.
 BLOCK = 8  # powers of z
@@ -140,7 +140,7 @@ def _tail(log_q: Scalar, width: Scalar, n: Scalar, m: Scalar) -> Scalar:
         new = jnp.exp(-k * log_q) * -jnp.expm1(-(n + k) * width) / (n + k)
         return k + m, total + new, new
 
-    def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
+    def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
         _, total, last = carry
         return last > jnp.finfo(total.dtype).eps * 1e-2 * total
 
@@ -185,7 +185,7 @@ def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
     return exponent, jnp.where(crosses, value, jnp.nan)
 
 
-def has_crossing(point: Point, p: Scalar) -> Scalar:
+def has_crossing(point: Point, p: Scalar) -> Flag:
     """True for growth to 0 < p < 1 from below the threshold, and for decay to p > 1 from above it."""
     d = start_to_threshold(point, p)
     return (point.lam > 0) & (point.rho > 0) & (((p > 0) & (p < 1) & (d > 0)) | ((p > 1) & (d < 0)))

@@ -4,7 +4,7 @@ import numpy as np
 
 from jepa_sweep.physics import data
 from jepa_sweep.physics.network import ACTIVATIONS, OBJECTIVES, STARTS
-from jepa_sweep.physics.systems import Columns, Experiment, Idle, Parameter, Rule
+from jepa_sweep.physics.systems import Columns, Experiment, Idle, Mask, Parameter, Rule
 
 MODELS = ("gaussian", "temporal", "masked", "complementary")
 OPTIMIZERS = ("sgd", "momentum", "adam")
@@ -46,7 +46,7 @@ TRAINING = (
 
 
 def _whole(low: int, high: int, name: str) -> Rule:
-    def holds(c: Columns) -> np.ndarray:
+    def holds(c: Columns) -> Mask:
         x = c[name]
         return (x >= low) & (x <= high) & (x == np.floor(x))
 
@@ -55,7 +55,7 @@ def _whole(low: int, high: int, name: str) -> Rule:
 
 def _between(low: float, high: float, *names: str, low_included: bool = False) -> list[Rule]:
     def rule(name: str) -> Rule:
-        def holds(c: Columns) -> np.ndarray:
+        def holds(c: Columns) -> Mask:
             return (c[name] < high) & ((c[name] >= low) if low_included else (c[name] > low))
 
         less = f" and below {high:g}" if np.isfinite(high) else " and finite"
@@ -64,7 +64,7 @@ def _between(low: float, high: float, *names: str, low_included: bool = False) -
     return [rule(name) for name in names]
 
 
-def _is(c: Columns, name: str, choices: tuple[str, ...], word: str) -> np.ndarray:
+def _is(c: Columns, name: str, choices: tuple[str, ...], word: str) -> Mask:
     return c[name] == choices.index(word)
 
 

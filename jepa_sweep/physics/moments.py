@@ -11,8 +11,12 @@ and eigenvectors of E[y x^T] against E[x x^T] would give eigenvalues rho but not
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from jepa_sweep.physics.data import Moments
+
+Block = Float[np.ndarray, "n d"]
+Square = Float[np.ndarray, "d d"]
 
 BATCHES = 64  # of consecutive pairs, whose means give the standard errors
 
@@ -75,7 +79,7 @@ class Estimate(NamedTuple):
         )
 
 
-def add(sums: Sums | None, x: np.ndarray, y: np.ndarray) -> Sums:
+def add(sums: Sums | None, x: Block, y: Block) -> Sums:
     """Take one more block of pairs, each (n, d), into the sums; `None` is the empty sum."""
     if sums is None:
         d, origin = x.shape[1], (x.mean(0), y.mean(0))
@@ -123,7 +127,7 @@ def finish(sums: Sums, *, center: bool = True) -> Estimate:
         )  # fmt: skip
 
 
-def add_scatter(scatter: Scatter | None, estimate: Estimate, x: np.ndarray, y: np.ndarray) -> Scatter:
+def add_scatter(scatter: Scatter | None, estimate: Estimate, x: Block, y: Block) -> Scatter:
     """Take one more block of the same pairs, in the same order, into the batches."""
     batches = min(BATCHES, estimate.pairs)
     if scatter is None:
@@ -147,21 +151,21 @@ def with_errors(estimate: Estimate, scatter: Scatter) -> Estimate:
     return estimate._replace(lam_error=spread[0], rho_error=spread[1] / estimate.s2)
 
 
-def off_diagonal(xx: np.ndarray, yx: np.ndarray) -> float:
+def off_diagonal(xx: Square, yx: Square) -> float:
     """Mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx; 0 in one dimension."""
     basis = np.linalg.eigh(xx)[1]
     d = len(xx)
     return _off(basis.T @ yx @ basis) / max(1, d * (d - 1))
 
 
-def _mixing(xx: np.ndarray, yx: np.ndarray, s2: np.ndarray, sy2: np.ndarray) -> float:
+def _mixing(xx: Square, yx: Square, s2: Float[np.ndarray, " d"], sy2: Float[np.ndarray, " d"]) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         correlations = xx / np.sqrt(np.outer(s2, s2)), yx / np.sqrt(np.outer(sy2, s2))
     d = len(s2)
     return (sum(_off(np.nan_to_num(c, posinf=0)) for c in correlations) / max(1, 2 * d * (d - 1))) ** 0.5
 
 
-def common_basis(a: np.ndarray, b: np.ndarray, sweeps: int = 50) -> np.ndarray:
+def common_basis(a: Square, b: Square, sweeps: int = 50) -> Square:
     """Orthogonal matrix U with the least squares off the diagonals of U^T a U and U^T b U, both symmetric.
 
     Jacobi rotations of disjoint pairs of columns at a time, each by the angle that is best for its pair (Cardoso and
@@ -207,9 +211,9 @@ def _rounds(d: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return rounds
 
 
-def _diagonal(m: np.ndarray, basis: np.ndarray) -> np.ndarray:
+def _diagonal(m: Square, basis: Square) -> Float[np.ndarray, " d"]:
     return np.einsum("ai,ab,bi->i", basis, m, basis, optimize=True)
 
 
-def _off(m: np.ndarray) -> float:
+def _off(m: Square) -> float:
     return float(np.sum((m - np.diag(np.diag(m))) ** 2))

@@ -19,9 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jepa_sweep.physics.data import Moments, Values
-from jepa_sweep.physics.systems import Scalar
+from jepa_sweep.physics.systems import Code, Flag, Scalar
 
-Matrix = Float[Array, "n m"]
+Matrix = Float[Array, "_ _"]  # of any shape: those in one signature need not agree
+Moment = Matrix | Values  # where it is diagonal, its diagonal
 Activation = Callable[[Array], Array]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -80,16 +81,16 @@ class Seen(NamedTuple):
     v: Values
 
 
-def _times(a: Matrix, s: Array) -> Matrix:
+def _times(a: Matrix, s: Moment) -> Matrix:
     """A S, where S may be given as its diagonal."""
     return a * s if s.ndim == 1 else a @ s
 
 
-def _whole(s: Array) -> Matrix:
+def _whole(s: Moment) -> Matrix:
     return jnp.diag(s) if s.ndim == 1 else s
 
 
-def _transposed(s: Array) -> Array:
+def _transposed(s: Moment) -> Moment:
     return s if s.ndim == 1 else s.T
 
 
@@ -205,7 +206,7 @@ def rest(objective: Objective, rho: Any, L: int) -> Any:
     return abs(rho) ** (L / (L + 1) if objective.decodes else L)
 
 
-def orthonormal(a: Matrix) -> Matrix:
+def orthonormal(a: Float[Array, "n m"]) -> Float[Array, "n m"]:
     """The matrix of orthonormal columns nearest to one with as many rows or more; of a Gaussian one, uniform (Haar).
 
     The polar factor, by Newton and Schulz: X <- X (3 - X^T X) / 2 takes every singular value to 1.
@@ -215,11 +216,11 @@ def orthonormal(a: Matrix) -> Matrix:
     def off(x: Matrix) -> Matrix:
         return jnp.eye(a.shape[1], dtype=a.dtype) - x.T @ x
 
-    def going(carry: tuple[Matrix, Scalar]) -> Array:
+    def going(carry: tuple[Matrix, Code]) -> Flag:
         x, tries = carry
         return (jnp.linalg.norm(off(x)) > near) & (tries < 200)
 
-    def better(carry: tuple[Matrix, Scalar]) -> tuple[Matrix, Scalar]:
+    def better(carry: tuple[Matrix, Code]) -> tuple[Matrix, Code]:
         x, tries = carry
         return x + x @ off(x) / 2, tries + 1
 
@@ -227,7 +228,7 @@ def orthonormal(a: Matrix) -> Matrix:
     return better(jax.lax.while_loop(going, better, (a / jnp.linalg.norm(a), jnp.zeros((), int))))[0]
 
 
-def step_limit(objective: Objective, lam: np.ndarray, rho: np.ndarray, L: int) -> float:
+def step_limit(objective: Objective, lam: Float[np.ndarray, " d"], rho: Float[np.ndarray, " d"], L: int) -> float:
     """The step above which gradient descent cannot stay at the balanced, aligned rest point of JEPA or MAE.
 
     2 / max over features i, j of s2_j (rho_i^(2L+1) + rho_j^(2L+1)) / (rho_i + rho_j) for JEPA and of

@@ -5,28 +5,31 @@ plain gradient flow runs L times faster.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jepa_sweep.physics import exact, response
 from jepa_sweep.physics.exact import Point
-from jepa_sweep.physics.systems import Columns, Coordinate, Parameter, Prediction, Rule, Scalar, System
+from jepa_sweep.physics.systems import Columns, Coordinate, Mask, Parameter, Prediction, Rule, Scalar, System
+
+Number = Any  # a scalar, or on the host a column of them
 
 
-def jepa_field(t: Scalar, w: Scalar, p: Point) -> Scalar:
+def jepa_field(t: Scalar | float, w: Scalar, p: Point) -> Scalar:
     """dw/dT = lam (w^(3 - 1/L) - w^3 / rho)."""
     del t  # autonomous
     return p.lam * (w ** (3 - 1 / p.L) - w**3 / p.rho)
 
 
-def mae_field(t: Scalar, w: Scalar, p: Point) -> Scalar:
+def mae_field(t: Scalar | float, w: Scalar, p: Point) -> Scalar:
     """dw/dT = lam (w^(2 - 1/L) - w^3 / rho)."""
     del t
     return p.lam * (w ** (2 - 1 / p.L) - w**3 / p.rho)
 
 
-def log_w_field(t: Scalar, y: Scalar, p: Point) -> Scalar:
+def log_w_field(t: Scalar | float, y: Scalar, p: Point) -> Scalar:
     """dy/dT for y = ln w: lam w^((a-1)/L) (1 - (w/w*)^(m/L)), the same flow for both objectives."""
     return log_w_pace(y, p) * -jnp.expm1(p.m / p.L * (y - exact.log_fixed_point(p)))
 
@@ -50,12 +53,12 @@ def flow(p: Point) -> Scalar:
     return 1 / p.L
 
 
-def jepa_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:
+def jepa_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
     """A JEPA feature: (a, m) = (2L, 1)."""
     return Point(lam, rho, L, eps, a=2 * L, m=L**0)
 
 
-def mae_point(lam: Scalar, rho: Scalar, L: Scalar, eps: Scalar) -> Point:
+def mae_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
     """An MAE feature: (a, m) = (L, L + 1)."""
     return Point(lam, rho, L, eps, a=L, m=L + 1)
 
@@ -81,7 +84,7 @@ def _log_power(chi: Scalar, p: Point) -> Scalar:
     return jnp.minimum(chi, 0.0) - jnp.log(jnp.where(_side(p) > 0, 2 - rest, rest))
 
 
-def chi_field(t: Scalar, chi: Scalar, p: Point) -> Scalar:
+def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
     """dchi/dT = (m k / L) z^(a-1); one law for both objectives, below the rest point and above it."""
     del t
     return p.m / p.L * jnp.exp(exact.log_rate(p) + (p.a - 1) / p.m * _log_power(chi, p))
@@ -112,11 +115,11 @@ def _cost(columns: Columns) -> np.ndarray:
     return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
 
 
-def _layers(x: np.ndarray) -> np.ndarray:
+def _layers(x: np.ndarray) -> Mask:
     return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
 
 
-def _normal(x: np.ndarray) -> np.ndarray:
+def _normal(x: np.ndarray) -> Mask:
     return np.abs(x) >= np.finfo(float).tiny
 
 
@@ -153,7 +156,7 @@ RULES = (
 def _reachable(exponent: Callable[[np.ndarray], np.ndarray]) -> Rule:
     """Some point must be able to cross its threshold; w* = rho^exponent(L)."""
 
-    def holds(c: Columns) -> np.ndarray:
+    def holds(c: Columns) -> Mask:
         w_star = np.abs(c["rho"]) ** exponent(c["L"])
         slack = 1 + 1e-12  # a start meant to be the rest point may be a rounding off
         can = np.where(c["p"] < 1, c["eps"] <= w_star * slack, c["eps"] > c["p"] * w_star)

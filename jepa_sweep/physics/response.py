@@ -17,7 +17,7 @@ from jepa_sweep.physics.exact import (
     log_power,
     log_rate,
 )
-from jepa_sweep.physics.systems import Scalar
+from jepa_sweep.physics.systems import Flag, Scalar
 
 
 def _bend(a: Scalar, m: Scalar) -> Scalar:
@@ -48,7 +48,7 @@ def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
         step = jnp.where(early, now * jnp.log(tau / now), tau - now) / slope
         return count + 1, jnp.where(early, jnp.minimum(chi + step, (chi + bend) / 2), chi + step), step
 
-    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
+    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
         count, chi, step = carry
         tiny = 4 * jnp.finfo(chi.dtype).eps * jnp.maximum(1.0, jnp.abs(chi))
         return (count < 60) & (jnp.abs(step) > tiny)
@@ -75,7 +75,7 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
         step = (tau - value * jnp.exp(scale) - (chi - near) / m) * m * jnp.exp(s * m * log_q)
         return count + 1, jnp.maximum(chi + step, start), step
 
-    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Scalar:
+    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
         count, chi, step = carry
         return (count < 60) & (jnp.abs(step) > 4 * jnp.finfo(chi.dtype).eps * chi)
 

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Scalar = Float[Array, ""]
 Code = Int[Array, ""]
+Flag = Bool[Array, ""]
 State = Any  # a pytree of arrays: the unknown of the flow
 Point = Any  # a pytree of scalars: one setting of the parameters
 Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the host
+Mask = np.ndarray | np.bool_  # the second of a single point
 
 
 class Status(enum.IntEnum):
@@ -80,7 +82,7 @@ SENTENCES = {
 
 def labels(codes: np.ndarray) -> np.ndarray:
     """Status codes as the words of the tables."""
-    return np.array([status.label for status in Status])[codes]
+    return np.asarray(np.array([status.label for status in Status])[codes])
 
 
 class Parameter(NamedTuple):
@@ -106,7 +108,7 @@ class Rule(NamedTuple):
     """
 
     parameters: tuple[str, ...]
-    holds: Callable[[Columns], np.ndarray]
+    holds: Callable[[Columns], Mask]
     must: str
     somewhere: bool = False
 
@@ -119,7 +121,7 @@ class Idle(NamedTuple):
 
     parameter: str
     depends: tuple[str, ...]  # the parameters that `holds` looks at
-    holds: Callable[[Columns], np.ndarray]
+    holds: Callable[[Columns], Mask]
     methods: tuple[str, ...]  # of computing the points, of which this is true
     where: str  # in words: where that is
     instead: str  # what to try where it should matter

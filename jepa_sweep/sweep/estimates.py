@@ -76,14 +76,18 @@ def _signals(keys: Columns, gamma: np.ndarray, noise: np.ndarray, length: np.nda
 @jax.jit  # as one program: each of its operations alone would be compiled for every number of series
 def _theory(gamma: Array, noise: Array, length: Array) -> tuple[dict[str, Array], Array]:
     """What the estimates should be and how far they scatter; and the mean square off-diagonal entry, to be expected."""
-    population, pairs = data.temporal(gamma, noise), length[:, None]
-    known = {
-        "lam": population.lam,
-        "rho": population.rho,
-        "lam_std": data.lam_std(gamma, noise, pairs),
-        "rho_std": data.rho_std(gamma, noise, pairs),
-    }
-    return known, jax.vmap(data.off_diagonal)(gamma, noise, length)
+
+    def one(gamma: Array, noise: Array, length: Array) -> tuple[dict[str, Array], Array]:
+        population = data.temporal(gamma, noise)
+        known = {
+            "lam": population.lam,
+            "rho": population.rho,
+            "lam_std": data.lam_std(gamma, noise, length),
+            "rho_std": data.rho_std(gamma, noise, length),
+        }
+        return known, data.off_diagonal(gamma, noise, length)
+
+    return jax.vmap(one)(gamma, noise, length)
 
 
 def _between(first: np.ndarray, last: np.ndarray, d: int) -> np.ndarray:

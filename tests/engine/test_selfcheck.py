@@ -1,6 +1,7 @@
 """The check that JAX computes right: itself against 25 digits, and what it does about a JAX that is wrong."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -202,13 +203,15 @@ def test_a_run_with_nothing_left_to_do_does_not_ask(command, monkeypatch):
     assert command(js.Sweep(**TINY)).exit_code == 0
 
 
+@pytest.mark.process
 def test_a_fault_of_jax_stops_the_command(tmp_path):
     """A JAX whose arctan is off here and there, in a process of its own."""
     (tmp_path / "spec.toml").write_text(js.Sweep(**TINY).to_toml())
     script = f"{FAULT}\nfrom jepa_sweep import cli\ncli.main()"
     words = ["run", "spec.toml", "--out", "run"]
     line = [sys.executable, "-c", script, *words]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    first = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}  # where nothing was found right yet
+    done = subprocess.run(line, cwd=tmp_path, env=first, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "`exact` is wrong at" in done.stderr
     assert not list((tmp_path / "run").glob("points/*.parquet"))

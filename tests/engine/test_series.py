@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,19 +21,25 @@ def runs(count, length, gamma=LAM, noise=NOISE, first=0, **kwargs):
     return series.estimate(*tiled, np.full(count, length), first + np.arange(count), **kwargs)
 
 
+def theory(formula, *given):
+    """In double precision."""
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, formula(*(jnp.asarray(values, float) for values in given)))
+
+
 @pytest.mark.long
 def test_estimates_scatter_as_theory_says():
     """400 runs: a mean is known to 1/20 of the spread, the spread itself to 1/sqrt(800) = 3.5 %."""
     count, length = 400, 16_384
-    found, features = runs(count, length, *SHORT), data.temporal(*SHORT)
+    found, features = runs(count, length, *SHORT), theory(data.temporal, *SHORT)
     for estimate, truth, std in (
-        (found.lam, features.lam, data.lam_std(*SHORT, length)),
-        (found.rho, features.rho, data.rho_std(*SHORT, length)),
+        (found.lam, features.lam, theory(data.lam_std, *SHORT, length)),
+        (found.rho, features.rho, theory(data.rho_std, *SHORT, length)),
     ):
         assert np.all(np.abs(estimate.mean(0) - truth) < 4 * std / count**0.5)
         np.testing.assert_allclose(estimate.std(0), std, rtol=4 / (2 * count) ** 0.5)
     measure = found.off_diagonal
-    expected = data.off_diagonal(*SHORT, length)
+    expected = theory(data.off_diagonal, *SHORT, length)
     assert abs(measure.mean() - expected) < 4 * measure.std() / count**0.5 + 0.02 * expected  # O(1/T) beyond
 
 
@@ -41,11 +48,11 @@ def test_the_papers_series_scatters_as_theory_says():
     """T = 500,000 at the caption's parameters, ten runs; the slow feature remembers a hundred steps."""
     found = runs(10, 500_000)
     for estimate, truth, std in (
-        (found.lam, LAM, data.lam_std(LAM, NOISE, 5e5)),
-        (found.rho, RHO, data.rho_std(LAM, NOISE, 5e5)),
+        (found.lam, LAM, theory(data.lam_std, LAM, NOISE, 5e5)),
+        (found.rho, RHO, theory(data.rho_std, LAM, NOISE, 5e5)),
     ):
         assert np.all(np.abs(estimate.mean(0) - truth) < 4 * std / 10**0.5)
-    ratio = found.off_diagonal.mean() / data.off_diagonal(LAM, NOISE, 5e5)
+    ratio = found.off_diagonal.mean() / theory(data.off_diagonal, LAM, NOISE, 5e5)
     assert abs(ratio - 1) < 4 * (2 / 10) ** 0.5  # the square of a normal number has relative spread sqrt(2)
 
 
@@ -112,7 +119,7 @@ def test_the_beginning_is_that_of_the_series_estimated(samples):
 def test_any_length_counts_its_own_pairs(length):
     found = runs(1, length, np.array([0.5, 0.3]), np.array([0.0, 0.0]))
     np.testing.assert_allclose(found.lam, found.yx[:, [0, 1], [0, 1]], rtol=1e-15)
-    std = data.lam_std(np.array([0.5, 0.3]), np.zeros(2), length)
+    std = theory(data.lam_std, [0.5, 0.3], [0.0, 0.0], length)
     assert np.all(np.abs(found.lam - [0.5, 0.3]) < 5 * std)
 
 
@@ -120,9 +127,10 @@ def test_the_measure_is_zero_where_one_basis_serves_both():
     with jax.enable_x64(True):
         q = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
         xx, yx = q * np.arange(1, 6) @ q.T, q * [0.5, 0.1, 0.4, 0.2, 0.3] @ q.T
-        assert series.off_diagonal(xx, yx) < 1e-29
-        assert series.off_diagonal(xx, yx + 0.1 * q[:, :1] @ q[:, 1:2].T) == pytest.approx(0.01 / 20)
+        assert series.off_diagonal(jnp.asarray(xx), jnp.asarray(yx)) < 1e-29
+        beside = jnp.asarray(yx + 0.1 * q[:, :1] @ q[:, 1:2].T)
+        assert series.off_diagonal(jnp.asarray(xx), beside) == pytest.approx(0.01 / 20)
 
 
 def test_one_feature_has_nothing_off_the_diagonal():
-    assert series.estimate([[0.5]], [[1.0]], [100], [0]).off_diagonal == [0.0]
+    assert runs(1, 100, np.array([0.5]), np.array([1.0])).off_diagonal == [0.0]

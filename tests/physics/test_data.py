@@ -7,8 +7,9 @@ import pytest
 
 from jepa_sweep.physics import data
 
-CAPTION = np.array([0.99, 0.95]), np.array([0.495, 0.760])  # lam and rho of the paper's temporal figure
-SPECTRUM = 1 / (1 + np.minimum(np.arange(8), 8 - np.arange(8)) ** 2.0)
+with jax.enable_x64(True):
+    CAPTION = jnp.array([0.99, 0.95]), jnp.array([0.495, 0.760])  # lam and rho of the paper's temporal figure
+    SPECTRUM = 1 / (1 + jnp.minimum(jnp.arange(8), 8 - jnp.arange(8)) ** 2.0)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def test_without_target_noise_the_target_is_a_multiple_of_the_input():
 def test_temporal_model_and_its_inverse_are_the_papers():
     features = data.temporal(*data.temporal_from(*CAPTION))
     np.testing.assert_allclose((features.lam, features.rho), CAPTION, rtol=1e-14)
-    far = data.temporal(np.array([0.9]), np.array([1.0]), scale=2.0, horizon=3)
+    far = data.temporal(jnp.array([0.9]), jnp.array([1.0]), scale=2.0, horizon=3)
     np.testing.assert_allclose(far, np.array([[2 * 0.9**3], [0.9**3 / 2], [4.0], [4.0]]))
 
 
@@ -74,12 +75,13 @@ def test_ar1_is_the_loop_it_stands_for():
     for shock in shocks:
         u = gamma * u + shock
         expected.append(u)
-    np.testing.assert_allclose(data.ar1(jnp.ones(3), shocks, gamma), expected, rtol=1e-12, atol=1e-13)
+    found = data.ar1(jnp.ones(3), jnp.asarray(shocks), jnp.asarray(gamma))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_temporal_samples_are_stationary_and_follow_each_other():
     """Many short stretches: the first and the last pair have the same moments, those of the population."""
-    gamma, noise = np.array([0.9, 0.6]), np.array([0.3, 1.0])
+    gamma, noise = jnp.array([0.9, 0.6]), jnp.array([0.3, 1.0])
     keys = jax.random.split(jax.random.key(0), 40_000)
     x, y = jax.vmap(lambda k: data.sample_temporal(k, 6, gamma, noise))(keys)
     np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
@@ -125,7 +127,7 @@ def test_scatter_at_the_captions_parameters():
 
 
 def test_scatter_formulas_are_the_sums_they_stand_for():
-    gamma, noise = np.array([0.9, 0.7]), np.array([0.5, 1.2])
+    gamma, noise = jnp.array([0.9, 0.7]), jnp.array([0.5, 1.2])
     k = np.arange(-400, 401)
     c = gamma[:, None] ** np.abs(k) + noise[:, None] ** 2 * (k == 0)
     later, earlier = np.roll(c, -1, 1), np.roll(c, 1, 1)

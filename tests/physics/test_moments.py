@@ -1,5 +1,7 @@
 """Second moments from samples: against plain formulas, in blocks of any size, with errors that are true."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -112,16 +114,18 @@ def test_standard_errors_are_true_for_series():
     gamma, noise = np.array([0.95, 0.8]), np.array([0.3, 1.0])
     rng, count = np.random.default_rng(4), 200_000
     shocks = rng.normal(size=(count + 1, 2)) * np.sqrt(1 - gamma**2)
-    u = np.asarray(data.ar1(rng.normal(size=2), shocks, gamma), float)
+    with jax.enable_x64(True):
+        model = jnp.asarray(gamma), jnp.asarray(noise)
+        u = np.asarray(data.ar1(jnp.asarray(rng.normal(size=2)), jnp.asarray(shocks), model[0]))
+        theory = [f(*model, count) for f in (data.lam_std, data.rho_std, data.off_diagonal)]
+        (lam_std, rho_std, off_diagonal), expected = jax.tree.map(np.asarray, (theory, data.temporal(*model)))
     series = (u + noise * rng.normal(size=u.shape)) @ rotation(2).T
     found = estimate(series[:-1], series[1:], size=10_000)
-    expected = data.temporal(gamma, noise)
-    lam_std, rho_std = data.lam_std(gamma, noise, count), data.rho_std(gamma, noise, count)
     assert np.all(np.abs(found.lam - expected.lam) < 4 * lam_std)
     assert np.all(np.abs(found.rho - expected.rho) < 4 * rho_std)
     np.testing.assert_allclose(found.lam_error, lam_std, rtol=0.36)
     np.testing.assert_allclose(found.rho_error, rho_std, rtol=0.36)
-    assert found.off_diagonal < 10 * data.off_diagonal(gamma, noise, count)
+    assert found.off_diagonal < 10 * off_diagonal
 
 
 def test_asymmetry_runs_from_none_to_all():

@@ -13,7 +13,8 @@ from jepa_sweep.physics.data import Moments, gaussian
 from jepa_sweep.physics.network import OBJECTIVES, Weights
 
 LINEAR = network.ACTIVATIONS["linear"]
-FEATURES = gaussian(np.array([1.0, 0.7, 1.6]), np.array([0.9, 0.4, 1.2]), np.array([1.0, 0.3, 0.0]))
+with jax.enable_x64(True):
+    FEATURES = gaussian(*jnp.array([[1.0, 0.7, 1.6], [0.9, 0.4, 1.2], [1.0, 0.3, 0.0]]))
 D, WIDTH = 3, 4
 ROUNDING = 1e-13  # matrices of order 1: a few hundred products and sums, each good to 1.1e-16 of the largest
 
@@ -41,7 +42,8 @@ def drawn(objective, L=3, seed=0):
 
 def pairs(count=9, seed=1):
     x, noise = np.random.default_rng(seed).normal(size=(2, count, D))
-    return x, x @ np.array([[0.6, 0.1, 0.0], [-0.3, 0.4, 0.2], [0.0, 0.1, 0.8]]) + 0.3 * noise
+    y = x @ np.array([[0.6, 0.1, 0.0], [-0.3, 0.4, 0.2], [0.0, 0.1, 0.8]]) + 0.3 * noise
+    return jnp.asarray(x), jnp.asarray(y)
 
 
 def empirical(x, y):
@@ -49,7 +51,8 @@ def empirical(x, y):
 
 
 DIAGONAL = Moments(FEATURES.s2, FEATURES.lam, FEATURES.sy2)
-MOMENTS = {"whole": empirical(*pairs()), "diagonal": DIAGONAL}
+with jax.enable_x64(True):
+    MOMENTS = {"whole": empirical(*pairs()), "diagonal": DIAGONAL}
 
 
 def assert_same(found, expected, tolerance=ROUNDING):
@@ -78,7 +81,7 @@ def stopped_loss(objective, own, average, moments):
 @pytest.mark.parametrize("moments", MOMENTS.values(), ids=MOMENTS)
 @pytest.mark.parametrize("L", [1, 3])
 def test_gradient_is_that_of_the_loss(objective, moments, L):
-    weights, moments = drawn(objective, L), jax.tree.map(jnp.asarray, moments)
+    weights = drawn(objective, L)
     own = weights.layers, weights.predictor
     value, down = jax.value_and_grad(functools.partial(stopped_loss, objective))(own, weights.average, moments)
     found, maps = network.gradient(objective, weights, moments)
@@ -129,7 +132,7 @@ def test_the_average_follows_the_encoder():
 
 def frames(L, seed=3):
     rng = np.random.default_rng(seed)
-    return [np.eye(D), *(np.linalg.qr(rng.normal(size=(WIDTH, D)))[0] for _ in range(L))]
+    return [jnp.eye(D), *(jnp.asarray(np.linalg.qr(rng.normal(size=(WIDTH, D)))[0]) for _ in range(L))]
 
 
 def balanced(objective, u, L, diagonal=False):
@@ -221,7 +224,7 @@ def test_observation_does_not_turn_with_the_representation():
 def whitened(count=64):
     """Samples whose features are uncorrelated among each other, of different size."""
     q = np.linalg.qr(np.random.default_rng(2).normal(size=(count, D)))[0]
-    return q * np.array([3.0, 1.0, 0.2])
+    return jnp.asarray(q * np.array([3.0, 1.0, 0.2]))
 
 
 def test_closest_linear_maps_of_a_linear_network_are_its_own(objective):
@@ -237,7 +240,7 @@ def test_activations_stand_between_layers_only(name):
     np.testing.assert_array_equal(network.encode(one.layers, x, act), network.encode(one.layers, x, LINEAR))
     assert_same(network.encode(two.layers, x, act), act(x @ two.layers[0].T) @ two.layers[1].T)
     # E[relu(w x) x] = w E[x x^T] / 2 for Gaussian x, as for every symmetric one; gelu and tanh become linear near 0.
-    both_signs = np.concatenate([x, -x]) * 1e-4
+    both_signs = jnp.concatenate([x, -x]) * 1e-4
     found, linear = network.linear_response(two, both_signs, act), network.signals(two)
     share = 0.5 if name in ("relu", "gelu") else 1.0
     assert_same(found.encoder, share * linear.encoder, 1e-6)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types unit browser bench clean
+.PHONY: demo test lint types unit oldest browser bench clean
 
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
@@ -31,6 +31,13 @@ types: .venv/ready
 unit: .venv/ready browser
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
+# The tests with the oldest releases that pyproject.toml admits of what it names.
+oldest: browser
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable ".[test]"
+	.venv-oldest/bin/pytest -n auto --maxprocesses 4 --dist worksteal -m "not process"
+
 # The explorer is tested in a real browser, from Debian's packages where that is possible.
 browser:
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null \
@@ -52,4 +59,4 @@ bench: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv figures build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest figures build dist .pytest_cache .ruff_cache

@@ -1,9 +1,9 @@
 # `make demo` sets up everything and runs the main job; `make test` sets up everything and passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test quick lint types unit deaths browser bench clean
+.PHONY: demo test quick lint types unit deaths oldest browser bench clean
 
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
@@ -30,15 +30,22 @@ types: .venv/ready
 	$(BIN)/basedpyright
 
 unit: .venv/ready browser
-	$(PYTEST)
+	$(BIN)/pytest $(WORKERS)
 
 # Everything but what takes long; compiled programs are kept from one run to the next.
 quick: .venv/ready
-	$(PYTEST) -m "not (process or ray or browser or figure or long or wait)"
+	$(BIN)/pytest $(WORKERS) -m "not (process or ray or browser or figure or long or wait)"
 
 # Two writers killed at every pair of their operations on files; `make test` tries some of them.
 deaths: .venv/ready
 	$(BIN)/pytest -n 0 tests/store/test_replay.py -k two_deaths --every-pair
+
+# The tests with the oldest releases that pyproject.toml admits of what it names.
+oldest: browser
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable ".[test]"
+	.venv-oldest/bin/pytest $(WORKERS) -m "not process"
 
 # The explorer is tested in a real browser, from Debian's packages where that is possible.
 browser:
@@ -61,4 +68,4 @@ bench: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv figures build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest figures build dist .pytest_cache .ruff_cache

@@ -77,10 +77,10 @@ def test_a_flow_learns_when_the_theory_says(flowed):
 
 
 def test_layouts_order_the_learning(trained):
-    points = trained.points(filters=[("p", "==", 0.5)]).set_index(["objective", "layout"])
-    features = trained.features().drop_duplicates(["layout", "feature"]).set_index(["layout", "feature"])
-    assert list(features.loc["same"].sort_index().rho) == pytest.approx([0.4, 0.65, 0.9])
-    assert list(features.loc["opposite"].sort_index().rho) == pytest.approx([0.9, 0.65, 0.4])
+    points = trained.points(filters=[("p", "==", 0.5)]).set_index(["objective", "layout"]).sort_index()
+    features = trained.features().drop_duplicates(["layout", "feature"]).set_index(["layout", "feature"]).sort_index()
+    assert list(features.loc["same"].rho) == pytest.approx([0.4, 0.65, 0.9])
+    assert list(features.loc["opposite"].rho) == pytest.approx([0.9, 0.65, 0.4])
     assert (
         points.loc[(slice(None), "opposite"), :].order_lam == -points.loc[(slice(None), "opposite"), :].order_rho
     ).all()

@@ -43,6 +43,7 @@ CASES = {  # sweep, and how far numbers of two seeds may differ where the seed c
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sweep", "tolerance"), CASES.values(), ids=CASES)
 def test_seeds_matter_where_the_record_says_so(tmp_path, sweep, tolerance):
     with warnings.catch_warnings(record=True) as told:

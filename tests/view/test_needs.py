@@ -78,6 +78,7 @@ REFUSED = {  # figure, spec, what the message says
 }  # fmt: skip
 
 
+@pytest.mark.figure
 @pytest.mark.parametrize(("name", "spec", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_does_not_fit_is_named(tmp_path, name, spec, message):
     store = js.run(js.Sweep(**spec), tmp_path / "run")
@@ -106,6 +107,7 @@ FITTING = {  # figure, spec: runs other than the figure's own, of which all that
 }  # fmt: skip
 
 
+@pytest.mark.figure
 @pytest.mark.parametrize(("name", "spec"), FITTING.values(), ids=FITTING)
 def test_what_fits_is_drawn_and_what_it_claims_is_true(tmp_path, name, spec):
     drawn = js.figure(name, tmp_path / "figures", js.run(js.Sweep(**spec), tmp_path / "run").path)
@@ -113,6 +115,7 @@ def test_what_fits_is_drawn_and_what_it_claims_is_true(tmp_path, name, spec):
     assert len(drawn.claims) >= 2
 
 
+@pytest.mark.figure
 def test_networks_that_diverged_are_missed(tmp_path):
     """Their rows stand among the failures, and in no table that is drawn."""
     spec = {**TRAINED, "axes": {**NETWORK, "t_end": 2000.0, "eta": [0.1, 50.0]}}

@@ -36,8 +36,8 @@ def through(
     times: Array,
     *,
     method: str = "dopri8",
-    rtol: float = 1e-8,
-    ema: float = 1.0,
+    rtol: Scalar | float = 1e-8,
+    ema: Scalar | float = 1.0,
     max_steps: int = 100_000,
 ) -> Weights:
     """The weights at increasing flow times, with a leading axis; NaN at those the solver did not reach."""

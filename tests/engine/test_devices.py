@@ -20,7 +20,6 @@ import numpy as np
 jax.config.update("jax_num_cpu_devices", 3)
 from batches import CHI, JEPA, points, predict
 from jepa_sweep.engine import devices, lanes
-from jepa_sweep.engine.solver import Settings
 columns, p = points(50)
 predicted = predict(columns, p)
 out = {"seen": {name: [d.id for d in devices.pick(name)] for name in ("auto", "cpu", "cpu:0,1", "cpu:2", "cpu:2,0,2")}}
@@ -31,9 +30,18 @@ for device in ("cpu:0", "cpu", "cpu:2,1"):
     two = lanes.solve(JEPA, few, p[:2], two, CHI, device=device, width=8, batch=50)
     out[device] = {"time": ours.time.tolist(), "steps": ours.steps.tolist(), "lane_steps": ours.lane_steps,
                    "two": two.time.tolist()}
-implicit = lanes.solve(JEPA, columns, p, predicted, Settings("kvaerno5", 1e-4), width=8)
-out["implicit"] = float(np.nanmax(np.abs(implicit.time / predicted.time - 1) / implicit.steps[:, None]))
 print(json.dumps(out))
+"""
+
+
+IMPLICIT = """
+import json, jax
+jax.config.update("jax_num_cpu_devices", 3)
+import jepa_sweep as js
+points = {"lam": [0.11, 0.59, 9.9, 0.19], "rho": [0.58, 1.14, 0.96, 0.88], "L": 1, "eps": [4.8, 7e-4, 8e-5, 1.76],
+          "p": [2.8, 0.13, 0.64, 1.4]}
+ours = js.solve("mae", **points, method="kvaerno5", rtol=1e-8)
+print(json.dumps([ours.status.tolist(), abs(ours.time / js.critical_time("mae", **points) - 1).max()]))
 """
 
 
@@ -52,8 +60,6 @@ def test_any_number_of_devices_gives_the_same():
     assert said.pop("seen") == {
         "auto": [0, 1, 2], "cpu": [0, 1, 2], "cpu:0,1": [0, 1], "cpu:2": [2], "cpu:2,0,2": [0, 2]
     }  # fmt: skip
-    # Its linear solves cannot be dealt out to devices. Each step may err by rtol of chi, |chi dT/dchi| < 50 T.
-    assert said.pop("implicit") <= 50 * 1e-4
     alone = said.pop("cpu:0")
     for several in said.values():
         assert several["steps"] == alone["steps"]
@@ -62,6 +68,16 @@ def test_any_number_of_devices_gives_the_same():
                 # A rounding in the estimate of a tiny error makes the next step a little longer, well within rtol.
                 assert ours == pytest.approx(theirs, rel=1e-3 * 1e-8)
         assert sum(alone["steps"]) <= several["lane_steps"] <= 4 * sum(alone["steps"])
+
+
+@pytest.mark.process
+def test_an_implicit_method_solves_a_constant_field_where_there_are_several_devices():
+    """Its linear solves cannot be dealt out to devices. With one layer dchi/dT of MAE is constant: the first guess of
+    every stage is right but for rounding, if it is compiled as shipped, which the other tests are not.
+    """
+    status, error = say(IMPLICIT)
+    assert status == ["learned"] * 4
+    assert error <= 2e-8  # only the event errs: by rtol of chi, and |chi| dT/dchi < 2 T at these points
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_times_agree_with_the_closed_form_or_say_why_not(objective):
 @pytest.mark.parametrize("method", SOLVERS)
 def test_every_method_keeps_its_tolerance(objective, method):
     sol = js.solve(objective, **POINT, method=method, rtol=1e-8)
-    assert (sol.status == "learned").all()  # dchi/dT of MAE is constant at L = 1, where nothing is left to iterate
+    assert (sol.status == "learned").all()
     # Each of the steps may err by rtol; an event adds the error of its dense output.
     assert (difference(objective, POINT, sol) <= 1e-8 * sol.steps.max()).all()
 

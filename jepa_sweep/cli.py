@@ -157,11 +157,11 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
 def status(run: Run, as_json: Json = False) -> None:
     """Say what a run directory holds and what its specs still miss."""
     with _explained():
-        from jepa_sweep.store.schema import rows_of
+        from jepa_sweep.store.schema import noun_of
         from jepa_sweep.sweep.summary import status_of
 
         facts = status_of(run)
-        lines = [f"{rows_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
+        lines = [f"{noun_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
         lines += [f"{'status ' + key:23} {count}" for key, count in facts["statuses"].items()]
         lines += [
             f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]

@@ -5,7 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-# Up to jaxlib 0.10.1 XLA calls every kept program one for another machine, in kilobytes of log; read at its import.
+# As the command does (see `jepa_sweep.cli.main`), before anything imports equinox or jaxlib, which read them then: else
+# programs call back into Python and are not kept, and XLA logs kilobytes about those that are.
+os.environ["EQX_ON_ERROR"] = "nan"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import jax
@@ -55,8 +57,6 @@ def pytest_configure(config):
     Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped. The names of kept
     programs include flags and versions; `make clean` removes them.
     """
-    # As the command does. Otherwise checks in equinox call back into Python, and such programs are not kept.
-    os.environ["EQX_ON_ERROR"] = "nan"
     if "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = QUICKLY_COMPILED
         jax.devices()  # the flags are read here, once

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from jepa_sweep.store.place import Place
 from jepa_sweep.store.records import Commit
-from jepa_sweep.store.schema import rows_of
+from jepa_sweep.store.schema import noun_of
 from jepa_sweep.store.table import File, Glimpse, Part
 
 MANY = 1000  # values of one parameter that are told apart
@@ -183,7 +183,7 @@ def html(path: Path | str, held: Digest, problem: str = "") -> str:
 def _size(held: Digest) -> str:
     power = min((len(str(held.bytes)) - 1) // 3, 4)
     size = f"{held.bytes / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
-    return ", ".join([*(f"{count:,} {rows_of(name)}" for name, count in held.rows.items()), size])
+    return ", ".join([*(f"{count:,} {noun_of(name)}" for name, count in held.rows.items()), size])
 
 
 def _settings(held: Digest) -> str:

@@ -202,6 +202,6 @@ def markdown(layout: str, parameters: Sequence[Column] = ()) -> str:
     return "\n".join(lines)
 
 
-def rows_of(table: str) -> str:
+def noun_of(table: str) -> str:
     """What the rows of a table are, in the plural."""
     return f"samples of {table}" if table in ("trajectories", "losses") else table

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.systems import SENTENCES, Status
-from jepa_sweep.store.schema import rows_of
+from jepa_sweep.store.schema import noun_of
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import output, thinning
 from jepa_sweep.view.layouts import LAYOUTS
@@ -151,7 +151,7 @@ def _samples(
     return {
         "lines": lines,
         "keys": keys,
-        "sentence": thin.sentence(len(found), total, rows_of(name)),
+        "sentence": thin.sentence(len(found), total, noun_of(name)),
         "thinned": len(found) < total,
         "columns": {c: _notes(store.schema(name).field(c)) for c in ("t", *lines)},
         "curve": _packed(number.fillna(-1).to_numpy(np.int32)),

@@ -1,4 +1,4 @@
-"""A disk that remembers what was asked of it, stops or refuses at any operation, and forgets what was not synced."""
+"""A disk that remembers what was asked of it, refuses at any operation, and forgets what was not synced."""
 
 import contextlib
 import copy
@@ -12,10 +12,6 @@ from pathlib import Path
 from jepa_sweep.store.place import STAGING, WORKING
 
 CALLS = ("open", "write", "fsync", "close", "link", "unlink", "mkdir", "rename")
-
-
-class Died(BaseException):
-    """The process is no more; nothing of it runs after this."""
 
 
 class Disk:
@@ -154,11 +150,6 @@ def lay_out(found: dict[str, bytes | None], root: Path) -> Path:
         else:
             (root / path).write_bytes(content)
     return root
-
-
-def dies(name, args, real):
-    """The process is killed before this call."""
-    raise Died
 
 
 def refuses(*names):

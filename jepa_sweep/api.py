@@ -17,6 +17,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from jepa_sweep.engine import lanes
@@ -75,6 +76,8 @@ def _call(function: Callable, objective: str, time: str, power: int, **values: A
     at_once = contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
     with at_once, jax.enable_x64(True):
         arrays = [jnp.asarray(v).astype(float) for v in values.values()]
+        rank = max(a.ndim for a in arrays)
+        arrays = [lax.expand_dims(a, range(rank - a.ndim)) for a in arrays]  # hosts may forbid unequal ranks
         result = _broadcast(function, objective, tuple(values), time, power)(*arrays)
     # NumPy keeps all 64 bits, where a host program in float32 would round a JAX array.
     return result if traced else np.asarray(result)[()]

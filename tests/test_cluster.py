@@ -257,6 +257,20 @@ def test_a_chunk_that_kills_its_workers_is_given_up_and_no_other_is_blamed(tmp_p
     assert "the points 0 to 4 were given up after 3 workers died of them: killed" in queue.trouble
 
 
+def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp_path):
+    js.run(SWEEP, tmp_path, chunk_points=12)
+    store = js.Store(tmp_path)
+    commits = store.commits()
+    queue = cluster._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
+    tally = cluster._Tally(store)
+    tally.writers |= {commit.claim.writer for commit in commits}
+    for claim in tally.look():
+        queue.stored(claim)
+        queue.stored(claim)  # the worker itself, a moment later
+    assert (queue.done, tally.computed) == (POINTS, POINTS)
+    assert tally.look() == []
+
+
 def test_where_there_is_room_for_workers():
     class Ray:
         remote = staticmethod(lambda actor: actor)

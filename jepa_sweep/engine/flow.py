@@ -33,7 +33,7 @@ def through(
     objective: Objective,
     weights: Weights,
     moments: Moments,
-    times: Array,
+    times: Float[Array, " t"],
     *,
     method: str = "dopri8",
     rtol: Scalar | float = 1e-8,
@@ -181,7 +181,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
 
         def segment(mover: Mover, j: Code) -> tuple[Mover, tuple]:
             mover, taken = jax.vmap(sample, (0, 0, None))(fixed, mover, j)
-            stop = given.t_end * jnp.minimum(j + 1, samples) / samples
+            stop = given.t_end * jnp.minimum(j + 1, samples).astype(given.t_end.dtype) / samples
             return until(fixed, mover, stop), taken
 
         mover, taken = lax.scan(segment, mover, jnp.arange(samples + 1))

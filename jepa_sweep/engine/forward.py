@@ -166,7 +166,7 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
             here = lane.crossing & (jnp.arange(lane.goal.p.shape[0]) == lane.met)
             lane = lane._replace(
                 hits=jnp.where(here, locate(lane), lane.hits),
-                met=lane.met + lane.crossing,
+                met=lane.met + lane.crossing.astype(int),
                 crossing=jnp.zeros((), bool),
             )
         if knots is not None:

@@ -134,8 +134,8 @@ def begin(recipe: Recipe, given: Given) -> tuple[Weights, Float[Array, "n d"]]:
 
 def levels(recipe: Recipe, given: Given, features: Features) -> Float[Array, "2 p d"]:
     """Thresholds of the encoder response, p w*, and of the fit, p."""
-    w_star = network.rest(recipe.rule, features.rho, recipe.L)
-    return jnp.stack([given.p[:, None] * w_star, jnp.broadcast_to(given.p[:, None], (*given.p.shape, *w_star.shape))])
+    p, w_star = jnp.broadcast_arrays(given.p[:, None], network.rest(recipe.rule, features.rho, recipe.L)[None])
+    return jnp.stack([p * w_star, p])
 
 
 def both(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "2 d"]:

@@ -73,7 +73,7 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
     Returns:
         Results in the order of the tasks; trips times width lane steps were paid for.
     """
-    group = max(1, int(course.share * width))
+    group, count = max(1, int(course.share * width)), count.astype(int)
     total = len(jax.tree.leaves(tasks)[0])
     nobody = total  # the task of an idle lane
     begin = jax.vmap(course.start, (0, None))

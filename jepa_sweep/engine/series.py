@@ -143,8 +143,8 @@ def _next(
 ) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
     """The next block of signals and observations, after the signals `u`."""
     shocks, xi = jax.random.normal(jax.random.fold_in(key, number + 1), (2, size, gamma.shape[0]))
-    us = data.ar1(u, jnp.sqrt(1 - gamma**2) * shocks, gamma)
-    return us, us + noise * xi
+    us = data.ar1(u, jnp.sqrt(1 - gamma**2)[None] * shocks, gamma)
+    return us, us + noise[None] * xi
 
 
 def _one(run: Series) -> tuple:
@@ -163,7 +163,7 @@ def _one(run: Series) -> tuple:
     blocks = -(-run.length // size)
     start = _first(key, run.gamma, run.noise)
     *_, sums = lax.fori_loop(0, blocks, block, (*start, jnp.zeros((2 * d, d))))
-    xx, yx = jnp.split(sums / run.length, 2)
+    xx, yx = jnp.split(sums / run.length.astype(sums.dtype), 2)
     lam, s2 = jnp.diag(yx), jnp.diag(xx)
     return lam, lam / s2, off_diagonal(xx, yx), xx, yx
 

@@ -43,7 +43,7 @@ def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
             empty = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), none)
             return lax.cond(number * shape.width < count[0], group, lambda _: empty, given)
 
-        found = lax.map(one, (jax.numpy.arange(shape.rows // shape.width), given))
+        found = lax.map(one, (jax.numpy.arange(shape.rows // shape.width, dtype=count.dtype), given))
         return tuple(a.reshape(shape.rows, *a.shape[2:]) for a in found)
 
     return block

@@ -18,7 +18,7 @@ from jepa_sweep.engine.networks import Found, Given, Looks, Recipe
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Features
 from jepa_sweep.physics.network import Signals, Weights
-from jepa_sweep.physics.systems import Code, Status
+from jepa_sweep.physics.systems import Code, Scalar, Status
 
 
 class Fixed(NamedTuple):
@@ -63,6 +63,9 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         whole, rest = fixed.steps // samples, fixed.steps % samples
         return j * whole + -(-j * rest // samples)
 
+    def time_of(fixed: Fixed, step: Code) -> Scalar:
+        return step.astype(fixed.given.eta.dtype) * fixed.given.eta
+
     def slope(fixed: Fixed, weights: Weights, step: Code) -> tuple[Weights, Signals | None]:
         if recipe.batch == 0:
             return network.gradient(rule, weights, fixed.features.diagonals)
@@ -75,7 +78,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
     def noted(fixed: Fixed, learner: Learner, found: Signals, step: Code) -> tuple[Learner, network.Seen]:
         seen = network.observe(rule, found, fixed.frame)
         now = networks.both(recipe, seen, fixed.features)
-        looks = networks.look(learner.looks, now, step * fixed.given.eta, fixed.levels)
+        looks = networks.look(learner.looks, now, time_of(fixed, step), fixed.levels)
         return learner._replace(looks=looks, finite=learner.finite & jnp.isfinite(jnp.sum(now))), seen
 
     def sample(fixed: Fixed, learner: Learner, j: Code) -> tuple[Learner, tuple]:
@@ -86,7 +89,7 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
             found, loss = networks.signals_on_probe(recipe, fixed.given, fixed.features, learner.weights)
         step = step_of(fixed, j)
         learner, seen = noted(fixed, learner, found, step)
-        return learner, (networks.describe(recipe, seen, fixed.features), loss, step * fixed.given.eta)
+        return learner, (networks.describe(recipe, seen, fixed.features), loss, time_of(fixed, step))
 
     def advance(fixed: Fixed, learner: Learner, step: Code, active: Bool[Array, ""]) -> Learner:
         down, found = slope(fixed, learner.weights, step)
@@ -94,7 +97,8 @@ def group(recipe: Recipe) -> Callable[[Given], Found]:
         if found is not None:
             new, _ = noted(fixed, learner, found, step)
         own = learner.weights._replace(average=())
-        updates, state = optimizer(fixed.given).update(down._replace(average=()), learner.optimizer)
+        with jax.numpy_dtype_promotion("standard"):  # Adam raises numbers to its count of steps
+            updates, state = optimizer(fixed.given).update(down._replace(average=()), learner.optimizer)
         eta = fixed.given.eta
         moved = jax.tree.map(lambda w, u: w - eta * u, own, updates)
         follow = fixed.given.ema * eta

@@ -122,25 +122,25 @@ def fourier_basis(d: int) -> Float[Array, "d d"]:
     Column k mixes the frequencies k and d - k, which share one eigenvalue.
     """
     k = jnp.arange(d)
-    angle = 2 * jnp.pi * (jnp.outer(k, k) % d) / d
+    angle = 2 * jnp.pi * (jnp.outer(k, k) % d).astype(float) / d
     return (jnp.cos(angle) + jnp.sin(angle)) / d**0.5
 
 
 def sample_gaussian(key: Array, count: int, features: Features) -> Pairs:
     """Pairs (x, y), each (count, d), jointly Gaussian with exactly these moments: y = rho x + what x cannot explain."""
     a, b = jax.random.normal(key, (2, count, *jnp.shape(features.lam)), jnp.result_type(features.lam))
-    x = jnp.sqrt(features.s2) * a
+    x = jnp.sqrt(features.s2)[None] * a
     # At sy2 = lam rho nothing is left to explain, and rounding must not make that a negative variance.
     rest = jnp.maximum(features.sy2 - features.lam * features.rho, 0)
-    return x, features.rho * x + jnp.sqrt(rest) * b
+    return x, features.rho[None] * x + jnp.sqrt(rest)[None] * b
 
 
 def sample_temporal(key: Array, count: int, gamma: Values, noise: Values) -> Pairs:
     """Pairs (x^t, x^(t+1)), each (count, d), along one stretch of the stationary temporal process with |v| = 1."""
     shape = (count + 1, *jnp.shape(gamma))
     shocks, xi = jax.random.normal(key, (2, *shape), jnp.result_type(gamma))
-    u = ar1(shocks[0], jnp.sqrt(1 - gamma**2) * shocks[1:], gamma)
-    x = jnp.concatenate([shocks[:1], u]) + noise * xi
+    u = ar1(shocks[0], jnp.sqrt(1 - gamma**2)[None] * shocks[1:], gamma)
+    x = jnp.concatenate([shocks[:1], u]) + noise[None] * xi
     return x[:-1], x[1:]
 
 
@@ -152,7 +152,7 @@ def ar1(start: Values, shocks: Float[Array, "n d"], gamma: Values) -> Float[Arra
     u = jnp.asarray(shocks).at[0].add(gamma * start)
     reach, decay = 1, gamma
     while reach < len(shocks):
-        u = u.at[reach:].add(decay * u[:-reach])
+        u = u.at[reach:].add(decay[None] * u[:-reach])
         reach, decay = 2 * reach, decay * decay
     return u
 
@@ -171,7 +171,7 @@ def _sample_masks(key: Array, count: int, s: Values, keep: Number, same: bool) -
     d, dtype = len(s), jnp.result_type(s)
     basis = fourier_basis(d).astype(dtype)
     signal_key, x_key, y_key = jax.random.split(key, 3)
-    z = (jax.random.normal(signal_key, (count, d), dtype) * jnp.sqrt(s)) @ basis.T
+    z = (jax.random.normal(signal_key, (count, d), dtype) * jnp.sqrt(s)[None]) @ basis.T
     x_mask = jax.random.bernoulli(x_key, keep, (count, d))
     y_mask = ~x_mask if same else jax.random.bernoulli(y_key, keep, (count, d))
     return jnp.where(x_mask, z, 0) @ basis, jnp.where(y_mask, z, 0) @ basis

@@ -83,7 +83,7 @@ class Seen(NamedTuple):
 
 def _times(a: Matrix, s: Moment) -> Matrix:
     """A S, where S may be given as its diagonal."""
-    return a * s if s.ndim == 1 else a @ s
+    return a * s[None] if s.ndim == 1 else a @ s
 
 
 def _whole(s: Moment) -> Matrix:
@@ -181,7 +181,7 @@ def sample_loss(
 def linear_response(weights: Weights, x: Float[Array, "b d"], activation: Activation) -> Signals:
     """The linear maps closest to a network on samples of uncorrelated features: E[h x_i] / E[x_i^2]."""
     h = encode(weights.layers, x, activation)
-    wbar = h.T @ (x / jnp.sum(x**2, axis=0))
+    wbar = h.T @ (x / jnp.sum(x**2, axis=0, keepdims=True))
     return Signals(wbar, weights.predictor @ wbar)
 
 

@@ -18,6 +18,7 @@ import jax
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import place
 from jepa_sweep.store.log import Mark
+from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
 from jepa_sweep.sweep import forecast, limits, plan, run
 from jepa_sweep.sweep.crew import ACCELERATORS, AT_ONCE, MEND, Crew, Order, connected
@@ -88,7 +89,8 @@ def execute(
         return "it was asked to" if stop() else limit.exceeded(tally.failed, tally.computed)
 
     def told(repeated: int) -> None:
-        tally.look()
+        for claim in tally.look():
+            queue.stored(claim)  # its worker may be about to tell
         tally.repeated += repeated
         if progress:
             spent = time.perf_counter() - began - tally.work.compile_seconds
@@ -180,15 +182,16 @@ class _Tally:
         self._store, self._seen = store, set[str]()
         self._work: dict[str, Work] = {}  # writer -> of its chunks
 
-    def look(self) -> None:
-        """Count what is new."""
-        for commit in self._store.commits():
+    def look(self) -> list[Claim]:
+        """Count what is new, and say which it is."""
+        new = [c for c in self._store.commits() if c.claim.writer in self.writers and c.number not in self._seen]
+        for commit in new:
             writer = commit.claim.writer
-            if writer in self.writers and commit.number not in self._seen:
-                self._seen.add(commit.number)
-                self.computed += commit.rows("points") + commit.rows("failures")
-                self.failed += commit.rows("failures")
-                self._work[writer] = self._work.get(writer, Work()).plus(Work(**commit.work))
+            self._seen.add(commit.number)
+            self.computed += commit.rows("points") + commit.rows("failures")
+            self.failed += commit.rows("failures")
+            self._work[writer] = self._work.get(writer, Work()).plus(Work(**commit.work))
+        return [commit.claim for commit in new]
 
     @property
     def work(self) -> Work:

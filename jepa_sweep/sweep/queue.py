@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from jepa_sweep.store.log import Log
+from jepa_sweep.store.records import Claim
 from jepa_sweep.sweep.grid import Grid
 from jepa_sweep.sweep.plan import Chunk
 
@@ -48,6 +49,6 @@ class Queue:
         free = first if first not in self._busy else next((w for w in fitting if w not in self._busy), first)
         return self.left.pop(free)
 
-    def stored(self, chunk: Chunk) -> None:
-        """A chunk is in the store."""
+    def stored(self, chunk: Chunk | Claim) -> None:
+        """A chunk is in the store; it counts once, however often this is said."""
         self.done += self._points.pop((chunk.start, chunk.stop), 0)

@@ -9,7 +9,7 @@ from jepa_sweep.physics import data
 
 with jax.enable_x64(True):
     CAPTION = jnp.array([0.99, 0.95]), jnp.array([0.495, 0.760])  # lam and rho of the paper's temporal figure
-    SPECTRUM = 1 / (1 + jnp.minimum(jnp.arange(8), 8 - jnp.arange(8)) ** 2.0)
+    SPECTRUM = 1 / (1 + jnp.minimum(jnp.arange(8.0), 8 - jnp.arange(8.0)) ** 2)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_gaussian_samples_have_their_moments():
 def test_without_target_noise_the_target_is_a_multiple_of_the_input():
     features = data.gaussian(jnp.array([0.3, 0.7]), jnp.array([0.9, 0.1]))
     x, y = data.sample_gaussian(jax.random.key(0), 50, features)
-    np.testing.assert_allclose(y, features.rho * x, atol=1e-7)
+    np.testing.assert_allclose(y, features.rho[None] * x, atol=1e-7)
 
 
 def test_temporal_model_and_its_inverse_are_the_papers():
@@ -99,7 +99,7 @@ def test_masked_samples_have_their_moments(kind, keep):
 def test_masking_formulas_by_matrices():
     """Sxx = p^2 S + p (1-p) diag S; Syx = p^2 S, or p (1-p) (S - diag S) with complementary masks."""
     basis, p = np.asarray(data.fourier_basis(8)), 0.3
-    s = basis * SPECTRUM @ basis.T
+    s = basis * np.asarray(SPECTRUM) @ basis.T
     pixel = np.diag(np.diag(s))
     np.testing.assert_allclose(basis.T @ basis, np.eye(8), atol=1e-14)
     np.testing.assert_allclose(s[1], np.roll(s[0], 1), atol=1e-15)  # circulant
@@ -129,7 +129,7 @@ def test_scatter_at_the_captions_parameters():
 def test_scatter_formulas_are_the_sums_they_stand_for():
     gamma, noise = jnp.array([0.9, 0.7]), jnp.array([0.5, 1.2])
     k = np.arange(-400, 401)
-    c = gamma[:, None] ** np.abs(k) + noise[:, None] ** 2 * (k == 0)
+    c = np.asarray(gamma)[:, None] ** np.abs(k) + np.asarray(noise)[:, None] ** 2 * (k == 0)
     later, earlier = np.roll(c, -1, 1), np.roll(c, 1, 1)
     np.testing.assert_allclose(data.lam_std(gamma, noise, 1.0) ** 2, np.sum(c**2 + later * earlier, 1), rtol=1e-12)
     r = c / c.max(1, keepdims=True)

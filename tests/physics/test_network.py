@@ -138,8 +138,8 @@ def frames(L, seed=3):
 def balanced(objective, u, L, diagonal=False):
     """W^a = F^a u F^(a-1)^T and V = F u F^T (JEPA) or u F^T (MAE), with one u per feature."""
     F = frames(L)
-    layers = tuple(jnp.asarray(above * u @ below.T) for below, above in itertools.pairwise(F))
-    V = (np.eye(D) if objective.decodes else F[-1]) * u @ F[-1].T
+    layers = tuple(jnp.asarray(above * u[None] @ below.T) for below, above in itertools.pairwise(F))
+    V = (jnp.eye(D) if objective.decodes else F[-1]) * u[None] @ F[-1].T
     return Weights(layers, jnp.asarray(V), layers if objective.averages else ())
 
 

@@ -1,6 +1,7 @@
 # `make demo` sets up everything and runs the main job; `make test` sets up everything and passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE :=  # what Python compiles is kept, whatever the environment says
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test quick lint types unit deaths oldest browser bench clean

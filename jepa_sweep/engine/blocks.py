@@ -12,6 +12,7 @@ import numpy as np
 from jepa_sweep.engine import devices
 
 FEWEST_LANES = 8
+SMALL = 64  # rows: fewer are computed as if they were so many, so that calls of any small size share one program
 ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
 
 
@@ -41,7 +42,7 @@ def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = Non
     device, number = where[0], len(where)
     share = -(-count // number)
     if width is None:
-        width = min(devices.lanes_that_fit(device, lane_bytes), 1 << max(3, (share - 1).bit_length()))
+        width = min(devices.lanes_that_fit(device, lane_bytes), max(SMALL, 1 << (share - 1).bit_length()))
     rows = width * min(ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
     return Shape(rows, width)
 

@@ -4,6 +4,7 @@ Solves run in a pool of lanes on every device, each device at its own pace over 
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -151,13 +152,16 @@ def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: bl
     return block
 
 
-def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, args: list[np.ndarray]) -> int:
+@functools.lru_cache(maxsize=64)
+def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, inner: tuple) -> int:
+    """Memory of one lane and its results; `inner` are the shapes of one row's arguments."""
+
     def lane(p: Any, target: Any, wanted: Any, times: Any, *leaves: Any) -> Any:
         goal = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
         course = course_of(coordinate, settings)
         return course.start(goal, jnp.zeros((), int)), course.blank(goal)
 
-    found = jax.eval_shape(lane, *(jax.ShapeDtypeStruct(a.shape[1:], settings.precision) for a in args))
+    found = jax.eval_shape(lane, *(jax.ShapeDtypeStruct(s, settings.precision) for s in inner))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(found))
 
 
@@ -214,9 +218,9 @@ def solve(
     hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
     steps = np.zeros(len(p), np.int64)
     samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)
-    lane_steps = 0
+    lane_steps, inner = 0, tuple(a.shape[1:] for a in args)  # shapes of one row
     with devices.scope(settings.precision, where[0]):
-        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, args), width)
+        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, inner), width)
         for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]

@@ -1,7 +1,9 @@
 """What several rooms' tests share."""
 
 import contextlib
+import gc
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -64,6 +66,7 @@ def pytest_configure(config):
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": str(PROGRAMS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     jax.config.update("jax_compilation_cache_dir", str(PROGRAMS))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    gc.set_threshold(100_000, 50, 100)  # tracing makes many objects and few cycles: the usual ones cost an eighth
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -82,10 +85,16 @@ def tiny():
     return js.Sweep(**TINY)
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of `TRACKED`, in several chunks; to be read only."""
+    return js.run(js.Sweep(**TRACKED), tmp_path_factory.mktemp("finished") / "run", chunk_points=4)
+
+
 @pytest.fixture
-def stored(tmp_path):
-    """A finished run of `TRACKED`, in several chunks."""
-    return js.run(js.Sweep(**TRACKED), tmp_path / "run", chunk_points=4)
+def stored(finished, tmp_path):
+    """A copy of it."""
+    return js.Store(shutil.copytree(finished.path, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -224,6 +224,7 @@ def test_the_driver_of_a_cluster_leaves_its_cores_alone(place, invoke, monkeypat
     assert asked == ["programs"]
 
 
+@pytest.mark.long
 def test_doctor_finds_this_machine_fit(place, as_json):
     facts = as_json(place, "doctor")
     assert facts["ok"] is True

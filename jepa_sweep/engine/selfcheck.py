@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy import integrate
 
 from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.settings import METHODS, Settings
@@ -72,6 +71,8 @@ def reference(objective: str, columns: Columns, p: np.ndarray) -> tuple[np.ndarr
         columns: lam, rho, L and eps, each (n,).
         p: fractions of the rest point, (n,).
     """
+    from scipy import integrate  # not at the top: a second of every run, for the first on a machine
+
     lam, rho, L, eps = (columns[name] for name in ("lam", "rho", "L", "eps"))
     a, m = (2 * L, np.ones_like(L)) if objective == "jepa" else (L, L + 1)
     power, sign = (a - 1) / m, np.where(p < 1, 1.0, -1.0)

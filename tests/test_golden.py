@@ -19,7 +19,7 @@ def test_objectives_of_a_system_share_its_version():
     assert {system: len(found) for system, found in versions.items()} == dict.fromkeys(SYSTEMS, 1)
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long if n in golden.SLOW else ()) for n in SWEEPS])
 def test_results_change_with_the_version_alone(name, tmp_path):
     assert golden.trouble(name, golden.read(name), golden.made(name, tmp_path / "run")) == ""
 

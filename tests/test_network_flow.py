@@ -123,6 +123,7 @@ def test_mae_ends_on_the_regression_itself():
     np.testing.assert_allclose(sv[0], sv[1] ** (2 / 3), rtol=1e-8)
 
 
+@pytest.mark.long
 def test_layers_of_several_widths_and_targets_of_another_size():
     """MAE of three inputs by widths 4 and 5 to two targets: V Wbar = Syx Sxx^-1."""
     rng = np.random.default_rng(3)

@@ -53,6 +53,7 @@ CLOCK = Coordinate(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coordinate", [FORWARD, CLOCK], ids=["forward", "clock"])
 def test_poisoned_points_leave_their_neighbours_alone(coordinate):
     count = 64

@@ -61,6 +61,7 @@ def test_there_may_be_more_of_them_than_steps(sampled):
     assert (sampled[1]["clock"].steps < SAMPLES).all()
 
 
+@pytest.mark.long
 def test_and_more_steps_than_are_remembered(batch, until):
     """tsit5 takes so many that a lane is read several times on the way."""
     times = until[:, None] * np.linspace(0, 1, SAMPLES)

@@ -89,6 +89,7 @@ def test_both_coordinates_give_the_same_response():
     np.testing.assert_allclose(ours, papers, rtol=1e-7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("coordinate", COORDINATES)
 def test_decay_from_above(objective, coordinate):

@@ -41,6 +41,7 @@ def test_learning_times_are_the_closed_form(objective, L):
     np.testing.assert_allclose(found.crossed[:, 0], np.stack([exact(objective, L)] * 2), rtol=1e-6)
 
 
+@pytest.mark.long
 @NETWORKS
 def test_fits_are_learned_when_the_predictor_says_so(objective, L):
     """v = w^(1/L) meets p rho when w meets p^L w* (JEPA); v w meets p rho when w meets p^(L/(L+1)) w* (MAE)."""
@@ -70,6 +71,7 @@ def test_samples_are_the_scalar_law(objective, L):
     np.testing.assert_allclose(found.losses, [total, total], **near)
 
 
+@pytest.mark.long
 def test_a_fast_average_delays_learning():
     """Delta t = (L/ema) (logit q - logit r) with q = p^(1/L), r = u(0)/rho, up to the next order in 1/ema."""
     ema, L = np.array([100.0, 200.0]), 1
@@ -81,6 +83,7 @@ def test_a_fast_average_delays_learning():
     np.testing.assert_allclose(error[0] / error[1], 2, rtol=0.1)
 
 
+@pytest.mark.long
 def test_a_network_without_steps_left_is_told_so():
     """It stops where it is; those beside it, that need fewer, do not mind."""
     found = learn(flow("jepa", 1), 2, t_end=[1e7, 20.0], seed=[0, 1])

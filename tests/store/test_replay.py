@@ -134,6 +134,7 @@ def told(path):
         return re.fullmatch(r"Could not \w+ .*?/run\d+\S*: (.*)\.", str(error))[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", ["open", "write", "fsync", "close", "link", "mkdir"])
 def test_a_disk_that_fills_up_at_any_call_loses_nothing(tmp_path, monkeypatch, whole, calls, call):
     outcomes = set()

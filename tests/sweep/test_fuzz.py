@@ -8,6 +8,7 @@ import datetime
 import os
 import tomllib
 
+import pytest
 import tomli_w
 from conftest import ROOT, TINY
 from hypothesis import HealthCheck, given, settings
@@ -175,12 +176,14 @@ def garbled(draw):
 # --- the promise, over all of them ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @fuzz
 @given(documents())
 def test_any_document_is_a_sweep_or_a_message(document):
     assert_sweep_or_message(tomli_w.dumps(document))
 
 
+@pytest.mark.long
 @fuzz
 @given(garbled() | st.text(st.characters(codec="utf-8"), max_size=60))
 def test_any_text_is_a_sweep_or_a_message(text):

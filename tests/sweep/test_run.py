@@ -184,6 +184,7 @@ def test_double_precision_is_not_checked(tmp_path, tiny):
     assert (work.rechecked, work.recheck_error) == (0, 0.0)
 
 
+@pytest.mark.long
 def test_samples_that_single_precision_cannot_resolve_say_so(tmp_path):
     """d ln w / d ln t times a rounding of t: where that is not small, w(t) has no correct digit."""
     axes = {"lam": 1.0, "rho": 0.8, "L": 3, "eps": [1e-2, 1e-5]}

@@ -97,18 +97,32 @@ def stored(finished, tmp_path):
     return js.Store(shutil.copytree(finished.path, tmp_path / "run"))
 
 
-@pytest.fixture
-def compilations():
-    """The programs XLA compiles while a test runs, counted by JAX itself."""
+@contextlib.contextmanager
+def counted(kind: str):
+    """What JAX itself says it does of this kind while a test runs."""
     seen: list[str] = []
 
     def listen(event: str, duration: float, **_: object) -> None:
-        if event.endswith("backend_compile_duration"):
+        if event.endswith(kind):
             seen.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen
     jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.fixture
+def compilations():
+    """The programs XLA compiles while a test runs."""
+    with counted("backend_compile_duration") as seen:
+        yield seen
+
+
+@pytest.fixture
+def traces():
+    """The functions JAX traces while a test runs."""
+    with counted("jaxpr_trace_duration") as seen:
+        yield seen
 
 
 @pytest.fixture(scope="session")

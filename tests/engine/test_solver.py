@@ -184,6 +184,18 @@ def test_second_batches_and_other_depths_compile_nothing(compilations):
     assert len(compilations) == first
 
 
+def test_small_batches_of_any_size_share_one_program(compilations, traces):
+    def visit(count):
+        return js.solve("jepa", **mixed_points(count, count), rtol=5e-8)
+
+    visit(3)
+    before = len(compilations), len(traces)
+    assert all(before)
+    assert visit(1).time.shape == (1,)
+    assert visit(64).time.shape == (64,)
+    assert (len(compilations), len(traces)) == before
+
+
 # --- precision ------------------------------------------------------------------------------------------------------
 
 

@@ -61,12 +61,12 @@ SWEEPS = {
         "measure": {"trajectories": {"samples": 3}},
     },
 }
+SLOW = ("flow", "flow_of_mae")  # seconds of compiling
 
 # All is computed in float64, by the same steps everywhere. What machines differ in is how the compiler orders sums and
 # which of its elementary functions it takes: some thousand roundings of 1.1e-16, in the longest run of 1,200 steps.
 # Measured between instruction sets from SSE 4.2 to AVX-512, numbers of devices, levels of optimisation and versions of
 # JAX: 2.5e-13. A change of the method itself shows at its tolerance, at 1e-10 or more, or in its steps.
-SLOW = ("flow", "flow_of_mae")  # seconds of compiling
 ROUNDING = 1e-12
 RENEW = "have the tables written anew with `python tests/golden.py`, and commit them"
 

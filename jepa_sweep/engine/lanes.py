@@ -218,9 +218,9 @@ def solve(
     hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
     steps = np.zeros(len(p), np.int64)
     samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)
-    lane_steps, inner = 0, tuple(a.shape[1:] for a in args)  # shapes of one row
+    lane_steps = 0
     with devices.scope(settings.precision, where[0]):
-        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, inner), width)
+        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
         for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]

@@ -120,8 +120,10 @@ def test_small_steps_are_late_by_half_a_step_per_e_fold_of_speed(objective):
 @BOTH
 @pytest.mark.parametrize("alike", [True, False], ids=["one law for all", "three features"])
 def test_the_largest_step(objective, alike):
-    """5 % below the limit networks come to rest; 5 % above they never do, but stay finite: a cycle (JEPA with features
-    alike), or another point of the line of rest points; far above they diverge. Each leaves its neighbours alone.
+    """5 % below the limit networks come to rest; 5 % above, features alike never do, but stay finite: a cycle (JEPA) or
+    another point of the line of rest points; far above they diverge. Each leaves its neighbours alone. What drives
+    different features off leaks from one into another, of which an aligned start has none: that limit is held by the
+    rates at rest, in test_network.py.
     """
     lam, rho = (np.full(3, 1.0), np.full(3, 0.6)) if alike else (LAM, RHO)
     limit = network.step_limit(network.OBJECTIVES[objective], lam, rho, L)
@@ -136,7 +138,9 @@ def test_the_largest_step(objective, alike):
         assert found.ended[i] == Status.TRAINED
         np.testing.assert_allclose(found.seen[i, -1, 0], rest, rtol=1e-9)
         np.testing.assert_allclose(found.seen[i, -1, 3], 1, rtol=1e-9)
-    assert np.max(np.abs(found.seen[1, -1, 0] - rest)) > 0.01
+    assert np.all(np.isfinite(found.seen[1]))
+    if alike:
+        assert np.max(np.abs(found.seen[1, -1, 0] - rest)) > 0.01
     assert found.ended[2] == Status.DIVERGED
     assert np.all(~np.isfinite(found.seen[2, -1, [0, 2, 3]]))
     alone = learn(descent(objective), 1, eta=eta[3], t_end=4000 * eta[3], seed=4, **ends)

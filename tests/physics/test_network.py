@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Moments, gaussian
@@ -174,6 +175,17 @@ def test_a_balanced_state_obeys_the_scalar_law(objective, L):
 def test_relatives_of_jepa_share_its_loss_while_their_targets_do(name):
     jepa = network.loss(OBJECTIVES["jepa"], balanced(OBJECTIVES["jepa"], U, 2), DIAGONAL)
     assert_same(network.loss(OBJECTIVES[name], balanced(OBJECTIVES[name], U, 2), DIAGONAL), jepa)
+
+
+@pytest.mark.parametrize("L", [1, 2, 3])
+@pytest.mark.parametrize("objective", [OBJECTIVES[name] for name in ("jepa", "mae")], ids=lambda o: o.name)
+def test_the_largest_step_is_two_over_the_fastest_rate_at_rest(objective, L):
+    """Small deviations from the rest point decay at rates that are the eigenvalues of the gradient's Jacobian there."""
+    lam, rho, _, _ = map(np.asarray, FEATURES)
+    at_rest, weights = ravel_pytree(balanced(objective, network.rest(objective, rho, L) ** (1 / L), L))
+    jacobian = jax.jacfwd(lambda a: ravel_pytree(network.gradient(objective, weights(a), DIAGONAL)[0])[0])
+    fastest = np.linalg.eigvals(jacobian(at_rest)).real.max()
+    np.testing.assert_allclose(fastest, 2 / network.step_limit(objective, lam, rho, L), rtol=1e-12)
 
 
 @pytest.mark.parametrize("L", [1, 2, 3])

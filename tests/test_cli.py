@@ -23,7 +23,7 @@ rho = [0.5, 1.0]
 L = [1, 3]
 eps = [1e-3]
 [measure.trajectories]
-samples = 3
+samples = 4
 """
 QUICK = SPEC + '[solver]\nmethod = "exact"\n'  # where what is written matters, not what is integrated
 
@@ -111,7 +111,7 @@ def test_plan_counts_the_points_an_edit_adds(place, as_json):
     more = as_json(place, "plan", "more.toml")
     assert (more["points"], more["new"]) == (24, 8)
     (place / "union.toml").write_text(
-        'name = "small"\nmeasure = {trajectories = {samples = 3}}\n'
+        'name = "small"\nmeasure = {trajectories = {samples = 4}}\n'
         + "".join(
             f"[[block]]\naxes = {{lam = [0.5, 2.0], rho = [0.5, 1.0], L = {L}, eps = 1e-3}}\n" for L in ([1, 2], [2, 3])
         )
@@ -123,12 +123,12 @@ def test_plan_counts_the_points_an_edit_adds(place, as_json):
 def test_status_says_what_is_there(place, as_json, invoke):
     facts = as_json(place, "status", "runs/small")
     assert facts["points"] == 16
-    assert facts["trajectories"] == 48
+    assert facts["trajectories"] == 64
     assert facts["statuses"] == {"learned": 16}
     assert facts["specs"][0]["missing"] == 0
     text = invoke("status", "runs/small", cwd=place).stdout
     assert "learned" in text
-    assert re.search("^samples of trajectories +48$", text, re.M)
+    assert re.search("^samples of trajectories +64$", text, re.M)
 
 
 def test_compare_reports_the_worst_difference(place, as_json, invoke):
@@ -312,7 +312,7 @@ def test_json_keeps_all_digits(place, as_json):
 
 @pytest.mark.long
 def test_samples_that_could_not_be_computed_are_counted(tmp_path, invoke):
-    spec = SPEC.replace("samples = 3", "samples = 3\nuntil = 1e4").replace("L = [1, 3]", "L = [1]")
+    spec = SPEC.replace("samples = 4", "samples = 4\nuntil = 1e4").replace("L = [1, 3]", "L = [1]")
     (tmp_path / "x.toml").write_text(spec + '[solver]\ncoordinate = "w"\nmax_steps = 500\n')
     done = invoke("run", tmp_path / "x.toml", "--out", tmp_path / "run", "--json")
     assert done.exit_code == 3

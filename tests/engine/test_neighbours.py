@@ -14,7 +14,8 @@ MIXED = {
     "scale": np.array([0.1, 0.3, 0.2, 0.2, 0.5]),
     "predictor_scale": np.array([0.1, 0.2, 0.4, 0.2, 0.5]),
 }
-EACH = pytest.mark.parametrize("recipe", [flow("jepa", 1), descent()], ids=["flow", "descent"])
+FLOW = pytest.param(flow("jepa", 1), id="flow", marks=pytest.mark.long)
+EACH = pytest.mark.parametrize("recipe", [FLOW, pytest.param(descent(), id="descent")])
 
 
 def mixed(recipe, places=slice(None)):
@@ -35,6 +36,7 @@ def test_a_network_depends_on_nothing_beside_it(recipe):
             np.testing.assert_array_equal(one[0], all_of[i])
 
 
+@pytest.mark.long
 def test_each_flow_ends_at_its_own_time():
     np.testing.assert_array_equal(mixed(flow("jepa", 1)).times[:, -1], MIXED["t_end"])
 

@@ -8,6 +8,7 @@ from jepa_sweep.engine import dense, lanes
 from jepa_sweep.engine.solver import Settings
 from jepa_sweep.physics.systems import Status
 
+pytestmark = pytest.mark.long  # each number of samples is a program of its own
 BY = {"clock": CHI, "forward": LOG_W}
 
 
@@ -43,7 +44,6 @@ def bound(rtol, solves, condition):
     return rtol * (30 + solves.steps[:, None] * (1 + 2 * condition))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("way", BY)
 def test_they_are_the_closed_form(batch, sampled, way):
     times, solves = sampled[0], sampled[1][way]
@@ -61,7 +61,6 @@ def test_there_may_be_more_of_them_than_steps(sampled):
     assert (sampled[1]["clock"].steps < SAMPLES).all()
 
 
-@pytest.mark.long
 def test_and_more_steps_than_are_remembered(batch, until):
     """tsit5 takes so many that a lane is read several times on the way."""
     times = until[:, None] * np.linspace(0, 1, SAMPLES)

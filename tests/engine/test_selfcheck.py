@@ -58,6 +58,7 @@ def test_the_points_keep_to_what_the_tolerances_are_derived_from(objective):
         assert (np.abs(chi) * per_chi / times).max() <= selfcheck.FORWARD
 
 
+@pytest.mark.long
 def test_solves_take_fewer_steps_than_allowed_for():
     """tsit5 takes the most of those that a bound on the number of steps is for."""
     system = REDUCED["jepa"]
@@ -197,6 +198,7 @@ def test_a_run_asks_before_anything_is_stored(command, monkeypatch, tmp_path):
     assert len(js.Store(tmp_path / "run").points()) == 0
 
 
+@pytest.mark.long
 def test_a_run_with_nothing_left_to_do_does_not_ask(command, monkeypatch):
     assert command(js.Sweep(**TINY)).exit_code == 0
     monkeypatch.setattr(selfcheck, "require", lambda *_: pytest.fail("asked"))

@@ -103,6 +103,7 @@ def test_decay_from_above(objective, coordinate):
     assert (difference(objective, {**point, "p": 1.1}, sol) <= bound).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("eps", [0.6, 2.0, 1e3, 1e10])
 @pytest.mark.parametrize("L", [1, 2])
 def test_trajectories_from_far_above_the_rest_point(L, eps):
@@ -206,6 +207,7 @@ def test_the_host_programs_precision_is_left_alone():
     assert jax.config.read("jax_enable_x64") is False
 
 
+@pytest.mark.long
 def test_float32_is_float32_and_as_good_as_it_can_be():
     sol = js.solve("jepa", **POINT, precision="float32", rtol=1e-5)
     assert sol.time.dtype == np.float32

@@ -52,6 +52,7 @@ def test_fits_are_learned_when_the_predictor_says_so(objective, L):
     np.testing.assert_allclose(found[:, met], np.stack([exact(objective, L, P**power)[met]] * 2), rtol=1e-6)
 
 
+@pytest.mark.long
 @NETWORKS
 def test_samples_are_the_scalar_law(objective, L):
     """All that is seen at even times: w(t), its projection, v = w^(1/L) and fit; the loss is the sum over features."""

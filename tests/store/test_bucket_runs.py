@@ -43,6 +43,7 @@ def test_a_run_into_a_bucket_is_that_into_a_folder(bucket, service, in_folder):
     assert Store(bucket.path).strays() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bucket", ["memory", "s3"], indirect=True)
 def test_what_flips_in_a_bucket_is_found_and_mended(bucket, in_folder):
     store = js.run(js.Sweep(**EXACT), bucket.path, chunk_points=16)

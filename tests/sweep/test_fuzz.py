@@ -190,6 +190,7 @@ def test_any_text_is_a_sweep_or_a_message(text):
     assert_sweep_or_message(text)
 
 
+@pytest.mark.long
 @fuzz
 @given(st.binary(max_size=60) | documents().map(lambda document: tomli_w.dumps(document).encode("utf-16")))
 def test_any_bytes_are_a_text_or_a_message(tmp_path, content):

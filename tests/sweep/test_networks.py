@@ -16,17 +16,18 @@ from jepa_sweep.sweep.summary import status_of
 trained = finished(TRAINING)  # eight networks
 one_by_one = finished(JEPA, chunk_points=2)  # those of JEPA, each in a chunk of its own
 flowed = finished(FLOW)  # the same by gradient flow
+FLOWED = pytest.param("flowed", marks=pytest.mark.long)
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["trained", "flowed"])
+@pytest.mark.parametrize("which", ["trained", FLOWED])
 def test_columns_are_those_of_the_schema(which, request):
     assert_columns(request.getfixturevalue(which), "networks")
 
 
-@pytest.mark.parametrize(("which", "networks"), [("trained", 8), ("flowed", 2)])
+@pytest.mark.parametrize(("which", "networks"), [("trained", 8), pytest.param("flowed", 2, marks=pytest.mark.long)])
 def test_every_network_has_its_rows(which, networks, request):
     store = request.getfixturevalue(which)
     assert len(store.points()) == networks * 2
@@ -37,7 +38,7 @@ def test_every_network_has_its_rows(which, networks, request):
     assert set(store.points().status) == {"trained"}
 
 
-@pytest.mark.parametrize("which", ["trained", "flowed"])
+@pytest.mark.parametrize("which", ["trained", FLOWED])
 def test_thresholds_share_one_network(which, request):
     store = request.getfixturevalue(which)
     points, features = store.points(), store.features()
@@ -68,6 +69,7 @@ def test_training_learns_when_the_theory_says(trained):
     assert wide[0.02].abs().max() < 0.02
 
 
+@pytest.mark.long
 def test_a_flow_learns_when_the_theory_says(flowed):
     frame = flowed.features()
     assert (frame.status == "learned").all()
@@ -88,7 +90,7 @@ def test_layouts_order_the_learning(trained):
     assert (points.loc[("jepa", "opposite"), "strength_lam"] == -1).all()
 
 
-@pytest.mark.parametrize("which", ["trained", "flowed"])
+@pytest.mark.parametrize("which", ["trained", FLOWED])
 def test_trajectories_begin_and_end_with_the_features(which, request):
     store = request.getfixturevalue(which)
     features = store.features(filters=[("p", "==", 0.5)])
@@ -106,7 +108,7 @@ def test_trajectories_begin_and_end_with_the_features(which, request):
     np.testing.assert_allclose(at.fit, 1, rtol=0.1)
 
 
-@pytest.mark.parametrize("which", ["trained", "flowed"])
+@pytest.mark.parametrize("which", ["trained", FLOWED])
 def test_losses_begin_and_end_with_the_points(which, request):
     store = request.getfixturevalue(which)
     points = store.points(filters=[("p", "==", 0.5)])

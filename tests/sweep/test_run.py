@@ -164,6 +164,7 @@ def test_an_interrupt_while_computing_keeps_the_chunk_being_written(tmp_path, mo
 # --- single precision -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_single_precision_is_checked_against_double(tmp_path):
     report = execute(js.Sweep(**SINGLE), tmp_path)
     assert 0 < report.work.rechecked <= 64 * len(report.store.commits())

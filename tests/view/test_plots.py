@@ -23,7 +23,7 @@ NETWORK = {
 @pytest.fixture(scope="module")
 def flows(tmp_path_factory):
     axes = {"lam": [0.5, 1.0, 2.0], "rho": [0.25, 0.5, 1.0], "L": [2, 3], "eps": 1e-4}
-    sweep = js.Sweep(name="flows", axes=axes, measure={"trajectories": {"samples": 16}})
+    sweep = js.Sweep(name="flows", axes=axes, measure={"trajectories": {"samples": 4}})
     return js.run(sweep, tmp_path_factory.mktemp("flows"))
 
 

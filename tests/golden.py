@@ -61,7 +61,7 @@ SWEEPS = {
         "measure": {"trajectories": {"samples": 3}},
     },
 }
-SLOW = ("forward", "flow", "flow_of_mae")  # seconds of compiling
+SLOW = ("forward", "descent", "flow", "flow_of_mae")  # seconds of compiling
 
 # All is computed in float64, by the same steps everywhere. What machines differ in is how the compiler orders sums and
 # which of its elementary functions it takes: some thousand roundings of 1.1e-16, in the longest run of 1,200 steps.

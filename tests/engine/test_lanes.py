@@ -25,6 +25,7 @@ from jepa_sweep.engine import lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings, Stepper
 from jepa_sweep.physics.systems import Status
 
+pytestmark = pytest.mark.long  # every way to solve is a program of its own
 NO_SAMPLES = np.zeros((COUNT, 0))
 BY = {"clock": CHI, "integral": Settings("clenshaw_curtis", RTOL), "forward": W}
 
@@ -59,7 +60,6 @@ def one_by_one(solve_one, columns, rows, *others):
         return tuple(np.array(column) for column in zip(*found, strict=True))
 
 
-@pytest.mark.long
 def test_by_the_clock_it_is_diffrax_on_the_integral(batch):
     columns, p, predicted = batch
     chi = JEPA.coordinate("chi")
@@ -83,7 +83,6 @@ def test_by_the_clock_it_is_diffrax_on_the_integral(batch):
     np.testing.assert_allclose(ours.time[rows, slot], time, rtol=1e-13)
 
 
-@pytest.mark.long
 def test_forward_it_is_diffrax_with_an_event(batch):
     columns, p, predicted = batch
     w = JEPA.coordinate("w")
@@ -137,7 +136,6 @@ def test_a_written_out_step_is_diffraxs_own(method):
 # --- widths, orders, sizes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("way", "width"), [*(("clock", w) for w in (1, 7, 1024)), ("forward", 1), ("forward", 7)])
 def test_no_result_depends_on_the_width(batch, solved, way, width):
     ours, wide = solved[way], solve(*batch, BY[way], NO_SAMPLES, width=width)

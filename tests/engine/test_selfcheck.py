@@ -71,6 +71,7 @@ def test_solves_take_fewer_steps_than_allowed_for():
 # --- what is right and what is wrong ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_jax_computes_right_here():
     found = selfcheck.answers(methods=(EXACT, "clenshaw_curtis"))
     assert [(a.objective, a.method) for a in found] == [(o, m) for o in REDUCED for m in (EXACT, "clenshaw_curtis")]

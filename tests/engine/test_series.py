@@ -56,6 +56,7 @@ def test_the_papers_series_scatters_as_theory_says():
     assert abs(ratio - 1) < 4 * (2 / 10) ** 0.5  # the square of a normal number has relative spread sqrt(2)
 
 
+@pytest.mark.long
 def test_a_run_depends_on_nothing_but_itself():
     gamma, noise = np.array([[0.9, 0.5], [0.2, 0.7], [0.99, 0.4]]), np.array([[0.1, 1.0], [2.0, 0.3], [0.5, 0.5]])
     length, seed = np.array([300_000, 10, 16_385]), np.array([7, 7, 123])

@@ -214,6 +214,7 @@ def test_float32_is_float32_and_as_good_as_it_can_be():
     assert difference("jepa", POINT, sol).max() <= 1e-5 * sol.steps.max()
 
 
+@pytest.mark.long
 def test_float32_overflows_where_float64_does_not():
     point = {"lam": 1.0, "rho": 0.8, "L": 8, "eps": 1e-30}
     assert js.solve("jepa", **point, precision="float32", rtol=1e-5).status == "overflow"
@@ -268,6 +269,7 @@ def test_no_points_are_no_work():
     assert sol.time.dtype == np.float64
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("gap", [1e-3, 1e-9, 1e-12])
 def test_a_start_next_to_its_threshold_loses_no_digits(objective, gap):

@@ -148,6 +148,7 @@ def test_the_largest_step(objective, alike):
         np.testing.assert_array_equal(one[0], all_of[3])
 
 
+@pytest.mark.long
 def test_single_precision_is_single_throughout():
     """600 steps of a growth that forgets early errors no faster than it amplifies them: a few hundred roundings."""
     at = {"eta": 0.1, "t_end": 60.0, "scale": 0.3, "predictor_scale": 0.3}
@@ -198,6 +199,7 @@ def test_batches_have_the_gradient_of_the_population_on_average(model):
         assert np.max(np.abs(mean) / error) > 10  # there is something to see
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activation", ["relu", "tanh"])  # each compiles for seconds; all are in test_network.py
 def test_networks_with_an_activation_learn(activation):
     made = descent("mae", batch=16, activation=activation, start="gaussian")

@@ -328,6 +328,7 @@ def test_condition_is_the_logarithmic_derivative():
     np.testing.assert_allclose(actual, np.concatenate(expected), rtol=2 * SLOPE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("function", [js.leading_critical_time, js.asymptotic_critical_time, js.inflection_time])
 def test_every_prediction_has_a_gradient(objective, function):
     """Reverse mode against a central difference; the relative step 1e-5 errs by its square times O(100)."""

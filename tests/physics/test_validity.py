@@ -223,6 +223,7 @@ def test_mixed_points_each_get_their_word(objective):
     np.testing.assert_array_equal(finite, np.array(expected) == "learned")
 
 
+@pytest.mark.long
 def test_no_nan_without_a_status(objective):
     """Over anything the checks let pass: finite exactly where learned, inf where it overflows, NaN elsewhere."""
     rng, n = np.random.default_rng(5), (50, POINTS)

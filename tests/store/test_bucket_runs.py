@@ -71,6 +71,7 @@ def write_together(url, sizes):
         return [one.result() for one in wait]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bucket", ["memory", "s3"], indirect=True)
 def test_several_runs_into_one_bucket_store_every_point_once(bucket, in_folder):
     write_together(bucket.path, (12, 18))

@@ -35,6 +35,7 @@ def test_series_have_their_rows(estimated):
         estimated.losses()
 
 
+@pytest.mark.long
 def test_series_have_their_covariances_and_beginnings(tmp_path):
     store = js.run(js.Sweep(**SERIES, measure={"trajectories": {"samples": 5}}), tmp_path)
     covariances = store.select("covariances", features=3, seed=1)

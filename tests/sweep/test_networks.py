@@ -139,6 +139,7 @@ def test_flow_time_is_paper_time_over_the_depth(trained, tmp_path, compilations)
     assert flow.schema("features").field("t_learned").metadata[b"unit"] == b"flow time"
 
 
+@pytest.mark.long
 def test_single_precision_stands_in_single_precision(tmp_path, one_by_one):
     spec = change(JEPA, measure={"p": [0.5]}, solver={"precision": "float32"})
     store = js.run(js.Sweep(**spec), tmp_path)

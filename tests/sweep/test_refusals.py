@@ -99,6 +99,7 @@ def test_draws_stay_between_their_ends():
     assert keep.max() <= ends[1] < 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

@@ -49,6 +49,7 @@ def limit(monkeypatch):
     return set_to
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["compiled", "called", "read"])
 def test_blocks_are_halved_until_they_fit(batch, limit, when):
     whole = solve(*batch, CHI, NO_SAMPLES)

@@ -79,6 +79,7 @@ def test_jax_computes_right_here():
     selfcheck.refuse_wrong(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "spoilt"), [(EXACT, "predict"), ("clenshaw_curtis", "solve")])
 @pytest.mark.parametrize("value", [1.0000001, np.nan, np.inf])
 def test_a_few_wrong_times_are_found(monkeypatch, method, spoilt, value):

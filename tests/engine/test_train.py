@@ -176,6 +176,7 @@ def test_batches_lower_the_loss_and_seeds_tell_runs_apart():
     assert np.all(excess > 1e-6)  # the noise of batches keeps it above the floor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["gaussian", "temporal", "masked", "complementary"])
 def test_batches_have_the_gradient_of_the_population_on_average(model):
     """4000 batches of 8 pairs: every entry of the mean within five of its standard errors."""

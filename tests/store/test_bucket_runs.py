@@ -29,6 +29,7 @@ def points(store):
     return store.points().sort_values(KEYS).reset_index(drop=True)
 
 
+@pytest.mark.long
 def test_a_run_into_a_bucket_is_that_into_a_folder(bucket, service, in_folder):
     first = execute(js.Sweep(**EXACT), bucket.path, chunk_points=16)
     assert first.computed == 72

@@ -96,6 +96,7 @@ def test_no_flipped_bit_is_missed_or_believed(tmp_path, whole, kind):
     assert found(path) == []
 
 
+@pytest.mark.long
 def test_a_chunk_without_a_record_is_believed_no_more(tmp_path, whole):
     """Its writer died; a bit flips before the next run finishes the chunk."""
     path = tmp_path / "run"

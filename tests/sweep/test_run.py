@@ -231,6 +231,7 @@ def test_work_of_chunks_adds_up(tmp_path, tiny):
     assert facts["steps_per_point"] == pytest.approx(report.steps_per_point, abs=0.01)
 
 
+@pytest.mark.long
 def test_the_command_line_prints_it(command):
     single = js.Sweep(**SINGLE)
     text = command(single)

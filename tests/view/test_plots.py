@@ -70,6 +70,7 @@ def test_trajectories_are_those_of_the_table(flows):
     np.testing.assert_array_equal(solid[0].get_ydata(), samples["w"])
 
 
+@pytest.mark.long
 def test_order_shows_where_two_objectives_differ(flows, networks):
     jepa, mae = np.array(networks.plot.order(scale=0.25).collections[0].get_offsets()).T
     assert sorted(jepa) == sorted(mae) == [1, 2, 3]

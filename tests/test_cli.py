@@ -15,6 +15,7 @@ import jepa_sweep as js
 from jepa_sweep import cli
 from jepa_sweep.engine import devices
 
+# As many samples as conftest's TRACKED, so that both share one compiled program.
 SPEC = """
 name = "small"
 [axes]

@@ -145,6 +145,13 @@ def balanced(objective, u, L, diagonal=False):
 
 
 U = np.array([0.5, 0.3, 1.1])
+BOTH = pytest.mark.parametrize("objective", [OBJECTIVES["jepa"], OBJECTIVES["mae"]], ids=["jepa", "mae"])
+
+
+def at_rest(objective, L):
+    """The balanced state that moves no more, and its u."""
+    u = FEATURES.rho ** (1 / (L + 1)) if objective.decodes else FEATURES.rho
+    return balanced(objective, u, L), u
 
 
 def speed(objective, u, L):
@@ -154,7 +161,7 @@ def speed(objective, u, L):
 
 
 @pytest.mark.parametrize("L", [1, 2, 3])
-@pytest.mark.parametrize("objective", [OBJECTIVES[name] for name in ("jepa", "mae")], ids=lambda o: o.name)
+@BOTH
 def test_a_balanced_state_obeys_the_scalar_law(objective, L):
     lam, rho, _, sy2 = FEATURES
     state, udot = balanced(objective, U, L), speed(objective, U, L)
@@ -178,22 +185,20 @@ def test_relatives_of_jepa_share_its_loss_while_their_targets_do(name):
 
 
 @pytest.mark.parametrize("L", [1, 2, 3])
-@pytest.mark.parametrize("objective", [OBJECTIVES[name] for name in ("jepa", "mae")], ids=lambda o: o.name)
+@BOTH
 def test_the_largest_step_is_two_over_the_fastest_rate_at_rest(objective, L):
     """Small deviations from the rest point decay at rates that are the eigenvalues of the gradient's Jacobian there."""
     lam, rho, _, _ = map(np.asarray, FEATURES)
-    at_rest, weights = ravel_pytree(balanced(objective, network.rest(objective, rho, L) ** (1 / L), L))
+    state, weights = ravel_pytree(at_rest(objective, L)[0])
     jacobian = jax.jacfwd(lambda a: ravel_pytree(network.gradient(objective, weights(a), DIAGONAL)[0])[0])
-    fastest = np.linalg.eigvals(jacobian(at_rest)).real.max()
+    fastest = np.linalg.eigvals(jacobian(state)).real.max()
     np.testing.assert_allclose(fastest, 2 / network.step_limit(objective, lam, rho, L), rtol=1e-12)
 
 
 @pytest.mark.parametrize("L", [1, 2, 3])
 def test_the_rest_point_is_seen_as_theory_says(objective, L):
     """w = rho^L, v = rho (MAE: w = rho^(L/(L+1)), v w = rho), a fit of 1, and no force left, but for nosg."""
-    rho = FEATURES.rho
-    u = rho ** (1 / (L + 1)) if objective.decodes else rho
-    state = balanced(objective, u, L)
+    rho, (state, u) = FEATURES.rho, at_rest(objective, L)
     seen = network.observe(objective, network.signals(state), frames(L)[-1])
     np.testing.assert_allclose(seen.w, network.rest(objective, rho, L), rtol=ROUNDING)
     np.testing.assert_allclose(seen.w, rho ** (L / (L + 1) if objective.decodes else L), rtol=ROUNDING)

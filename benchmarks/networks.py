@@ -29,8 +29,9 @@ from benchmarks.quiet import alone
 from benchmarks.report import processor
 from benchmarks.ways import networks_torch
 from benchmarks.ways.networks_torch import Numbers, Weights
-from jepa_sweep.engine import devices, networks, study
-from jepa_sweep.engine.networks import Given, Recipe
+from jepa_sweep.engine import devices
+from jepa_sweep.engine.networks import batches, common
+from jepa_sweep.engine.networks.common import Given, Recipe
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import network
 
@@ -105,8 +106,8 @@ def problem(count: int, n: int, L: int, steps: int, device: str) -> Problem:
     }
     columns = {name: np.full(count, float(value)) for name, value in same.items()} | {"seed": np.arange(count) * 1.0}
     given = Given(*(jnp.asarray(columns.get(name, np.zeros(count)), jnp.float32) for name in Given._fields))
-    weights, _ = jax.vmap(lambda g: networks.begin(recipe, g))(given)
-    features = jax.vmap(lambda g: networks.features_of(recipe, g))(given)
+    weights, _ = jax.vmap(lambda g: common.begin(recipe, g))(given)
+    features = jax.vmap(lambda g: common.features_of(recipe, g))(given)
     start = [np.array(w) for w in (*weights.layers, weights.predictor)]
     return Problem(
         recipe, columns, device, steps, eta, start, (np.array(features.s2), np.array(features.lam)), features
@@ -132,7 +133,7 @@ def ours(problem: Problem) -> Callable[[], np.ndarray]:
     p = np.full((problem.networks, 1), P)
 
     def run() -> np.ndarray:
-        learned = study.learn(problem.recipe, problem.columns, p, precision="float32", device=problem.device)
+        learned = batches.learn(problem.recipe, problem.columns, p, precision="float32", device=problem.device)
         return learned.seen[:, -1, [0, 2]]
 
     return run
@@ -221,7 +222,7 @@ def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]
     n, where = problem.recipe.features, devices.pick(problem.device)
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((problem.networks, n, n)).astype(np.float32) / n**0.5 for _ in range(2))
-    group = len(where) * study.GROUP if problem.device == "cpu" else problem.networks
+    group = len(where) * batches.GROUP if problem.device == "cpu" else problem.networks
     calls = repeats * problem.networks // group
     mesh = jax.sharding.Mesh(np.array(where), ("devices",))
     split = jax.sharding.PartitionSpec("devices")

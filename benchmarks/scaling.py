@@ -25,7 +25,7 @@ from benchmarks.scaling_measure import check, end_with, measured_costs, measured
 from benchmarks.scaling_model import Costs, Method, Prediction, Shared, cut, predict, window
 from benchmarks.sweeps import SPEC
 from jepa_sweep.engine import devices
-from jepa_sweep.sweep import plan
+from jepa_sweep.running import plan
 
 BAND = (0.5, 2.0)  # of predicted / measured
 TRAINING = """name = "trained"

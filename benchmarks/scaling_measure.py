@@ -20,15 +20,16 @@ import numpy as np
 from benchmarks.common import cores
 from benchmarks.scaling_model import Costs, Method, Setting, Shared, Simulation
 from benchmarks.sweeps import SPEC
+from jepa_sweep.running import job
+from jepa_sweep.running.execute import open_for
+from jepa_sweep.running.job import Job
+from jepa_sweep.running.limits import Shard
+from jepa_sweep.running.plan import Chunk
+from jepa_sweep.running.queue import Queue
+from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import place, records, table
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep import job, rows
-from jepa_sweep.sweep.job import Job
-from jepa_sweep.sweep.limits import Shard
-from jepa_sweep.sweep.plan import Chunk
-from jepa_sweep.sweep.queue import Queue
-from jepa_sweep.sweep.run import open_for
-from jepa_sweep.sweep.spec import Sweep
+from jepa_sweep.systems import rows
 
 T = TypeVar("T")
 

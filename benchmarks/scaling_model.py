@@ -1,6 +1,6 @@
 """A simulation of many workers on one store, with everything that they share: cores, numbers, marks, files, bytes.
 
-It plays the protocol of `jepa_sweep/store/log.py` and the loop of `jepa_sweep/sweep/run.py` step by step.
+It plays the protocol of `jepa_sweep/store/log.py` and the loop of `jepa_sweep/running/execute.py` step by step.
 """
 
 import heapq
@@ -10,7 +10,7 @@ from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from jepa_sweep.sweep import plan
+from jepa_sweep.running import plan
 
 MOST_EVENTS = 1 << 17  # of one simulation that is not run to its end
 SEGMENTS = 10  # stretches of a grid that share no chunk: two objectives, five depths

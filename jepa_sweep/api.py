@@ -24,7 +24,7 @@ from jepa_sweep.engine import lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.physics.catalog import REDUCED
 from jepa_sweep.physics.systems import System, labels
-from jepa_sweep.sweep import validate
+from jepa_sweep.spec import validate
 
 TIMES = ("paper", "flow")
 Floats = Any  # float64: a NumPy number or array, or inside a transformation a traced JAX array

@@ -116,7 +116,7 @@ def run(
     with _explained() as warned:
         stop = _stop_on_signal()
         _ready_to_compute(here=not cluster)
-        from jepa_sweep.sweep.cluster import execute
+        from jepa_sweep.running.ray_driver import execute
 
         with shown() as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
@@ -141,7 +141,7 @@ def run(
 def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
     """Say what a run would do: points, what is there, files, bytes, time, memory. Writes nothing."""
     with _explained() as warned:
-        from jepa_sweep.sweep.summary import plan_of
+        from jepa_sweep.running.summary import plan_of
 
         facts = plan_of(spec, out)
         basis = "as measured in this store" if facts["measured"] else "at nominal rates of two processor cores"
@@ -157,8 +157,8 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
 def status(run: Run, as_json: Json = False) -> None:
     """Say what a run directory holds and what its specs still miss."""
     with _explained():
+        from jepa_sweep.running.summary import status_of
         from jepa_sweep.store.schema import noun_of
-        from jepa_sweep.sweep.summary import status_of
 
         facts = status_of(run)
         lines = [f"{noun_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
@@ -197,7 +197,7 @@ def query(
     with _explained():
         if csv and as_json:
             raise SpecError("Rows must be printed in one format, but --csv and --json are given; leave one out.")
-        from jepa_sweep.sweep.query import records, rows
+        from jepa_sweep.analysis.query import records, rows
 
         frame, count = rows(run, table, where or [], _listed(columns), _listed(sort), limit)
         if csv:
@@ -215,9 +215,9 @@ def query(
 def compare(run: Run, as_json: Json = False) -> None:
     """Numbers against predictions: times by objective and depth, networks and estimates by setting."""
     with _explained():
+        from jepa_sweep.analysis.compare import compare as compare_store
+        from jepa_sweep.analysis.query import records
         from jepa_sweep.store.store import Store
-        from jepa_sweep.sweep.compare import compare as compare_store
-        from jepa_sweep.sweep.query import records
 
         frame = compare_store(Store(run))
         text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None
@@ -253,8 +253,8 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     with _explained():
         _ready_to_compute()
+        from jepa_sweep.running.recovery import repair as repair_store
         from jepa_sweep.store.store import Store
-        from jepa_sweep.sweep.mend import repair as repair_store
 
         repaired = repair_store(Store(run), device=device)
         text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
@@ -277,8 +277,8 @@ def retry(
     with _explained():
         stop = _stop_on_signal()
         _ready_to_compute()
+        from jepa_sweep.running.recovery import retry as try_again
         from jepa_sweep.store.store import Store
-        from jepa_sweep.sweep.mend import retry as try_again
 
         options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
         result = try_again(Store(run), _listed(status) or ["failed"], **options)
@@ -300,7 +300,7 @@ def moments(
     """Features of your own pairs of data, and the orders in which JEPA and MAE would learn them."""
     with _explained():
         _ready_to_compute()
-        from jepa_sweep.pairs import report
+        from jepa_sweep.analysis.own_pairs import report
 
         _print(*report(file, y_file, depth, eps, p, top), as_json)
 
@@ -316,7 +316,7 @@ def figure(
     """Draw a figure of the paper, after computing what it lacks, and check what it claims."""
     with _explained():
         _ready_to_compute()
-        from jepa_sweep.paper import figure as drawn
+        from jepa_sweep.reproduction import figure as drawn
 
         with shown() as progress:
             found = drawn(name, out, run, device=device, progress=progress)
@@ -329,7 +329,7 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
     """Run, draw and check every figure; minutes on two cores."""
     with _explained():
         _ready_to_compute()
-        from jepa_sweep.paper import reproduce as all_drawn
+        from jepa_sweep.reproduction import reproduce as all_drawn
 
         with shown() as progress:
             told = None if as_json else lambda found: typer.echo(found.text())

@@ -13,8 +13,8 @@ from jepa_sweep import api
 from jepa_sweep.engine import devices, selfcheck
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.running import provenance
 from jepa_sweep.store import files, place
-from jepa_sweep.sweep import provenance
 
 
 def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:

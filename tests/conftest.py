@@ -24,7 +24,7 @@ PROGRAMS = ROOT / ".pytest_cache" / "programs" / jaxlib.version.__version__
 
 # Annotations of shapes and types are checked at every call of physics and engine, but of settings, which hold what a
 # user has given until it is checked. The option that jaxtyping adds to pytest would not reach the workers of xdist.
-ENGINE = {f"jepa_sweep.engine.{path.stem}" for path in (ROOT / "jepa_sweep/engine").glob("*.py")}
+ENGINE = {f"jepa_sweep.engine.{path.stem}" for path in (ROOT / "jepa_sweep/engine").glob("*")}
 CHECKED = ["jepa_sweep.physics", *(ENGINE - {"jepa_sweep.engine.__init__", "jepa_sweep.engine.settings"})]
 install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")  # an int is a float
 

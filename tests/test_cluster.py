@@ -16,12 +16,12 @@ from conftest import KEYS, QUICKLY_COMPILED, TRACKED
 import jepa_sweep as js
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import SpecError, StorageError
+from jepa_sweep.running import execute, ray_driver, ray_workers
+from jepa_sweep.running.plan import Chunk
+from jepa_sweep.running.ray_workers import AT_ONCE
+from jepa_sweep.spec.grid import Grid
 from jepa_sweep.store import place
 from jepa_sweep.store.log import Mark
-from jepa_sweep.sweep import cluster, crew, run
-from jepa_sweep.sweep.crew import AT_ONCE
-from jepa_sweep.sweep.grid import Grid
-from jepa_sweep.sweep.plan import Chunk
 
 # Ray starts its own processes with a function between fork and exec, of which JAX, being threaded, warns.
 pytestmark = [
@@ -84,7 +84,7 @@ def on(machines, monkeypatch):
     """Runs a sweep on these machines, from this process, which asks JAX for no device."""
 
     def run(sweep, out, **more):
-        return cluster.execute(sweep, out, cluster=f"ray:{machines.address}", **more)
+        return ray_driver.execute(sweep, out, cluster=f"ray:{machines.address}", **more)
 
     def refuse(*_):
         raise AssertionError("the driver must not ask for devices")
@@ -184,7 +184,7 @@ def test_progress_counts_points_of_several_blocks_once(on, tmp_path):
 
 @pytest.mark.ray
 def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
-    run.open_for(SWEEP, tmp_path)
+    execute.open_for(SWEEP, tmp_path)
     (tmp_path / "trajectories").rmdir()
     (tmp_path / "trajectories").write_text("in the way")
     with pytest.raises(StorageError, match="a part of the path is a file"):
@@ -199,7 +199,7 @@ def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
 )
 def test_an_address_must_be_one(text, tmp_path):
     with pytest.raises(SpecError, match="`cluster` must be ray, or ray:ADDRESS"):
-        cluster.execute(SWEEP, tmp_path, cluster=text)
+        ray_driver.execute(SWEEP, tmp_path, cluster=text)
 
 
 @pytest.mark.ray
@@ -219,32 +219,34 @@ def test_nothing_at_the_address_is_told_before_ray_begins_to_try(tmp_path, invok
 def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SpecError, match=r"pip install 'jepa_sweep\[ray\]'"):
-        cluster.execute(SWEEP, tmp_path, cluster="ray")
+        ray_driver.execute(SWEEP, tmp_path, cluster="ray")
 
 
 @pytest.mark.parametrize(("more", "match"), [({"device": "gpu:0"}, "`device` must be"), ({"shard": "2/2"}, "`shard`")])
 def test_arguments_are_refused_before_anything_starts(more, match, tmp_path):
     with pytest.raises(SpecError, match=match):
-        cluster.execute(SWEEP, tmp_path / "run", cluster="ray", **more)
+        ray_driver.execute(SWEEP, tmp_path / "run", cluster="ray", **more)
     assert not (tmp_path / "run").exists()
 
 
 def test_without_a_cluster_it_runs_here(monkeypatch):
-    monkeypatch.setattr(run, "execute", lambda *given, **more: (given, more["shard"], more["device"]))
-    assert cluster.execute(SWEEP, "out", cluster=None, shard="0/2") == ((SWEEP, "out"), "0/2", "auto")
+    monkeypatch.setattr(execute, "execute", lambda *given, **more: (given, more["shard"], more["device"]))
+    assert ray_driver.execute(SWEEP, "out", cluster=None, shard="0/2") == ((SWEEP, "out"), "0/2", "auto")
 
 
 def test_a_worker_that_sees_another_folder_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(crew, "SEE", 0.0)
-    run.open_for(SWEEP, tmp_path)
-    order = crew.Order(SWEEP.to_toml(), str(tmp_path), "cpu", None, Mark("host-1-0123456789ab", "01234567", 0, 0), [])
+    monkeypatch.setattr(ray_workers, "SEE", 0.0)
+    execute.open_for(SWEEP, tmp_path)
+    order = ray_workers.Order(
+        SWEEP.to_toml(), str(tmp_path), "cpu", None, Mark("host-1-0123456789ab", "01234567", 0, 0), []
+    )
     with pytest.raises(SpecError, match="must lie where every machine of the cluster sees it"):
-        crew.Worker().begin(order, 0)
+        ray_workers.Worker().begin(order, 0)
 
 
 def test_a_chunk_that_kills_its_workers_is_given_up_and_no_other_is_blamed(tmp_path):
     bad, good = Chunk(0, 5), Chunk(5, 10)
-    queue = cluster._Queue(Grid(SWEEP), [bad, good], run.open_for(SWEEP, tmp_path), "01234567")
+    queue = ray_driver._Queue(Grid(SWEEP), [bad, good], execute.open_for(SWEEP, tmp_path), "01234567")
     assert [queue.next(alone=True), queue.next(alone=False)] == [bad, good]
     for chunk in (bad, good):  # both were with the worker
         queue.back(chunk, "killed")
@@ -261,8 +263,8 @@ def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp
     js.run(SWEEP, tmp_path, chunk_points=12)
     store = js.Store(tmp_path)
     commits = store.commits()
-    queue = cluster._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
-    tally = cluster._Tally(store)
+    queue = ray_driver._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
+    tally = ray_driver._Tally(store)
     tally.writers |= {commit.claim.writer for commit in commits}
     for claim in tally.look():
         queue.stored(claim)
@@ -284,8 +286,8 @@ def test_where_there_is_room_for_workers():
         )
 
     def rooms(device, cores=0):
-        order = crew.Order("", "", device, None, Mark("", "", 0, 0), [])
-        return {node: count for node, (count, _, _) in crew.Crew(Ray, order, cores)._rooms().items()}
+        order = ray_workers.Order("", "", device, None, Mark("", "", 0, 0), [])
+        return {node: count for node, (count, _, _) in ray_workers.Crew(Ray, order, cores)._rooms().items()}
 
     assert rooms("auto") == rooms("gpu") == {"a": 4}
     assert rooms("cpu") == {"a": 1, "b": 1}

@@ -5,8 +5,8 @@ import pytest
 from conftest import ROOT
 
 import jepa_sweep as js
+from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.replicates import replicates
 from jepa_sweep.view import needs, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.figures.times import pairs_of, windows

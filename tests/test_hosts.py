@@ -13,9 +13,9 @@ import pytest
 from conftest import KEYS, TINY
 
 import jepa_sweep as js
+from jepa_sweep.running.execute import execute
+from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import store
-from jepa_sweep.sweep.run import execute
-from jepa_sweep.sweep.summary import status_of
 
 EXACT = {**TINY, "solver": {"method": "exact"}}
 

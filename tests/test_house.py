@@ -15,9 +15,9 @@ from conftest import ROOT
 import jepa_sweep as js
 from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.physics.systems import SENTENCES, Status, System
+from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.store import schema
-from jepa_sweep.sweep.replicates import replicates
-from jepa_sweep.sweep.rows import parameter_columns
+from jepa_sweep.systems.rows import parameter_columns
 
 PACKAGE = ROOT / "jepa_sweep"
 README = (ROOT / "README.md").read_text()
@@ -27,16 +27,17 @@ ABOVE = {  # room -> what it may import; every room may import itself and `error
     "physics": set(),
     "store": set(),
     "engine": {"physics"},
-    "sweep": {"physics", "engine", "store"},
+    "systems": {"physics", "engine", "store", "spec", "running"},
+    "spec": {"physics", "engine"},
+    "running": {"physics", "engine", "store", "spec", "systems"},
+    "analysis": {"physics", "engine", "store", "spec"},
     "view": {"physics", "store"},
-    "paper": {"sweep", "store", "view"},
-    "networks": {"physics", "engine", "sweep"},
-    "api": {"physics", "engine", "sweep"},
-    "samples": {"sweep"},
-    "pairs": {"physics", "engine", "sweep", "samples"},
+    "reproduction": {"running", "spec", "store", "view"},
+    "matrices": {"physics", "engine", "spec"},
+    "api": {"physics", "engine", "spec"},
     "progress": set(),
-    "doctor": {"physics", "engine", "store", "sweep", "api"},
-    "cli": {"engine", "sweep", "store", "doctor", "pairs", "paper", "progress", "view"},
+    "doctor": {"physics", "engine", "store", "running", "api"},
+    "cli": {"engine", "analysis", "running", "store", "doctor", "reproduction", "progress", "view"},
 }
 UPWARD = {("store/store.py", "jepa_sweep.view.plots")}  # a store hands itself to the room that draws, when asked
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jepa_sweep.engine import study
-from jepa_sweep.engine.networks import Recipe
+from jepa_sweep.engine.networks import batches
+from jepa_sweep.engine.networks.common import Recipe
 
 LAM, RHO = np.array([1.0, 1.15, 1.3]), np.array([0.9, 0.65, 0.4])  # layout 1, opposite
 P = np.array([0.25, 0.5, 0.8])
@@ -30,4 +30,4 @@ def columns(count, change):
 def learn(recipe, count, batch=8, precision="float64", p=P, **change):
     """`count` networks, in a program for eight; a flow takes no notice of `eta` and `momentum`."""
     thresholds = np.broadcast_to(p, (count, len(p)))
-    return study.learn(recipe, columns(count, change), thresholds, precision=precision, batch=batch)
+    return batches.learn(recipe, columns(count, change), thresholds, precision=precision, batch=batch)

@@ -8,8 +8,8 @@ import pytest
 from many import LAM, RHO, P, columns, descent, learn
 
 import jepa_sweep as js
-from jepa_sweep.engine import networks
-from jepa_sweep.engine.networks import Given
+from jepa_sweep.engine.networks import common
+from jepa_sweep.engine.networks.common import Given
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Moments
 from jepa_sweep.physics.systems import Status
@@ -45,9 +45,9 @@ def test_steps_are_those_of_a_plain_loop(objective, method, optimizer):
     with jax.enable_x64(True):
         one = columns((), at)
         given = Given(*map(jnp.asarray, [P, *(one[name] for name in Given._fields[1:])]))
-        features = networks.features_of(made, given)
+        features = common.features_of(made, given)
         moments = Moments(features.s2, features.lam, features.sy2)
-        weights, frame = networks.begin(made, given)
+        weights, frame = common.begin(made, given)
         step = optimizer(0.05, 0.8)
         own, average, state = weights[:2], weights.average, step.init(weights[:2])
 
@@ -185,11 +185,11 @@ def test_batches_have_the_gradient_of_the_population_on_average(model):
     with jax.enable_x64(True):
         one = columns((), ends)
         given = Given(*map(jnp.asarray, [P, *(one[name] for name in Given._fields[1:])]))
-        features = networks.features_of(made, given)
-        weights = networks.begin(made._replace(start="gaussian"), given._replace(scale=given.scale * 5))[0]
+        features = common.features_of(made, given)
+        weights = common.begin(made._replace(start="gaussian"), given._replace(scale=given.scale * 5))[0]
 
         def slope(key):
-            x, y = networks.samples_of(made, given, features, key, 8)
+            x, y = common.samples_of(made, given, features, key, 8)
             return jax.grad(lambda w: network.sample_loss(rule, w, x, y))(weights)
 
         drawn = jax.jit(jax.vmap(slope))(jax.random.split(jax.random.key(1), 4000))

@@ -1,8 +1,8 @@
 """The run that tests replay: small, so that it can be killed at each of its operations."""
 
 import jepa_sweep as js
+from jepa_sweep.running.execute import execute
 from jepa_sweep.store import place
-from jepa_sweep.sweep.run import execute
 
 # Two chunks, each with a file of points, one of trajectories and a record; what is written matters here, not what
 # is integrated.

@@ -11,9 +11,9 @@ from tables import PARTS, assert_same, assert_same_tables, files_of, flip, table
 
 import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError
+from jepa_sweep.running.execute import execute, run
+from jepa_sweep.running.recovery import repair
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.mend import repair
-from jepa_sweep.sweep.run import execute, run
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -10,12 +10,12 @@ import pytest
 from conftest import paths_of
 from tables import PARTS, flip
 
+from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import digest
 from jepa_sweep.store.files import Folder
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.summary import status_of
 
 FROZEN = {"system": "reduced", "version": 1, "solver": {"method": "dopri8", "rtol": 1e-8}}
 PARAMETERS = {

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from jepa_sweep.errors import StorageError
+from jepa_sweep.running.execute import run
 from jepa_sweep.store import files, place
-from jepa_sweep.sweep.run import run
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "close", "open"])

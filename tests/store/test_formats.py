@@ -12,10 +12,10 @@ from conftest import KEYS, ROOT
 from tables import assert_same, files_of
 
 import jepa_sweep as js
+from jepa_sweep.running.execute import execute
+from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import schema
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.run import execute
-from jepa_sweep.sweep.summary import status_of
 
 STORES = ROOT / "tests/data/stores"
 FORMATS = sorted(STORES.iterdir())

@@ -8,9 +8,9 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same, table_of
 
 import jepa_sweep as js
+from jepa_sweep.running.execute import execute, run
 from jepa_sweep.store import schema
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.run import execute, run
 
 
 def test_every_point_stands_once_with_its_prediction(stored):

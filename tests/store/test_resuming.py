@@ -8,9 +8,9 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same_tables, files_of
 
 import jepa_sweep as js
+from jepa_sweep.running.execute import execute, run
 from jepa_sweep.store.records import sealed
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep.run import execute, run
 
 
 def test_a_finished_run_computes_nothing_again(stored):

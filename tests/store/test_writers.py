@@ -10,10 +10,10 @@ from tables import assert_same, assert_same_tables, table_of
 
 import jepa_sweep as js
 from jepa_sweep.errors import StorageError
+from jepa_sweep.running import job
+from jepa_sweep.running.execute import run
 from jepa_sweep.store import files, place
 from jepa_sweep.store.store import Store
-from jepa_sweep.sweep import job
-from jepa_sweep.sweep.run import run
 
 
 def test_writers_at_the_same_time_store_every_point_once(tmp_path, stored):

@@ -1,0 +1,200 @@
+"""A user's own pairs (x, y): their features, and the order in which JEPA and MAE would learn them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jepa_sweep.analysis import pair_files
+from jepa_sweep.analysis.query import records
+from jepa_sweep.engine import lanes
+from jepa_sweep.errors import SpecError
+from jepa_sweep.physics import moments as physics
+from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.moments import Estimate
+from jepa_sweep.physics.systems import Status, labels
+from jepa_sweep.spec import validate
+
+
+def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
+    r"""From pairs (x, y) to their second moments, the basis of their features, and lam and rho with standard errors.
+
+    $lam_i = E[x_i y_i]$ and $rho_i = lam_i / E[x_i^2]$ in the orthogonal basis that brings E[x x^T] and E[y x^T]
+    closest to diagonal; Littwin et al. 2024, section 3. Data may be larger than memory.
+
+    Args:
+        x: samples, shape (n, d) or (n,), or the path of a file. Without `y` a file holds the pairs: `.npy` with shape
+            (n, 2, d), or `.parquet` with columns x0, x1, ..., y0, y1, ... or list columns x and y.
+        y: the partner of each row of x, as an array of its shape, or the path of a second file.
+        center: subtract the means of x and of y first; without, the moments are about zero.
+
+    Returns:
+        An `Estimate`: `.lam` and `.rho` in the order of falling lam, `.lam_error` and `.rho_error`, `.basis`,
+        `.moments`, and `.off_diagonal`, `.mixing` and `.asymmetry`, which say how well single features describe the
+        data. Features with lam < 0, which JEPA and MAE cannot learn, are among them.
+
+    Raises:
+        SpecError: the file cannot be read, the shapes do not fit, a value is not a finite number, there are fewer
+            than 2 d or 10 pairs, d is above 1000, or the covariance of x is singular.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(10_000, 2)) * [2.0, 1.0]
+        >>> found = js.moments(x, [0.5, 0.8] * x)
+        >>> found.rho.round(2).tolist(), bool(np.all(abs(found.lam - [2.0, 0.8]) < 3 * found.lam_error))
+        ([0.5, 0.8], True)
+    """
+    validate.untraced("moments", (x, y))
+    first, second = pair_files.halves(x, y)
+    sums = None
+    for block in pair_files.blocks(first, second):
+        sums = physics.add(sums, *block)
+    assert sums is not None, "there are at least 10 pairs"
+    found = physics.finish(sums, center=center)
+    _regular(found, first.name)
+    scatter = None
+    for block in pair_files.blocks(first, second):
+        scatter = physics.add_scatter(scatter, found, *block)
+    assert scatter is not None, "the second pass reads what the first has read"
+    return physics.with_errors(found, scatter)
+
+
+def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> pd.DataFrame:
+    """When JEPA and MAE of a given depth learn each feature, and which comes first: exact critical times, paper time.
+
+    Args:
+        estimate: what `moments` found.
+        L: encoder layers.
+        eps: initial response of every feature.
+        p: fraction of the rest point at which a feature counts as learned.
+
+    Returns:
+        One row per feature, by falling lam: `feature`, `lam`, `lam_error`, `rho`, `rho_error`; for both objectives
+        critical time `t_`, its standard error `t_..._error`, place in the order `rank_` (1 is first) and `status_`.
+        Times and ranks are missing where there is nothing to time; the status says why (lam < 0: collapses).
+
+    Raises:
+        SpecError: L is not a whole number, or eps or p cannot be used.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(10_000, 2)) * [1.7, 1.1]
+        >>> table = js.order(js.moments(x, [0.4, 0.9] * x), L=5, eps=1e-3)
+        >>> table["rank_jepa"].tolist(), table["rank_mae"].tolist()
+        ([2, 1], [1, 2])
+    """
+    validate.untraced("order", (estimate.lam, estimate.rho, L, eps, p), "use `critical_time`")
+    table = {
+        "feature": np.arange(len(estimate.lam)),
+        "lam": estimate.lam, "lam_error": estimate.lam_error,
+        "rho": estimate.rho, "rho_error": estimate.rho_error,
+    }  # fmt: skip
+    for objective in REDUCED:
+        table |= _times(objective, estimate, L, eps, p)
+    return pd.DataFrame(table)
+
+
+def inversions(table: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of features that JEPA and MAE learn in opposite orders, with their numbers in `jepa_first`, `mae_first`.
+
+    Args:
+        table: what `order` made.
+
+    Returns:
+        One row per pair. `resolved` is true where both orders stand two standard errors of ln t clear of a tie, with
+        the errors of different features taken as independent.
+
+    Raises:
+        SpecError: never; features without a time are left out.
+
+    Example:
+        >>> import jepa_sweep as js
+        >>> import numpy as np
+        >>> x = np.random.default_rng(0).normal(size=(10_000, 2)) * [1.7, 1.1]
+        >>> js.inversions(js.order(js.moments(x, [0.4, 0.9] * x), L=5)).to_dict("records")
+        [{'jepa_first': 1, 'mae_first': 0, 'resolved': True}]
+    """
+    timed = table.dropna(subset=["rank_jepa", "rank_mae"])
+    lead, clear = [], []
+    for objective in REDUCED:
+        rank = timed[f"rank_{objective}"].to_numpy(int)
+        log = np.log(timed[f"t_{objective}"].to_numpy(float))
+        spread = timed[f"t_{objective}_error"].to_numpy(float) / np.exp(log)
+        lead.append(rank[:, None] < rank)
+        clear.append(np.abs(log[:, None] - log) > 2 * np.hypot(spread[:, None], spread))
+    first, second = np.nonzero(lead[0] & ~lead[1] & ~np.eye(len(timed), dtype=bool))
+    names = timed["feature"].to_numpy(int)
+    resolved = (clear[0] & clear[1])[first, second]
+    return pd.DataFrame({"jepa_first": names[first], "mae_first": names[second], "resolved": resolved})
+
+
+def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict[str, Any], str]:
+    """`moments` and `order` of a file, for the command line: as facts and as text with at most `top` rows a table."""
+    found = moments(x, y)
+    table = order(found, L, eps, p)
+    pairs = inversions(table)
+    facts = {name: getattr(found, name) for name in ("pairs", "off_diagonal", "mixing", "asymmetry")}
+    facts |= {"L": L, "eps": eps, "p": p, "features": records(table), "inversions": records(pairs)}
+    shown = table.sort_values("rank_jepa", na_position="last", kind="stable").head(top)
+    text = [
+        f"{found.pairs:,} pairs of {len(table)} features",
+        f"mixing {found.mixing:.2g} (rms correlation of different features; {found.pairs**-0.5:.1g} by chance), "
+        f"asymmetry of E[y x^T] {found.asymmetry:.2g}, off-diagonal measure {found.off_diagonal:.2g}",
+        f"critical times in paper time for L = {L}, eps = {eps:g}, p = {p:g}:",
+        shown.drop(columns=["status_jepa", "status_mae"]).to_string(index=False, float_format="{:.4g}".format),
+    ]
+    if len(shown) < len(table):
+        text.append(f"... and {len(table) - len(shown)} more features; --top {len(table)} shows all")
+    for objective in REDUCED:
+        for status, group in table[table[f"rank_{objective}"].isna()].groupby(f"status_{objective}"):
+            text.append(
+                f"{objective} does not learn {len(group)} ({status}): features {_some(group['feature'].tolist())}"
+            )
+    text.append(
+        f"JEPA and MAE learn {len(pairs):,} pairs of features in opposite orders, {pairs['resolved'].sum():,} of them "
+        "clear of a tie by two standard errors"
+    )
+    if len(pairs):
+        text.append(pairs.sort_values("resolved", ascending=False, kind="stable").head(top).to_string(index=False))
+    return facts, "\n".join(text)
+
+
+def _some(numbers: list[int], most: int = 12) -> str:
+    return ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
+
+
+def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> dict[str, Any]:
+    system, d = REDUCED[objective], len(estimate.lam)
+    given = {"lam": estimate.lam, "rho": estimate.rho, "L": L, "eps": eps, "p": p}
+    arrays = {name: validate.numbers(name, value) for name, value in given.items()}
+    validate.arguments(system, arrays)
+    # t is proportional to 1 / lam; how it answers to rho is read from one error up and down, on a log scale.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        step = np.minimum(estimate.rho_error / np.abs(estimate.rho), 1)
+    rho = np.concatenate([estimate.rho, estimate.rho * np.exp(step), estimate.rho * np.exp(-step)])
+    columns = {k: np.broadcast_to(np.asarray(given[k], float), d) for k in ("lam", "L", "eps")}
+    columns = {k: np.tile(v, 3) for k, v in columns.items()} | {"rho": rho}
+    found = lanes.predict(system, columns, np.full(3 * d, float(p)), device="cpu")
+    t, up, down = found.time.reshape(3, d)
+    learned = found.status[:d] == Status.LEARNED
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        relative = np.hypot(estimate.lam_error / estimate.lam, (np.log(up) - np.log(down)) / 2)
+    return {
+        f"t_{objective}": np.where(learned, t, np.nan),
+        f"t_{objective}_error": np.where(learned, t * relative, np.nan),
+        f"rank_{objective}": pd.Series(np.where(learned, t, np.nan)).rank(method="first").astype("Int64"),
+        f"status_{objective}": labels(found.status[:d]),
+    }
+
+
+def _regular(found: Estimate, name: str) -> None:
+    """Raise unless every direction of x varies."""
+    variances = np.linalg.eigvalsh(found.moments.xx)
+    flat = int(np.sum(variances <= 1e-12 * max(variances[-1], np.finfo(float).tiny)))
+    if flat:
+        raise SpecError(
+            f"The covariance of `{name}` must be regular, but {flat} of its {len(variances)} directions do not vary, "
+            "so they have no rho; try dropping constant or repeated columns, or the leading principal components."
+        )

@@ -1,0 +1,1 @@
+"""Whole networks, many at once: gradient flow by diffrax, training by optax."""

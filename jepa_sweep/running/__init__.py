@@ -1,0 +1,1 @@
+"""From a spec to a finished store: planning, computing, committing, recovering, many machines."""

@@ -1,0 +1,213 @@
+"""One spec at work on one store: which points are new, computing them, committing them."""
+
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jepa_sweep.engine import devices
+from jepa_sweep.errors import IntegrityError
+from jepa_sweep.running import plan, provenance
+from jepa_sweep.running.compute import compute
+from jepa_sweep.running.limits import Shard
+from jepa_sweep.running.plan import Chunk, Intervals, Visited
+from jepa_sweep.running.queue import Queue
+from jepa_sweep.spec.grid import Grid
+from jepa_sweep.spec.models import Sweep
+from jepa_sweep.store import place
+from jepa_sweep.store.log import Mark
+from jepa_sweep.store.records import Claim
+from jepa_sweep.store.store import Store
+from jepa_sweep.systems.rows import Place, Rows, Work, tables
+
+
+def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | None = None) -> dict[str, Visited]:
+    """What is stored, by digest of the spec; `grids` caches the grids of the store's specs."""
+    claims = store.claims() if claims is None else claims
+    if any(claim.spec not in grids for claim in claims.values()):
+        for name, text in store.specs().items():
+            if name not in grids:
+                grids[name] = Grid(Sweep.parse(text, f"a spec kept in {store.path}"))
+    present: dict[str, list[tuple[int, int]]] = {}
+    for claim in claims.values():
+        present.setdefault(claim.spec, []).extend(_held(claim))
+    unknown = present.keys() - grids.keys()
+    if unknown:
+        raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
+    return {name: Visited(grids[name], Intervals(pieces)) for name, pieces in present.items()}
+
+
+def done(store: Store, name: str) -> Intervals:
+    """The indices of one spec that are stored because of it; what others stored for it is found by `plan.fresh`."""
+    return Intervals(piece for c in store.claims().values() if c.spec == name for piece in _held(c))
+
+
+def _held(claim: Claim) -> Iterable[tuple[int, int]]:
+    return Intervals(claim.absent).gaps(claim.start, claim.stop)
+
+
+class Computed(NamedTuple):
+    """The rows of a stretch of indices, before anyone else has been asked about them."""
+
+    start: int
+    stop: int
+    wanted: np.ndarray  # which of the indices were computed
+    rows: dict[str, Rows]
+    work: Work
+    known: dict[str, Claim]  # claims looked at before computing
+    failed: tuple[str, np.ndarray] | None = None  # the chunk whose failures were computed again, and which rows of it
+    solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
+
+
+class Job:
+    """One spec at work on one store, as one of perhaps many writers; close it when it will write no more.
+
+    `compute` and `commit` may run in two threads: they share nothing that changes but what `commit` counts.
+    """
+
+    def __init__(self, sweep: Sweep, text: str, store: Store, device: str, chunk_points: int | None = None) -> None:
+        self.sweep, self.store = sweep, store
+        self.name = store.add_spec(text)
+        self.grid = Grid(sweep)
+        self.computed = self.failed = self.repeated = 0
+        self.work = Work()
+        self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
+        longest = max((b - a for a, b in self.grid.segments()), default=1)
+        self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
+        self._seen = Store(store.path)  # for `compute`; `store` is for `commit`
+        self._grids = {self.name: self.grid}
+        self._own: set[str] = set()
+        self._schemas = {name: store.schema(name) for name in store.tables}
+        self.writer = place.enlist()
+        self._marks: set[Mark] = set()
+
+    def __enter__(self) -> "Job":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        place.dismiss(self.writer)
+        for mark in self._marks:
+            self.store.withdraw(mark)
+
+    @functools.cached_property
+    def _environment(self) -> str:
+        """The name of the provenance of what is committed; kept in the store once there is something."""
+        where = devices.pick(self._place.device)
+        return self.store.add_environment(provenance.facts(where, self.sweep.solver.precision))
+
+    def queue(self, mine: Shard) -> Queue:
+        """What is left to do, at this moment, of a share of the chunks."""
+        chunks = plan.chunks(self.grid, done(self._seen, self.name), self._size)
+        return Queue(self.grid, filter(mine.holds, chunks), self._seen, self.name, self.writer)
+
+    # --- computing and committing -------------------------------------------------------------------------------------
+
+    def compute(self, chunk: Chunk, absent: Intervals | None = None) -> Computed:
+        """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
+        self._announce(chunk.start, chunk.stop)
+        known = self._seen.claims()
+        near = {
+            number: claim
+            for number, claim in known.items()
+            if claim.spec != self.name or (claim.start < chunk.stop and chunk.start < claim.stop)
+        }
+        wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), near).values())
+        if absent:
+            wanted &= ~absent.contains(chunk.indices)
+        rows, work = self._rows(chunk.indices[wanted])
+        return Computed(chunk.start, chunk.stop, wanted, rows, work, known)
+
+    def again(
+        self,
+        index: np.ndarray,
+        failed: tuple[str, np.ndarray],
+        solver: tuple[tuple[str, Any], ...],
+        known: dict[str, Claim],
+    ) -> Computed:
+        """Compute points that have failed once more: sorted indices, and their rows among a chunk's failures.
+
+        `known` are the claims looked at when these rows were chosen.
+        """
+        start, stop = int(index[0]), int(index[-1]) + 1
+        self._announce(start, stop)
+        rows, work = self._rows(index, solver)
+        return Computed(start, stop, np.isin(np.arange(start, stop), index), rows, work, known, failed, solver)
+
+    def commit(self, found: Computed) -> None:
+        """Commit what was computed, but for points that another process has claimed meanwhile."""
+        index = np.arange(found.start, found.stop)[found.wanted]
+        keep, known = np.ones(len(index), dtype=bool), dict(found.known)
+        while keep.any():
+            theirs = {n: c for n, c in self.store.claims().items() if n not in known and n not in self._own}
+            known |= theirs
+            if theirs:
+                points = self.grid.take(index)
+                for other in visited(self.store, self._grids, theirs).values():
+                    keep &= ~other.holds(points)
+                continue
+            number = self.store.claim(self._claim(found, keep))
+            if number:
+                self._own.add(number)
+                made = tables(found.rows, keep, self._schemas)
+                self.store.commit(number, made, self._environment, found.work._asdict())
+                self.computed += int(keep.sum())
+                self.failed += made["failures"].num_rows
+                self.work = self.work.plus(found.work)
+                break
+        self.repeated += int((~keep).sum())
+        self._withdraw(found.start, found.stop)
+
+    def complete(self, number: str, claim: Claim) -> None:
+        """Publish what a dead writer of a claim did not come to."""
+        self.store.hold(number, claim)
+        index = np.arange(claim.start, claim.stop)
+        index = index[~Intervals(claim.absent).contains(index)]
+        rows, work = self._rows(index, claim.solver)
+        made = tables(rows, np.ones(len(index), dtype=bool), self._schemas)
+        self.store.commit(number, made, self._environment, work._asdict())
+
+    def redo(self, claim: Claim) -> None:
+        """Compute and commit exactly the points of a claim that was set aside."""
+        chunk, absent = Chunk(claim.start, claim.stop), Intervals(claim.absent)
+        if not claim.retried:
+            self.commit(self.compute(chunk, absent))
+            return
+        [(number, stretches)] = claim.retried
+        rows = np.concatenate([np.arange(a, b) for a, b in stretches])
+        index = chunk.indices[~absent.contains(chunk.indices)]
+        self.commit(self.again(index, (number, rows), claim.solver, self._seen.claims()))
+
+    def _rows(self, index: np.ndarray, solver: tuple[tuple[str, Any], ...] = ()) -> tuple[dict[str, Rows], Work]:
+        if not len(index):
+            return {}, Work()
+        settings = self.sweep.solver.model_copy(update=dict(solver))
+        return compute(self.sweep.model_copy(update={"solver": settings}), self.grid, index, self._place)
+
+    def _claim(self, found: Computed, keep: np.ndarray) -> Claim:
+        here = found.wanted.copy()
+        here[found.wanted] = keep
+        retried = ()
+        if found.failed:
+            number, rows = found.failed
+            rows = np.sort(rows[keep])
+            marked = np.isin(np.arange(rows[0], rows[-1] + 1), rows)
+            retried = ((number, _intervals(int(rows[0]), marked)),)
+        absent = _intervals(found.start, ~here)
+        return Claim(self.name, found.start, found.stop, absent, retried, found.solver, self.writer)
+
+    def _announce(self, start: int, stop: int) -> None:
+        mark = Mark(self.writer, self.name[:8], start, stop)
+        self._marks.add(mark)
+        self.store.announce(mark)
+
+    def _withdraw(self, start: int, stop: int) -> None:
+        mark = Mark(self.writer, self.name[:8], start, stop)
+        self.store.withdraw(mark)
+        self._marks.discard(mark)
+
+
+def _intervals(start: int, mask: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """The stretches where the mask is true, as indices from `start` on."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return tuple((int(start + a), int(start + b)) for a, b in edges.reshape(-1, 2))

@@ -1,0 +1,104 @@
+"""Wanted minus committed, cut into chunks."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from jepa_sweep.spec.grid import Grid, Points
+from jepa_sweep.spec.models import Sweep
+
+ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
+MOST_NETWORKS = 256
+FEWEST_POINTS, USUAL_POINTS, MOST_POINTS = 1 << 12, 1 << 17, 1 << 20
+
+
+class Intervals:
+    """A set of indices, as sorted, disjoint, half-open intervals."""
+
+    def __init__(self, pieces: Iterable[tuple[int, int]] = ()) -> None:
+        merged: list[list[int]] = []
+        for start, stop in sorted(pieces):
+            if merged and start <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], stop)
+            elif stop > start:
+                merged.append([start, stop])
+        self.starts = np.array([piece[0] for piece in merged], dtype=np.int64)
+        self.stops = np.array([piece[1] for piece in merged], dtype=np.int64)
+
+    def contains(self, index: np.ndarray) -> np.ndarray:
+        """True for the indices in the set."""
+        place = np.searchsorted(self.starts, index, side="right") - 1
+        return (place >= 0) & (index < self.stops[place]) if len(self.starts) else np.zeros(len(index), dtype=bool)
+
+    def gaps(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The parts of [start, stop) outside the set."""
+        first = np.searchsorted(self.stops, start, side="right")
+        for a, b in zip(self.starts[first:], self.stops[first:], strict=True):
+            if a >= stop:
+                break
+            if a > start:
+                yield start, int(a)
+            start = max(start, int(b))
+        if start < stop:
+            yield start, stop
+
+
+class Visited(NamedTuple):
+    """What a store already holds of one spec: its grid and the indices committed."""
+
+    grid: Grid
+    indices: Intervals
+
+    def holds(self, points: Points) -> np.ndarray:
+        """True for the points that are in the store because of this spec."""
+        found = self.grid.find(points)
+        return (found >= 0) & self.indices.contains(found)
+
+
+class Chunk(NamedTuple):
+    """A stretch of indices that will share one commit."""
+
+    start: int
+    stop: int
+    slot: int = 0  # its number among all chunks of the grid, whether or not they are done
+
+    @property
+    def indices(self) -> np.ndarray:
+        """All of them."""
+        return np.arange(self.start, self.stop)
+
+
+def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
+    """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
+    samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
+    if sweep.record.layout != "critical_times":  # each of its points is much work, and many rows
+        rows = max(1, samples) * int(grid.take(np.arange(1)).columns["features"][0])
+        # Its thresholds are computed together, and should lie together.
+        return len(grid.p) * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
+    wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 256)
+    fitting = max(1, ROWS_PER_FILE // max(1, samples))
+    return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
+
+
+def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
+    """The indices not yet done, in order, cut at multiples of `size` from the start of their segment.
+
+    Cuts and slots depend on the grid alone, so that processes running the same spec agree on them.
+    """
+    slots = 0
+    for start, stop in grid.segments():
+        for a, b in done.gaps(start, stop):
+            cuts = [a, *range(start + ((a - start) // size + 1) * size, b, size), b]
+            yield from (Chunk(x, y, slots + (x - start) // size) for x, y in itertools.pairwise(cuts))
+        slots += -(-(stop - start) // size)
+
+
+def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarray:
+    """True for the points that are neither in an earlier block of this sweep nor in the store from another spec."""
+    points = grid.take(index)
+    new = ~grid.repeated(index, points)
+    for visited in others:
+        new &= ~(visited.indices.contains(index) if visited.grid is grid else visited.holds(points))
+    return new

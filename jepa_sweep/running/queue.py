@@ -1,0 +1,54 @@
+"""The chunks a run has still to do, as its own writers and those of other runs get on with them."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from jepa_sweep.running.plan import Chunk
+from jepa_sweep.spec.grid import Grid
+from jepa_sweep.store.log import Log
+from jepa_sweep.store.records import Claim
+
+
+class Queue:
+    """Chunks in the order in which they are to be done."""
+
+    def __init__(self, grid: Grid, chunks: Iterable[Chunk], store: Log, name: str, writer: str = "") -> None:
+        """`name` is the digest of the spec, `writer` whose own marks do not count."""
+        self.left = {(chunk.start, chunk.stop): chunk for chunk in chunks}
+        self.total = grid.unique  # points of the spec
+        self._points = {where: grid.unique_in(*where) for where in self.left}  # of chunks not stored yet, taken or not
+        self.done = self.total - sum(self._points.values())
+        self._store, self._name, self._writer = store, name, writer
+        self._looked: set[str] = set()
+        self._busy: set[tuple[int, int]] = set()  # with other writers
+
+    def __iter__(self) -> Iterator[Chunk]:
+        while True:
+            self.look()
+            chunk = self.take()
+            if chunk is None:
+                return
+            yield chunk
+
+    def look(self) -> None:
+        """Take out chunks that others have stored since, and see what they are computing."""
+        claims = self._store.claims()
+        for claim in (claims[number] for number in claims.keys() - self._looked):
+            ours = claim.spec == self._name and not claim.absent
+            if ours and (chunk := self.left.pop((claim.start, claim.stop), None)):
+                self.stored(chunk)
+        self._looked = set(claims)
+        marks = self._store.announced()
+        self._busy = {(m.start, m.stop) for m in marks if m.spec == self._name[:8] and m.writer != self._writer}
+
+    def take(self, fits: Callable[[Chunk], bool] = lambda _: True) -> Chunk | None:
+        """The first chunk that fits and that no one else is computing, else the first that fits; None without any."""
+        fitting = (where for where, chunk in self.left.items() if fits(chunk))
+        first = next(fitting, None)
+        if first is None:
+            return None
+        free = first if first not in self._busy else next((w for w in fitting if w not in self._busy), first)
+        return self.left.pop(free)
+
+    def stored(self, chunk: Chunk | Claim) -> None:
+        """A chunk is in the store; it counts once, however often this is said."""
+        self.done += self._points.pop((chunk.start, chunk.stop), 0)

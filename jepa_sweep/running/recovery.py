@@ -1,0 +1,183 @@
+"""What is computed again: chunks a dead writer left unfinished, damaged chunks, and points that failed."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jepa_sweep.errors import IntegrityError, SpecError
+from jepa_sweep.physics.systems import Parameter, Status
+from jepa_sweep.running.job import Job
+from jepa_sweep.spec import validate
+from jepa_sweep.spec.grid import Points
+from jepa_sweep.spec.models import Sweep
+from jepa_sweep.store import place
+from jepa_sweep.store.records import Claim
+from jepa_sweep.store.store import Store
+
+PATIENCE = 30.0  # seconds a writer on another machine has from its claim to its commit record
+_LOOK = 0.1  # seconds between looks
+
+
+def finish(store: Store, device: str = "auto", patience: float | None = None) -> None:
+    """See to it that every claim has its commit record.
+
+    Chunks whose writer is known to be dead are completed; other writers are given `patience` seconds to do it
+    themselves, and with none they are left to it.
+    """
+    patience = PATIENCE if patience is None else patience
+    until = time.monotonic() + patience
+    while pending := store.pending():
+        late = time.monotonic() >= until
+        for number, claim in pending.items():
+            if place.gone(claim.writer) or not claim.writer or (late and patience):
+                with _job(store, claim.spec, device) as job:
+                    job.complete(number, claim)
+        if late:
+            return
+        if any(number in pending for number in store.pending()):
+            time.sleep(_LOOK)
+
+
+def repair(store: Store, *, device: str = "auto") -> dict[str, list[str]]:
+    """Set damaged chunks aside and compute exactly their points again; what was set aside is kept in `.damaged/`.
+
+    Args:
+        store: the run.
+        device: where to compute, as `jepa_sweep.run` takes it.
+
+    Returns:
+        Number of each chunk that was damaged -> what was wrong with it. A chunk whose record and points are both
+        unreadable is only set aside: nothing says any more which points it held, and running its spec again finds
+        them missing.
+
+    Raises:
+        IntegrityError: a spec kept in the store is damaged.
+        StorageError: the file system refused something; running it again goes on.
+
+    Example:
+        >>> import tempfile, jepa_sweep as js
+        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
+        >>> store = js.run(sweep, out=tempfile.mkdtemp(), chunk_points=4)
+        >>> (store.path / "points/000001.parquet").write_bytes(b"lost")
+        4
+        >>> list(js.repair(store)), len(store.points()), store.damage()
+        (['000001'], 8, {})
+    """
+    store.prepare()
+    found = store.damage()
+    claims = {number: store.claim_of(number) for number in found}
+    for number in found:
+        store.set_aside(number)
+    finish(store, device)
+    for number, claim in claims.items():
+        if claim is None:
+            found[number].append("which points it held is lost; run its spec again to compute what is missing")
+        elif any(before in found for before, _ in claim.retried):
+            found[number].append("it held a second try of points that are computed anew; `retry` those that fail")
+        else:
+            with _job(store, claim.spec, device) as job:
+                job.redo(claim)
+    return found
+
+
+def retry(
+    store: Store,
+    statuses: Sequence[str] = ("failed",),
+    *,
+    rtol: float | None = None,
+    max_steps: int | None = None,
+    device: str = "auto",
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Compute points that failed once more, perhaps with other settings of the solver.
+
+    What was computed before stays in the files of `failures`, and `store.failures()` leaves it out. Settings that
+    differ from the spec's stand in the commit record of the new chunk.
+
+    Args:
+        store: the run.
+        statuses: which failures: words of the column `status`, or "failed" for all.
+        rtol: relative tolerance in place of the spec's.
+        max_steps: limit on the steps of a point in place of the spec's.
+        device: where to compute, as `jepa_sweep.run` takes it.
+        stop: asked before each chunk.
+
+    Returns:
+        How many points were tried, and how many of them failed again; `complete` is False if it was asked to stop.
+
+    Raises:
+        SpecError: there is no such status, or a setting cannot be used.
+        StorageError: the file system refused something; what was committed before stays.
+
+    Example:
+        >>> import tempfile, jepa_sweep as js
+        >>> axes = {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}
+        >>> sweep = js.Sweep(name="tiny", axes=axes, solver={"max_steps": 4})
+        >>> store = js.run(sweep, out=tempfile.mkdtemp())
+        >>> before = len(store.failures())
+        >>> result = js.retry(store, ["max_steps"], max_steps=1000)
+        >>> before == result["tried"] > 0, len(store.failures()), len(store.points())
+        (True, 0, 8)
+    """
+    chosen = _chosen(statuses)
+    overrides = {"rtol": rtol, "max_steps": max_steps}
+    solver = tuple((key, value) for key, value in overrides.items() if value is not None)
+    store.prepare()
+    finish(store, device)
+    total = {"tried": 0, "failed": 0, "complete": True}
+    for spec, text in store.specs().items():
+        sweep = Sweep.parse(text, f"a spec kept in {store.path}")
+        settings = sweep.solver.model_copy(update=dict(solver))
+        for record in sweep.systems.values():
+            validate.settings(settings.settings(), record, sampled=sweep.measure.trajectories is not None)
+        with Job(sweep, text, store, device) as job:
+            for number in [n for n, claim in store.claims().items() if claim.spec == spec]:
+                if stop():
+                    return total | {"complete": False}
+                if found := _failed(job, number, chosen):
+                    index, rows, known = found
+                    job.commit(job.again(index, (number, rows), solver, known))
+            total["tried"] += job.computed
+            total["failed"] += job.failed
+    return total
+
+
+def _chosen(statuses: Sequence[str]) -> set[str]:
+    failing = [status.label for status in Status if status.failed]
+    for word in statuses:
+        validate.one_of("status", word, ("failed", *failing))
+    if not statuses:
+        raise SpecError(f"`status` must name failures to try again: failed, or some of {', '.join(failing)}.")
+    return set(failing) if "failed" in statuses else set(statuses)
+
+
+def _failed(job: Job, number: str, chosen: set[str]) -> tuple[np.ndarray, np.ndarray, dict[str, Claim]] | None:
+    """Sorted indices of the failures of a chunk to be tried again, their rows, and the claims that were looked at."""
+    known = job.store.claims()
+    frame, rows = job.store.failed_rows(number, known.values())
+    mask = np.isin(frame["status"], list(chosen))
+    if not mask.any():
+        return None
+    frame, rows = frame[mask], rows[mask]
+    columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.record.parameters}
+    p = np.asarray(frame["p"]) if "p" in frame else np.full(len(frame), job.grid.p[0])
+    [objective] = set(frame["objective"])
+    index = job.grid.find(Points(objective, columns, p))
+    assert (index >= 0).all(), "a chunk holds points of its own spec"
+    order = np.argsort(index)
+    return index[order], rows[order], known
+
+
+def _numbers(parameter: Parameter, values: Iterable[Any]) -> np.ndarray:
+    """A column of a table as the grid has it: words by their place among the choices."""
+    return np.array([parameter.choices.index(v) for v in values] if parameter.choices else values, dtype=float)
+
+
+def _job(store: Store, name: str, device: str) -> Job:
+    """A job for a spec kept in the store."""
+    specs = store.specs()
+    if name not in specs:
+        raise IntegrityError(f"{store.path} must keep every spec that was run, but {name[:8]} is missing.")
+    return Job(Sweep.parse(specs[name], f"a spec kept in {store.path}"), specs[name], store, device)

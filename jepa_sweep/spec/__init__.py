@@ -1,0 +1,1 @@
+"""Spec files to checked models, and models to the points they stand for."""

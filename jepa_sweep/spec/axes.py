@@ -1,0 +1,204 @@
+"""The axes of a spec and how they combine."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pydantic
+
+from jepa_sweep.physics.systems import Columns, Parameter
+from jepa_sweep.spec.validate import shown
+
+MOST_VALUES = 1_000_000  # of one axis, or rows of one block: these are held in memory, unlike products
+_MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
+
+
+class Model(pydantic.BaseModel):
+    """What all spec models share: no unknown keys, no changes after the fact."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+def _number(given: Any) -> Any:
+    """A number as it is, also numpy's; not what merely reads like one."""
+    value = given.item() if isinstance(given, np.generic) else given
+    if isinstance(value, bool | str):
+        hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
+        raise ValueError(f"must be a number, but it is {shown(value)}{hint}")
+    return value
+
+
+Number = Annotated[float, pydantic.Strict(), pydantic.BeforeValidator(_number)]
+Whole = Annotated[int, pydantic.BeforeValidator(_number)]  # 1e3 is one, too
+
+
+class Range(Model):
+    """Evenly spaced values, `linear` or `geom`(etric), between two endpoints, both included."""
+
+    linear: tuple[Number, Number] | None = None
+    geom: tuple[Number, Number] | None = None
+    num: Whole | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> "Range":
+        if (self.linear is None) == (self.geom is None):
+            raise ValueError("must have exactly one of `linear = [low, high]` and `geom = [low, high]`")
+        low, high = self.ends
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"must have finite endpoints, but they are {low:g} and {high:g}")
+        if self.geom and np.sign(low) * np.sign(high) <= 0:  # of the signs: the product itself may underflow
+            raise ValueError(f"must have endpoints of one sign for `geom`, but they are {low:g} and {high:g}")
+        smallest, span = (sys.float_info.min, abs(high / low)) if self.geom else (0.0, abs(high - low))
+        if not smallest <= span < math.inf:
+            raise ValueError(
+                f"must span what a float can hold, `high {'/' if self.geom else '-'} low`, but it goes from {low:g} to "
+                f"{high:g}; split it into two blocks"
+            )
+        if self.num is not None and not 1 <= self.num <= MOST_VALUES:
+            raise ValueError(f"must have `num` of 1 or more and at most {MOST_VALUES:,}, but it is {shown(self.num)}")
+        return self
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The two endpoints."""
+        return self.linear or self.geom or (0.0, 0.0)
+
+    def at(self, fraction: np.ndarray) -> np.ndarray:
+        """Values at fractions 0..1 of the way; 15 digits, so that they do not depend on the machine's `pow`."""
+        low, high = self.ends
+        values = low + (high - low) * fraction if self.linear else low * (high / low) ** fraction
+        rounded = np.fromiter((float(f"{v:.15g}") for v in values), float, len(values))
+        return rounded.clip(min(low, high), max(low, high))  # what holds at both ends holds between them
+
+    def values(self) -> np.ndarray:
+        """All `num` values, the endpoints exactly as given."""
+        num = self.num or 1
+        inside = self.at(np.arange(num) / max(num - 1, 1))
+        inside[0] = self.ends[0]
+        return np.concatenate([inside[:-1], [self.ends[1]]]) if num > 1 else inside
+
+
+def _listed(given: Any) -> list | tuple:
+    """What was given as a list, of one value if it is none; numpy's arrays and numbers as Python's."""
+    if isinstance(given, np.ndarray | np.generic):
+        given = given.tolist()
+    values = given if isinstance(given, list | tuple) else [given]
+    if not len(values):
+        raise ValueError("must have at least one value, but the list is empty")
+    if len(values) > MOST_VALUES:
+        raise ValueError(f"must have at most {MOST_VALUES:,} values, but the list has {len(values):,}")
+    return values
+
+
+def _read_axis(given: Any) -> Any:
+    """A number or word, a list of either, or a table become a tuple or a `Range`."""
+    if isinstance(given, dict | Range):
+        return given
+    values = _listed(given)
+    if all(isinstance(value, str) for value in values):
+        return tuple(values)
+    return read_numbers(values, "a number, a list of numbers or a range")
+
+
+def read_numbers(given: Any, wanted: str = "a number or a list of numbers") -> tuple[float, ...]:
+    """A number or a list of numbers as a tuple of floats."""
+    numbers = []
+    for value in _listed(given):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
+            raise ValueError(f"must be {wanted}, but it has {shown(value)}{hint}")
+        try:
+            numbers.append(float(value))
+        except OverflowError:
+            raise ValueError("must be a finite number, but it has one beyond the largest float") from None
+    return tuple(numbers)
+
+
+def _axis_kind(given: Any) -> str:
+    return "range" if isinstance(given, dict | Range) else "values"
+
+
+Axis = Annotated[
+    Annotated[Range, pydantic.Tag("range")] | Annotated[tuple[float, ...] | tuple[str, ...], pydantic.Tag("values")],
+    pydantic.Discriminator(_axis_kind),
+    pydantic.BeforeValidator(_read_axis),
+]
+
+
+class Block(Model):
+    """Some axes and how they combine; the points of a sweep are the union of its blocks."""
+
+    axes: dict[str, Axis] = {}
+    combine: Literal["product", "zip", "sobol", "points"] = "product"
+    num: Whole | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
+    seed: Whole | None = pydantic.Field(default=None, ge=0, le=10**18)  # sobol: scrambled with it, or unscrambled
+    points: tuple[dict[str, Annotated[float, pydantic.Strict()] | str], ...] | None = pydantic.Field(
+        default=None, max_length=MOST_VALUES
+    )  # points: one table each
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _lift(cls, data: Any) -> Any:
+        axes = data.get("axes") if isinstance(data, dict) else None
+        if not isinstance(axes, dict):
+            return data
+        # A seed is that of the sequence where there is one; elsewhere networks have an axis of that name.
+        drawn = "sobol" in (axes.get("combine"), data.get("combine")) and not isinstance(axes.get("seed"), list | dict)
+        movable = _MOVABLE if drawn else tuple(key for key in _MOVABLE if key != "seed")
+        lifted = {key: axes[key] for key in movable if key in axes}
+        twice = [key for key in lifted if key in data]
+        if twice:
+            raise ValueError(f"must say `{twice[0]}` once, but it stands both inside [axes] and beside it")
+        rest = {key: value for key, value in axes.items() if key not in movable}
+        return {**data, **lifted, "axes": rest}
+
+
+def completed(block: Block, parameters: Sequence[Parameter]) -> tuple[Block, dict[str, str]]:
+    """A block with numbers for words, and defaults for what it leaves out.
+
+    Also which parameters equal another one that has several values.
+    """
+
+    def coded(name: str, value: Any) -> Any:
+        choices = known[name].choices
+        return float(choices.index(value)) if choices and isinstance(value, str) else value
+
+    known = {q.name: q for q in parameters}
+    named = {q.name: q.default for q in parameters if not q.choices and isinstance(q.default, str)}
+    plain = {q.name: coded(q.name, q.default) for q in parameters if q.default is not None and q.name not in named}
+    if block.points is not None:
+        points = []
+        for point in block.points:
+            row = {**plain, **{name: coded(name, value) for name, value in point.items()}}
+            points.append({**{name: row[other] for name, other in named.items() if other in row}, **row})
+        return block.model_copy(update={"points": tuple(points)}), {}
+    given = {
+        name: tuple(coded(name, v) for v in axis) if isinstance(axis, tuple) else axis
+        for name, axis in block.axes.items()
+    }
+    axes = {**{name: (value,) for name, value in plain.items()}, **given}
+    same = {}
+    for name, other in named.items():
+        if name not in axes and other in axes:
+            axis = axes[other]
+            if isinstance(axis, tuple) and len(axis) == 1:
+                axes[name] = axis
+            else:
+                same[name] = other
+    return block.model_copy(update={"axes": axes}), same
+
+
+def axis_values(axis: Axis) -> np.ndarray:
+    """All values of one axis."""
+    return axis.values() if isinstance(axis, Range) else np.array(axis)
+
+
+def zipped(block: Block) -> Columns:
+    """The rows of a `zip` or `points` block, column by column."""
+    if block.points is not None:
+        return {name: np.array([point[name] for point in block.points]) for name in block.points[0]}
+    columns = {name: axis_values(axis) for name, axis in block.axes.items()}
+    count = max(len(v) for v in columns.values())
+    return {name: np.resize(v, count) if len(v) == 1 else v for name, v in columns.items()}

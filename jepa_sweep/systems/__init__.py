@@ -1,0 +1,1 @@
+"""What can be swept: one module a system, each of which makes one record."""

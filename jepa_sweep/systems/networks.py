@@ -1,0 +1,214 @@
+"""Whole networks: one row a network, one a feature, and samples of responses and losses on the way."""
+
+import time
+
+import numpy as np
+
+from jepa_sweep.engine import blocks, lanes
+from jepa_sweep.engine.networks import batches
+from jepa_sweep.engine.networks.batches import Learned
+from jepa_sweep.engine.networks.common import Recipe
+from jepa_sweep.physics import network
+from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.experiments import OPTIMIZERS
+from jepa_sweep.physics.systems import Columns, Experiment, Status
+from jepa_sweep.running.provenance import peak_memory
+from jepa_sweep.spec.grid import Grid
+from jepa_sweep.spec.models import Sweep
+from jepa_sweep.systems.rows import Place, Rows, Thresholds, Work, keys_of, pick
+
+_UNSAMPLED = 8  # samples nobody asked for: the steps between them are what one loop of the engine takes
+
+
+def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[dict[str, Rows], Work]:
+    """All tables for the points at `index`, which lie in one segment of the grid."""
+    began, compiling = time.perf_counter(), blocks.Compiled.seconds
+    points = grid.take(index)
+    record = sweep.systems[points.objective]
+    assert isinstance(record, Experiment), "this layout belongs to networks"
+    rows = Thresholds(index, len(grid.p))
+    own = {name: values[rows.first] for name, values in points.columns.items()}
+    recipe = recipe_of(sweep, record, own)
+    p = np.sort(grid.p)
+    found = batches.learn(
+        recipe, own, np.tile(p, (len(rows.first), 1)), precision=sweep.solver.precision, **place._asdict()
+    )
+    slot = np.searchsorted(p, points.p)
+    unit = recipe.L if sweep.solver.time == "paper" else 1
+    trained = found.ended == Status.TRAINED
+    keys = keys_of(record, points.columns)
+    features = _Features(recipe, own, found, rows, slot, points.p, unit, place)
+    every, good = np.arange(len(index)), trained[rows.point]
+    ended = np.where(trained & _too_long(recipe, own), Status.UNSTABLE, found.ended)
+    status, steps = ended[rows.point], found.steps[rows.point].astype(np.int64)
+    networks = {**keys, "p": points.p, "status": status, "steps": steps, **features.summary()}
+    failures = {**keys, "p": points.p, "status": status, "message": status, "steps": steps}
+    out = {
+        "points": pick(Rows(networks, every), good),
+        "failures": pick(Rows(failures, every), ~good),
+        "features": features.table(keys, np.flatnonzero(good)),
+    }
+    if sweep.measure.trajectories:
+        first = np.flatnonzero(good & (points.p == grid.p[0]))
+        out |= _samples(recipe, found, features, keys, first, rows.point[first], unit)
+    compiled = blocks.Compiled.seconds - compiling
+    work = Work(time.perf_counter() - began - compiled, compiled, int(found.steps.sum()), int(found.steps.sum()))
+    return out, work._replace(peak_memory_bytes=peak_memory())
+
+
+def recipe_of(sweep: Sweep, record: Experiment, columns: Columns) -> Recipe:
+    """What the networks of a segment have in common."""
+    shared = {}
+    for q in record.parameters:
+        if q.groups:
+            [value] = np.unique(columns[q.name])
+            shared[q.name] = q.choices[int(value)] if q.choices else int(value)
+    wanted, solver = sweep.measure.trajectories, sweep.solver
+    return Recipe(
+        objective=record.objective,
+        method=solver.method,
+        samples=wanted.samples - 1 if wanted else _UNSAMPLED,
+        **({} if solver.method in OPTIMIZERS else {"rtol": solver.rtol, "max_steps": solver.max_steps}),
+        **shared,
+    )
+
+
+def _too_long(recipe: Recipe, columns: Columns) -> np.ndarray:
+    """True for networks whose step is above a stability limit that is known: plain descent from an aligned start."""
+    if (recipe.method, recipe.start, recipe.batch) != ("sgd", "aligned", 0) or recipe.objective not in REDUCED:
+        return np.zeros(len(columns["seed"]), dtype=bool)
+    lam, rho = batches.features_of(recipe, columns)
+    limits = [
+        network.step_limit(recipe.rule, *both, recipe.L) if (both[1] > 0).all() else np.inf
+        for both in zip(lam, rho, strict=True)
+    ]
+    return columns["eta"] > np.array(limits)
+
+
+class _Features:
+    """What was found about every feature of every network, threshold by threshold: arrays (rows, features)."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        own: Columns,
+        found: Learned,
+        rows: Thresholds,
+        slot: np.ndarray,
+        p: np.ndarray,
+        unit: int,
+        place: Place,
+    ) -> None:
+        self._recipe, self._p, self._unit = recipe, p, unit
+        at = rows.point
+        self.lam, self.rho = (values[at] for values in batches.features_of(recipe, own))
+        self.w_star = network.rest(recipe.rule, self.rho, recipe.L)
+        self._learned, self._fitted = found.crossed[at, 0, slot] * unit, found.crossed[at, 1, slot] * unit
+        self._start, self._end = found.seen[at, 0], found.seen[at, -1]
+        self._losses = found.losses[at]
+        above = self._start[:, 0] >= p[:, None] * self.w_star
+        late = np.where(above, Status.ABOVE_THRESHOLD, Status.NOT_YET)
+        self._status = np.where(np.isfinite(self._learned), Status.LEARNED, late)
+        self._exact = self._predicted(place)
+
+    def _predicted(self, place: Place) -> np.ndarray:
+        """Critical times of the scalar flows that begin with the same responses; NaN for objectives without one."""
+        exact = np.full(self.lam.shape, np.nan)
+        usable = (self._start[:, 0] > 0) & (self.lam != 0)
+        if self._recipe.objective not in REDUCED or not self._recipe.linear or not usable.any():
+            return exact
+        eps = self._start[:, 0].astype(float)
+        columns = {"lam": self.lam, "rho": self.rho, "L": np.full(eps.shape, float(self._recipe.L)), "eps": eps}
+        p = np.broadcast_to(self._p[:, None], eps.shape)
+        batch = None if place.batch is None else place.batch * self._recipe.features
+        found = lanes.predict(
+            REDUCED[self._recipe.objective],
+            {name: values[usable] for name, values in columns.items()},
+            p[usable],
+            batch=batch,
+            device=place.device,
+        )
+        flow = found.time * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow)
+        exact[usable] = np.where(found.status == Status.LEARNED, flow, np.nan)
+        return exact
+
+    def summary(self) -> Columns:
+        """One number a network and threshold."""
+        met = np.where(self._status == Status.ABOVE_THRESHOLD, -np.inf, self._learned)
+        held = np.isnan(self._fitted) & (self._start[:, 3] >= self._p[:, None])
+        fitted = np.where(held, -np.inf, self._fitted)
+        end = self._end[:, 0]
+        return {
+            "learned": np.isfinite(self._learned).sum(axis=1),
+            "order_lam": _rank_correlation(_late(met), self.lam),
+            "order_rho": _rank_correlation(_late(met), self.rho),
+            "fit_order_lam": _rank_correlation(_late(fitted), self.lam),
+            "fit_order_rho": _rank_correlation(_late(fitted), self.rho),
+            "strength_lam": _rank_correlation(end, self.lam),
+            "strength_rho": _rank_correlation(end, self.rho),
+            "w_mean": end.mean(axis=1, dtype=end.dtype),
+            "w_most": end.max(axis=1),
+            "loss_start": self._losses[:, 0],
+            "loss_end": self._losses[:, -1],
+        }
+
+    def table(self, keys: Columns, owner: np.ndarray) -> Rows:
+        """One row a feature, for the rows in `owner`."""
+        measured = {
+            "lam": self.lam,
+            "rho": self.rho,
+            "status": self._status,
+            "t_learned": self._learned,
+            "t_fitted": self._fitted,
+            "t_exact": self._exact,
+            "relative_difference": np.abs(self._learned.astype(float) / self._exact - 1),
+            "w_star": self.w_star,
+            "w_start": self._start[:, 0],
+            "w_end": self._end[:, 0],
+            "v_end": self._end[:, 2],
+        }
+        d = self._recipe.features
+        columns = {name: np.repeat(values[owner], d) for name, values in {**keys, "p": self._p}.items()}
+        columns["feature"] = np.tile(np.arange(d), len(owner))
+        columns |= {name: values[owner].ravel() for name, values in measured.items()}
+        return Rows(columns, np.repeat(owner, d))
+
+
+def _samples(
+    recipe: Recipe, found: Learned, features: _Features, keys: Columns, owner: np.ndarray, at: np.ndarray, unit: int
+) -> dict[str, Rows]:
+    """Responses and losses on the way, of the rows in `owner`, which are the networks `at`."""
+    count, d = recipe.samples + 1, recipe.features
+    times = found.times[at].astype(float) * unit
+    # A flow has no steps of its own length; what the optimiser did until a sample follows from the total.
+    steps = np.rint(found.steps[at, None] * np.arange(count) / recipe.samples)
+    if recipe.method in OPTIMIZERS:
+        steps = -(-np.arange(count) * found.steps[at, None].astype(np.int64) // recipe.samples)
+    losses = {name: np.repeat(values[owner], count) for name, values in keys.items()}
+    losses |= {"t": times.ravel(), "step": steps.astype(np.int64).ravel(), "loss": found.losses[at].ravel()}
+    responses = {name: np.repeat(values, d) for name, values in losses.items() if name != "loss"}
+    responses["feature"] = np.tile(np.arange(d), len(owner) * count)
+    responses |= {
+        name: np.repeat(values[owner, None], count, axis=1).ravel()
+        for name, values in (("lam", features.lam), ("rho", features.rho))
+    }
+    seen = found.seen[at]
+    responses |= {name: seen[:, :, k].ravel() for k, name in enumerate(("w", "projection", "v", "fit"))}
+    return {
+        "trajectories": Rows(responses, np.repeat(owner, count * d)),
+        "losses": Rows(losses, np.repeat(owner, count)),
+    }
+
+
+def _late(times: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(times), np.inf, times)
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman's, row by row; NaN where one of the two is constant."""
+    from scipy.stats import rankdata  # as late as in `grid`
+
+    ranks = [rankdata(x, axis=1) for x in (a, b)]
+    x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    with np.errstate(invalid="ignore"):
+        return (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))

@@ -1,0 +1,70 @@
+"""The promise about specs: any text is either a sweep that can be run or one clear message, nothing else."""
+
+import itertools
+
+import numpy as np
+
+import jepa_sweep as js
+from jepa_sweep.running import plan
+from jepa_sweep.running.plan import Intervals
+from jepa_sweep.spec import validate
+from jepa_sweep.spec.grid import Grid
+
+ORIGIN = "sweeps/any.toml"
+
+
+def assert_sweep_or_message(text):
+    """The promise."""
+    try:
+        sweep = js.Sweep.parse(text, ORIGIN)
+    except js.SpecError as error:
+        assert_clear(str(error))
+        return None
+    assert_can_be_run(sweep)
+    return sweep
+
+
+def assert_clear(message):
+    """One line of some sentences that ends with the place, and is fit for a terminal."""
+    assert_readable(message)
+    assert message.endswith((f"In {ORIGIN}.", f"({ORIGIN})."))
+    assert "must" in message or "is not a" in message or "says nothing" in message
+
+
+def assert_readable(message):
+    assert message.isprintable()
+    assert len(message) < 1500
+    assert "Traceback" not in message
+
+
+def assert_can_be_run(sweep):
+    assert js.Sweep.parse(sweep.to_toml()) == sweep
+    grid = Grid(sweep)
+    segments = grid.segments()
+    assert isinstance(grid.size, int)
+    assert grid.size > 0
+    assert [start for start, _ in segments] == [0, *(stop for _, stop in segments[:-1])]
+    assert segments[-1][1] == grid.size
+    for start, stop in [*segments[:3], *segments[-3:]]:
+        assert_points(sweep, grid, np.unique([start, stop - 1]))
+    size = plan.points_per_chunk(sweep, grid)
+    first = list(itertools.islice(plan.chunks(grid, Intervals(), size), 3))
+    assert [chunk.start for chunk in first] == [0, *(chunk.stop for chunk in first[:-1])]
+    assert all(0 < chunk.stop - chunk.start <= size for chunk in first)
+
+
+def assert_points(sweep, grid, index):
+    """Points that keep every rule, and are found where they are, or where an earlier block has them."""
+    points = grid.take(index)
+    record, columns = sweep.systems[points.objective], {**points.columns, "p": points.p}
+    assert set(points.columns) == {q.name for q in record.parameters}
+    assert all(np.isfinite(values).all() for values in columns.values())
+    binding = record._replace(rules=tuple(rule for rule in record.rules if not rule.somewhere))
+    validate.rules(binding, columns, str)
+    found = grid.find(points)
+    assert (found >= 0).all()
+    assert (found <= index).all()
+    for place, values in zip(found, zip(*columns.values(), strict=True), strict=True):
+        there = grid.take(np.array([place]))
+        assert there.objective == points.objective
+        assert tuple([*there.columns.values(), there.p][i][0] for i in range(len(values))) == values

@@ -22,10 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import P, Points, grid, timed
 from jepa_sweep.engine import devices, lanes, pool
-from jepa_sweep.engine.lanes import Predictions
 from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.reduced import DYNAMICS
 
 MOST = 1 << 22  # points of one call; larger sweeps come in chunks of this size, as in `jepa-sweep run`
 
@@ -43,16 +42,15 @@ class Problem:
         self.count = count
         self._parts = []
         for objective, points in grid(max(1, count // 2)).items():
-            system, p = REDUCED[objective], np.full(max(1, count // 2), P)
-            predicted = lanes.predict(system, points, p, device="cpu")
-            self._parts.append((system, points, p[:, None], Predictions(*(f[:, None] for f in predicted))))
+            system, p = DYNAMICS[objective], np.full((max(1, count // 2), 1), P)
+            self._parts.append((system, points, p, lanes.predict(system, points, p, device="cpu")))
 
     def solve(self, settings: Settings, device: str, width: int | None = None) -> float:
         """Solve everything once; the worst relative error."""
         worst = 0.0
         for system, points, p, predicted in self._parts:
             found = lanes.solve(system, points, p, predicted, settings, width=width, device=device)
-            worst = max(worst, float(np.max(np.abs(found.time / predicted.time - 1))))
+            worst = max(worst, float(np.max(np.abs(found.time / predicted.values["t_exact"] - 1))))
         return worst
 
     def goals(self, width: int) -> tuple[Any, Goal]:

@@ -66,17 +66,16 @@ def in_memory(count: int, samples: int, **settings: Any) -> tuple[Callable[[], A
     """Predictions and solves of a grid, without files."""
     from jepa_sweep.engine import lanes
     from jepa_sweep.engine.solver import Settings
-    from jepa_sweep.physics.catalog import REDUCED
+    from jepa_sweep.physics.reduced import DYNAMICS
 
-    points, p = grid(count), np.full(count, P)
+    points, p = grid(count), np.full((count, 1), P)
 
     def run() -> None:
         for objective in OBJECTIVES:
-            system = REDUCED[objective]
-            flat = lanes.predict(system, points[objective], p)
-            predicted = lanes.Predictions(*(field[:, None] for field in flat))
-            times = predicted.time * np.linspace(0, 2, samples) if samples else None
-            lanes.solve(system, points[objective], p[:, None], predicted, Settings(**settings), times=times)
+            system = DYNAMICS[objective]
+            predicted = lanes.predict(system, points[objective], p)
+            times = predicted.values["t_exact"] * np.linspace(0, 2, samples) if samples else None
+            lanes.solve(system, points[objective], p, predicted, Settings(**settings), times=times)
 
     return run, 2 * count
 

@@ -18,9 +18,10 @@ from .errors import SpecWarning as SpecWarning
 from .errors import StorageError as StorageError
 from .matrices import NetworkPath as NetworkPath
 from .matrices import network_flow as network_flow
+from .physics.dynamics import SENTENCES as SENTENCES
+from .physics.dynamics import Coordinate as Coordinate
+from .physics.dynamics import Status as Status
 from .physics.moments import Estimate as Estimate
-from .physics.systems import SENTENCES as SENTENCES
-from .physics.systems import Status as Status
 from .reproduction import figure as figure
 from .reproduction import reproduce as reproduce
 from .running.execute import run as run
@@ -28,3 +29,6 @@ from .running.recovery import repair as repair
 from .running.recovery import retry as retry
 from .spec.models import Sweep as Sweep
 from .store.store import Store as Store
+from .systems.own import flow as flow
+from .systems.own import parameter as parameter
+from .systems.record import System as System

@@ -20,11 +20,17 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from jepa_sweep import checks
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.solver import SOLVERS, Settings
-from jepa_sweep.physics.catalog import REDUCED
-from jepa_sweep.physics.systems import System, labels
-from jepa_sweep.spec import validate
+from jepa_sweep.engine.settings import METHODS, Settings
+from jepa_sweep.engine.tracing import is_traced, refuse_traced
+from jepa_sweep.physics import exact, response
+from jepa_sweep.physics.dynamics import Dynamics, labels
+from jepa_sweep.physics.reduced import DYNAMICS
+from jepa_sweep.spec.models import check_measurement
+from jepa_sweep.spec.rules import check_arguments
+from jepa_sweep.systems.record import Measurement
+from jepa_sweep.systems.reduced import REDUCED
 
 TIMES = ("paper", "flow")
 Floats = Any  # float64: a NumPy number or array, or inside a transformation a traced JAX array
@@ -45,33 +51,33 @@ class Solution(NamedTuple):
     w: np.ndarray
 
 
-def _system(objective: str, time: str = "paper") -> System:
-    validate.one_of("objective", objective, tuple(REDUCED))
-    validate.one_of("time", time, TIMES)
-    return REDUCED[objective]
+def _dynamics(objective: str, time: str = "paper") -> Dynamics:
+    checks.one_of("objective", objective, tuple(DYNAMICS))
+    checks.one_of("time", time, TIMES)
+    return DYNAMICS[objective]
 
 
 @functools.lru_cache(maxsize=64)
 def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time: str, power: int) -> Callable:
     """A prediction as a compiled function of broadcasting arrays, times scaled by (flow factor)^power."""
-    system = REDUCED[objective]
+    dynamics = DYNAMICS[objective]
 
     def one(*values):
         given = dict(zip(names, values, strict=True))
-        parameters = {q.name: given.pop(q.name, jnp.ones_like(values[0])) for q in system.parameters}
-        point = system.point(**parameters)
+        parameters = {name: given.pop(name, jnp.ones_like(values[0])) for name in dynamics.parameters}
+        point = dynamics.point(**parameters)
         if "t" in given and time == "flow":
-            given["t"] = given["t"] / system.flow(point)
+            given["t"] = given["t"] / dynamics.flow(point)
         result = function(point, *given.values())
-        return result * system.flow(point) ** power if time == "flow" else result
+        return result * dynamics.flow(point) ** power if time == "flow" else result
 
     return jax.jit(jnp.vectorize(one))
 
 
 def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> Floats:
-    system = _system(objective, time)
-    known = {k: validate.numbers(k, v) for k, v in values.items() if not validate.is_traced(v)}
-    validate.arguments(system, known)
+    _dynamics(objective, time)
+    known = {k: checks.numbers(k, v) for k, v in values.items() if not is_traced(v)}
+    check_arguments(REDUCED, objective, known)
     traced = len(known) < len(values)
     at_once = contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
     with at_once, jax.enable_x64(True):
@@ -121,8 +127,7 @@ def critical_time(
         >>> round(float(js.critical_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3, p=0.5)), 9)
         1004.906754779
     """
-    function = _system(objective, time).prediction.critical_time
-    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
+    return _call(exact.critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
 
 
 def leading_critical_time(
@@ -153,8 +158,7 @@ def leading_critical_time(
         >>> round(float(js.leading_critical_time("mae", lam=1.0, rho=1.0, L=2, eps=1e-4)), 6)
         200.0
     """
-    function = _system(objective, time).prediction.leading_critical_time
-    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
+    return _call(exact.leading_critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
 
 
 def asymptotic_critical_time(
@@ -193,8 +197,7 @@ def asymptotic_critical_time(
         >>> round(float(js.asymptotic_critical_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3)), 9)
         1004.907755279
     """
-    function = _system(objective, time).prediction.asymptotic_critical_time
-    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
+    return _call(exact.asymptotic_critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
 
 
 def inflection_time(
@@ -224,8 +227,7 @@ def inflection_time(
         >>> round(float(js.inflection_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3)), 9)
         1006.099901959
     """
-    function = _system(objective, time).prediction.inflection_time
-    return _call(function, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
+    return _call(exact.inflection_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
 
 
 def trajectory(
@@ -262,8 +264,7 @@ def trajectory(
         >>> js.trajectory("mae", lam=1.0, rho=0.5, L=1, eps=0.001, t=[0.0, 6.5, 13.0]).round(4).tolist()
         [0.001, 0.4845, 0.7071]
     """
-    function = _system(objective, time).prediction.trajectory
-    return _call(function, objective, time, 0, lam=lam, rho=rho, L=L, eps=eps, t=t)
+    return _call(response.trajectory, objective, time, 0, lam=lam, rho=rho, L=L, eps=eps, t=t)
 
 
 def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
@@ -285,7 +286,7 @@ def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
         >>> float(js.fixed_point("jepa", rho=0.5, L=3))
         0.125
     """
-    return _call(_system(objective).rest, objective, "paper", 0, rho=rho, L=L)
+    return _call(exact.fixed_point, objective, "paper", 0, rho=rho, L=L)
 
 
 def status(
@@ -313,8 +314,8 @@ def status(
         >>> js.status("jepa", lam=1.0, rho=[0.1, 0.55, 1.0], L=8, eps=5e-3).tolist()
         ['not_reached', 'above_threshold', 'learned']
     """
-    codes = _call(_system(objective).status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
-    validate.untraced("status", codes, "ask where `critical_time` is NaN")
+    codes = _call(exact.status, objective, "paper", 0, lam=lam, rho=rho, L=L, eps=eps, p=p)
+    refuse_traced("status", codes, "ask where `critical_time` is NaN")
     return labels(np.asarray(codes))[()]
 
 
@@ -372,28 +373,27 @@ def solve(
     """
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
     here = jnp.zeros(())  # traced under jit, whatever the arguments
-    validate.untraced("solve", (*given.values(), t, here), "use the exact functions (critical_time, trajectory)")
-    system = _system(objective, time)
+    refuse_traced("solve", (*given.values(), t, here), "use the exact functions (critical_time, trajectory)")
+    dynamics = _dynamics(objective, time)
+    checks.one_of("method", method, METHODS)  # "exact" is for tables
     settings = Settings(method, rtol, max_steps, precision, coordinate)
-    validate.settings(settings, system, tuple(SOLVERS), sampled=t is not None)
-    arrays = {name: validate.numbers(name, value) for name, value in given.items()}
-    validate.arguments(system, arrays)
+    check_measurement(REDUCED, Measurement(settings, samples=0 if t is None else 1))
+    arrays = {name: checks.numbers(name, value) for name, value in given.items()}
+    check_arguments(REDUCED, objective, arrays)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     size = math.prod(shape)
     columns = {name: np.broadcast_to(a, shape).ravel().astype(float) for name, a in arrays.items()}
-    times = np.zeros(0) if t is None else validate.numbers("t", t).astype(float)
-    validate.times(times)
+    times = np.zeros(0) if t is None else checks.numbers("t", t).astype(float)
+    checks.times(times)
     if size == 0:
         empty = np.zeros(shape, settings.precision)
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), np.zeros((*shape, times.size)))
-    fractions = columns.pop("p")
-    predicted = lanes.predict(system, columns, fractions, device=device)
-    factor = predicted.flow if time == "flow" else np.ones(size)
-    alone = lanes.Predictions(*(field[:, None] for field in predicted))  # one threshold a point
-    paper = times / factor[:, None]
-    solved = lanes.solve(system, columns, fractions[:, None], alone, settings, times=paper, device=device)
+    fractions = columns.pop("p")[:, None]  # one threshold a point
+    predicted = lanes.predict(dynamics, columns, fractions, device=device)
+    factor = predicted.flow if time == "flow" else np.ones((size, 1))
+    solved = lanes.solve(dynamics, columns, fractions, predicted, settings, times=times / factor, device=device)
     return Solution(
-        (solved.time[:, 0] * factor.astype(settings.precision)).reshape(shape),
+        (solved.time * factor.astype(settings.precision)).reshape(shape),
         labels(solved.status[:, 0]).reshape(shape),
         solved.steps.reshape(shape),
         solved.samples[..., 0].reshape(*shape, times.size),

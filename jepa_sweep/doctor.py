@@ -12,7 +12,7 @@ import jax
 from jepa_sweep import api
 from jepa_sweep.engine import devices, selfcheck
 from jepa_sweep.errors import JepaSweepError
-from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.running import provenance
 from jepa_sweep.store import files, place
 
@@ -52,7 +52,7 @@ def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:
 def _called() -> list[selfcheck.Answer]:
     """The closed form as it is called from Python, all points in one vector."""
     found = []
-    for objective in REDUCED:
+    for objective in DYNAMICS:
         columns, p = selfcheck.points(objective)
         truth, uncertain = selfcheck.reference(objective, columns, p)
         lam, rho, L, eps = (columns[name] for name in ("lam", "rho", "L", "eps"))

@@ -1,7 +1,7 @@
 """The errors a user can meet, each with the exit code the command line gives it.
 
 A message says what must hold, what was given, where, and what to try. Points that do not finish are not
-errors: they are a `Status` in their row (`jepa_sweep.physics.systems`).
+errors: they are a `Status` in their row (`jepa_sweep.physics.dynamics`).
 """
 
 

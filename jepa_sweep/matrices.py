@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jepa_sweep import checks
 from jepa_sweep.engine import devices
 from jepa_sweep.engine.networks import flow
+from jepa_sweep.engine.settings import NETWORK_SOLVERS
+from jepa_sweep.engine.tracing import refuse_traced
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.data import Moments
-from jepa_sweep.physics.experiments import SOLVERS
 from jepa_sweep.physics.network import OBJECTIVES, Weights
-from jepa_sweep.spec import validate
 
 
 class NetworkPath(NamedTuple):
@@ -77,11 +78,11 @@ def network_flow(
         [[0.9, 0.0], [0.0, 0.5]]
     """
     here = jnp.zeros(())  # traced under jit, whatever the arguments
-    validate.untraced("network_flow", (layers, predictor, sigma_xx, sigma_yx, sigma_yy, ts, here))
-    validate.one_of("objective", objective, tuple(OBJECTIVES))
-    validate.one_of("method", method, SOLVERS)
-    validate.tolerance(rtol, "float64")
-    validate.steps(max_steps)
+    refuse_traced("network_flow", (layers, predictor, sigma_xx, sigma_yx, sigma_yy, ts, here))
+    checks.one_of("objective", objective, tuple(OBJECTIVES))
+    checks.one_of("method", method, NETWORK_SOLVERS)
+    checks.tolerance(rtol, "float64")
+    checks.steps(max_steps)
     rule = OBJECTIVES[objective]
     stack = [_matrix(f"layers[{a}]", layer) for a, layer in enumerate(layers)]
     if not stack:
@@ -97,8 +98,8 @@ def network_flow(
     _fits("sigma_yx", yx, (targets if rule.decodes else d, d))
     _fits("sigma_yy", yy, (targets, targets))
     _fits("predictor", V, (targets if rule.decodes else len(stack[-1]), len(stack[-1])))
-    times = np.atleast_1d(validate.numbers("ts", ts).astype(float))
-    validate.times(times, "ts")
+    times = np.atleast_1d(checks.numbers("ts", ts).astype(float))
+    checks.times(times, "ts")
     if not (np.isfinite(ema) and ema >= 0):
         raise SpecError(f"`ema` must be a rate of at least 0, but it is {ema!r}.")
     where = devices.pick(device)[0]
@@ -111,7 +112,7 @@ def network_flow(
 
 
 def _matrix(name: str, value: ArrayLike) -> np.ndarray:
-    array = validate.numbers(name, value).astype(float)
+    array = checks.numbers(name, value).astype(float)
     if array.ndim != 2 or not np.all(np.isfinite(array)):
         raise SpecError(f"`{name}` must be a matrix of finite numbers, but its shape is {array.shape}.")
     return array

@@ -108,7 +108,7 @@ def trouble(name: str, kept: Golden, now: Golden) -> str:
     if wrong := differences(kept, now):
         return (
             f"Results of the system {system} changed, and its `version` did not: {'; '.join(wrong)}. Where they were "
-            f"meant to change, `version` must be raised in jepa_sweep/physics; then {RENEW}."
+            f"meant to change, `version` must be raised in jepa_sweep/systems; then {RENEW}."
         )
     return ""
 

@@ -4,19 +4,13 @@ import golden
 import pytest
 from golden import SWEEPS
 
-from jepa_sweep.physics.catalog import SYSTEMS
+from jepa_sweep.systems.registry import BUILT_IN
 
 
 def test_every_system_and_objective_has_its_tables():
     held = {(golden.sweep(name).system, objective) for name in SWEEPS for objective in golden.sweep(name).objective}
-    assert held == {(system, objective) for system, records in SYSTEMS.items() for objective in records}
+    assert held == {(name, objective) for name, system in BUILT_IN.items() for objective in system.objectives}
     assert {path.stem for path in golden.DATA.iterdir()} == set(SWEEPS)
-
-
-def test_objectives_of_a_system_share_its_version():
-    """A store keeps one for all of them."""
-    versions = {system: {record.version for record in records.values()} for system, records in SYSTEMS.items()}
-    assert {system: len(found) for system, found in versions.items()} == dict.fromkeys(SYSTEMS, 1)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long if n in golden.SLOW else ()) for n in SWEEPS])
@@ -49,7 +43,7 @@ def test_a_number_that_changed_is_told(column):
     told = golden.trouble("clock", golden.read("clock"), now)
     what = f"{column} of row {row} is {now[column][row]!r}, not "
     assert told.startswith(f"Results of the system reduced changed, and its `version` did not: {what}")
-    assert "`version` must be raised in jepa_sweep/physics; then have the tables written anew" in told
+    assert "`version` must be raised in jepa_sweep/systems; then have the tables written anew" in told
 
 
 def test_rows_and_columns_that_came_or_went_are_told():

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -13,33 +14,32 @@ import pytest
 from conftest import ROOT
 
 import jepa_sweep as js
-from jepa_sweep.physics.catalog import SYSTEMS
-from jepa_sweep.physics.systems import SENTENCES, Status, System
+from jepa_sweep.physics.dynamics import SENTENCES, Status
 from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.store import schema
-from jepa_sweep.systems.rows import parameter_columns
+from jepa_sweep.systems.registry import BUILT_IN
 
 PACKAGE = ROOT / "jepa_sweep"
 README = (ROOT / "README.md").read_text()
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ABOVE = {  # room -> what it may import; every room may import itself and `errors`
+ABOVE = {  # room -> what it may import; every room may import itself, `errors` and `checks`
     "errors": set(),
+    "checks": set(),
+    "progress": set(),
     "physics": set(),
     "store": set(),
     "engine": {"physics"},
-    "systems": {"physics", "engine", "store", "spec", "running"},
-    "spec": {"physics", "engine"},
-    "running": {"physics", "engine", "store", "spec", "systems"},
-    "analysis": {"physics", "engine", "store", "spec"},
-    "view": {"physics", "store"},
-    "reproduction": {"running", "spec", "store", "view"},
-    "matrices": {"physics", "engine", "spec"},
-    "api": {"physics", "engine", "spec"},
-    "progress": set(),
+    "systems": {"physics", "engine", "store"},
+    "spec": {"physics", "engine", "systems"},
+    "running": {"physics", "engine", "store", "systems", "spec"},
+    "analysis": {"physics", "engine", "store", "systems", "spec"},
+    "view": {"physics", "store", "systems"},
+    "api": {"physics", "engine", "systems", "spec"},
+    "matrices": {"physics", "engine"},
+    "reproduction": {"running", "store", "view"},
     "doctor": {"physics", "engine", "store", "running", "api"},
     "cli": {"engine", "analysis", "running", "store", "doctor", "reproduction", "progress", "view"},
 }
-UPWARD = {("store/store.py", "jepa_sweep.view.plots")}  # a store hands itself to the room that draws, when asked
 
 
 def room_of(path):
@@ -62,10 +62,28 @@ def test_no_room_looks_up_or_sideways():
         where, room = str(path.relative_to(PACKAGE)), room_of(path)
         for name in imports_of(path) if where != "__init__.py" else ():
             parts = name.split(".")
-            ours = parts[0] == "jepa_sweep" and len(parts) > 1 and (where, ".".join(parts[:3])) not in UPWARD
-            if ours and parts[1] not in {room, "errors", *ABOVE[room]}:
+            ours = parts[0] == "jepa_sweep" and len(parts) > 1
+            if ours and parts[1] not in {room, "errors", "checks", *ABOVE[room]}:
                 wrong.append(f"{where} imports {name}")
     assert wrong == []
+
+
+def test_no_files_import_each_other():
+    """In a circle, however long; imports inside functions count."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    graph = {name: set(imports_of(path)) & names.keys() for name, path in names.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which shows it
+
+
+def test_only_systems_know_which_system_there_is():
+    """No name of a system or of its tables decides anything outside `systems`, but for figures, which are of one."""
+    names = [*BUILT_IN, "critical_times", "networks", "estimates"]
+    switch = re.compile(rf"""[!=]= ?["']({"|".join(names)})["']|(store|record|system)\.layout\b|import_module""")
+    rooms = ("spec", "running", "store", "analysis", "view", "engine")
+    found = [
+        f"{path.name}: {m[0]}" for path in MODULES if room_of(path) in rooms for m in switch.finditer(path.read_text())
+    ]
+    assert found == []
 
 
 def test_store_and_command_line_do_not_import_jax_at_the_top():
@@ -89,15 +107,17 @@ def test_only_one_module_touches_the_files_of_a_store():
     assert guilty == []
 
 
-def test_a_record_is_all_a_system_needs():
-    for name, objectives in SYSTEMS.items():
-        for objective, system in objectives.items():
-            assert (system.name, system.objective) == (name, objective)
-            assert system.layout in schema.LAYOUTS
-            if isinstance(system, System):
-                assert next(c.name for c in system.coordinates) == "w"
-            defaults = [q for q in system.parameters if q.choices]
-            assert all(q.default in q.choices for q in defaults)
+@pytest.mark.parametrize("system", BUILT_IN.values(), ids=BUILT_IN)
+def test_a_record_fits_itself(system):
+    assert all(q.default in q.choices for q in system.parameters if q.choices)
+    assert {"points", "failures", system.curves.table} <= system.tables.keys()
+    columns = {table: [c.name for c in described] for table, described in system.columns().items()}
+    assert all(len(names) == len(set(names)) for table, names in columns.items() if table != "failures")
+    shown = [name for pair in system.curves.pairs for name in (pair.numeric, pair.predicted)]
+    assert {*shown, *system.curves.keys, *system.curves.also} <= {*columns[system.curves.table]}
+    assert {*system.curves.lines} <= {*columns["trajectories"]}
+    assert {*system.defaults} <= {*system.objectives}
+    assert {*system.without_rtol} <= {*system.methods}
 
 
 PUBLIC = [
@@ -143,14 +163,16 @@ def test_every_module_says_what_it_is_for():
 
 
 def test_readme_has_the_columns_of_the_tables():
-    assert schema.markdown("critical_times", parameter_columns(SYSTEMS["reduced"]["jepa"])) in README
-    assert schema.markdown("networks") in README
-    assert schema.markdown("estimates") in README
+    for name, parameters in (("reduced", True), ("training", False), ("temporal", False)):
+        system = BUILT_IN[name]
+        own = [q.name for q in system.parameters]
+        tables = {t: [c for c in columns if parameters or c.name not in own] for t, columns in system.columns().items()}
+        assert schema.markdown(tables) in README
 
 
 def test_readme_has_the_parameters_of_networks_and_series():
-    for system in ("training", "temporal"):
-        for q in next(iter(SYSTEMS[system].values())).parameters:
+    for name in ("training", "temporal"):
+        for q in BUILT_IN[name].parameters:
             assert re.search(rf"^\| `{q.name}` \|", README, re.M), q.name
 
 

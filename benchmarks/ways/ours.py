@@ -14,13 +14,12 @@ def engine(points: dict[str, Points], rtol: float, **settings: Any) -> Run:
     """The lanes, on a device for each core."""
     from jepa_sweep.engine import lanes
     from jepa_sweep.engine.solver import Settings
-    from jepa_sweep.physics.catalog import REDUCED
+    from jepa_sweep.physics.reduced import DYNAMICS
 
-    systems, p, predicted = REDUCED, {}, {}
+    systems, p, predicted = DYNAMICS, {}, {}
     for o in points:
         p[o] = np.full((len(points[o]["L"]), 1), P)
-        flat = lanes.predict(systems[o], points[o], p[o][:, 0])
-        predicted[o] = lanes.Predictions(*(field[:, None] for field in flat))
+        predicted[o] = lanes.predict(systems[o], points[o], p[o])
 
     def solve(o: str) -> np.ndarray:
         return lanes.solve(systems[o], points[o], p[o], predicted[o], Settings(rtol=rtol, **settings)).time[:, 0]

@@ -7,13 +7,16 @@ import pandas as pd
 
 from jepa_sweep.analysis import pair_files
 from jepa_sweep.analysis.query import records
+from jepa_sweep.checks import numbers
 from jepa_sweep.engine import lanes
+from jepa_sweep.engine.tracing import refuse_traced
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import moments as physics
-from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.dynamics import Status, labels
 from jepa_sweep.physics.moments import Estimate
-from jepa_sweep.physics.systems import Status, labels
-from jepa_sweep.spec import validate
+from jepa_sweep.physics.reduced import DYNAMICS
+from jepa_sweep.spec.rules import check_arguments
+from jepa_sweep.systems.reduced import REDUCED
 
 
 def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
@@ -45,7 +48,7 @@ def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
         >>> found.rho.round(2).tolist(), bool(np.all(abs(found.lam - [2.0, 0.8]) < 3 * found.lam_error))
         ([0.5, 0.8], True)
     """
-    validate.untraced("moments", (x, y))
+    refuse_traced("moments", (x, y))
     first, second = pair_files.halves(x, y)
     sums = None
     for block in pair_files.blocks(first, second):
@@ -85,13 +88,13 @@ def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> 
         >>> table["rank_jepa"].tolist(), table["rank_mae"].tolist()
         ([2, 1], [1, 2])
     """
-    validate.untraced("order", (estimate.lam, estimate.rho, L, eps, p), "use `critical_time`")
+    refuse_traced("order", (estimate.lam, estimate.rho, L, eps, p), "use `critical_time`")
     table = {
         "feature": np.arange(len(estimate.lam)),
         "lam": estimate.lam, "lam_error": estimate.lam_error,
         "rho": estimate.rho, "rho_error": estimate.rho_error,
     }  # fmt: skip
-    for objective in REDUCED:
+    for objective in DYNAMICS:
         table |= _times(objective, estimate, L, eps, p)
     return pd.DataFrame(table)
 
@@ -118,7 +121,7 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
     """
     timed = table.dropna(subset=["rank_jepa", "rank_mae"])
     lead, clear = [], []
-    for objective in REDUCED:
+    for objective in DYNAMICS:
         rank = timed[f"rank_{objective}"].to_numpy(int)
         log = np.log(timed[f"t_{objective}"].to_numpy(float))
         spread = timed[f"t_{objective}_error"].to_numpy(float) / np.exp(log)
@@ -147,7 +150,7 @@ def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict
     ]
     if len(shown) < len(table):
         text.append(f"... and {len(table) - len(shown)} more features; --top {len(table)} shows all")
-    for objective in REDUCED:
+    for objective in DYNAMICS:
         for status, group in table[table[f"rank_{objective}"].isna()].groupby(f"status_{objective}"):
             text.append(
                 f"{objective} does not learn {len(group)} ({status}): features {_some(group['feature'].tolist())}"
@@ -166,18 +169,18 @@ def _some(numbers: list[int], most: int = 12) -> str:
 
 
 def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> dict[str, Any]:
-    system, d = REDUCED[objective], len(estimate.lam)
+    dynamics, d = DYNAMICS[objective], len(estimate.lam)
     given = {"lam": estimate.lam, "rho": estimate.rho, "L": L, "eps": eps, "p": p}
-    arrays = {name: validate.numbers(name, value) for name, value in given.items()}
-    validate.arguments(system, arrays)
+    arrays = {name: numbers(name, value) for name, value in given.items()}
+    check_arguments(REDUCED, objective, arrays)
     # t is proportional to 1 / lam; how it answers to rho is read from one error up and down, on a log scale.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         step = np.minimum(estimate.rho_error / np.abs(estimate.rho), 1)
     rho = np.concatenate([estimate.rho, estimate.rho * np.exp(step), estimate.rho * np.exp(-step)])
     columns = {k: np.broadcast_to(np.asarray(given[k], float), d) for k in ("lam", "L", "eps")}
     columns = {k: np.tile(v, 3) for k, v in columns.items()} | {"rho": rho}
-    found = lanes.predict(system, columns, np.full(3 * d, float(p)), device="cpu")
-    t, up, down = found.time.reshape(3, d)
+    found = lanes.predict(dynamics, columns, np.full(3 * d, float(p)), device="cpu")
+    t, up, down = found.values["t_exact"].reshape(3, d)
     learned = found.status[:d] == Status.LEARNED
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         relative = np.hypot(estimate.lam_error / estimate.lam, (np.log(up) - np.log(down)) / 2)

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jepa_sweep.checks import numbers
 from jepa_sweep.errors import SpecError
-from jepa_sweep.spec import validate
 
 BLOCK_VALUES = 1 << 20  # numbers of x in one block
 MOST_FEATURES = 1000
@@ -80,7 +80,7 @@ def _given(x: Any, y: Any) -> tuple[Half, ...]:
             "`x` and `y` must be two arrays, two files, or one file that holds both, but `x` is "
             f"{type(x).__name__} and `y` is {type(y).__name__}; for one array of pairs try `moments(a[:, 0], a[:, 1])`."
         )
-    return _array("x", validate.numbers("x", x)), _array("y", validate.numbers("y", y))
+    return _array("x", numbers("x", x)), _array("y", numbers("y", y))
 
 
 def _array(name: str, values: np.ndarray) -> Half:

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jepa_sweep.checks import did_you_mean, one_of
 from jepa_sweep.errors import SpecError
-from jepa_sweep.spec import validate
 from jepa_sweep.store import table
 from jepa_sweep.store.store import Store
 
@@ -30,7 +30,7 @@ def rows(
         SpecError: a table, column or condition that does not exist or does not read.
     """
     store = Store(path)
-    validate.one_of("table", name, store.tables)
+    one_of("table", name, store.tables)
     known = store.schema(name)
     expression = None
     for text in where:
@@ -39,9 +39,7 @@ def rows(
     rising = {key.removeprefix("-"): not key.startswith("-") for key in reversed(sort or [])}
     for key in rising:
         if key not in known.names:
-            raise SpecError(
-                f"`--sort` must name columns, but there is no `{key}`.{validate.did_you_mean(key, known.names)}"
-            )
+            raise SpecError(f"`--sort` must name columns, but there is no `{key}`.{did_you_mean(key, known.names)}")
     columns = list(dict.fromkeys(columns)) if columns else None
     frame = store.read(name, list(dict.fromkeys([*columns, *rising])) if columns else None, expression)
     for key, up in rising.items():  # the first counts most, so it comes last
@@ -62,9 +60,7 @@ def condition(text: str, known: pa.Schema) -> pc.Expression:
         raise SpecError(f"A condition must read like 'lam > 1' or 'objective = jepa', but it is {text!r}.")
     name, sign, given = match.groups()
     if name not in known.names:
-        raise SpecError(
-            f"A condition must name a column, but there is no `{name}`.{validate.did_you_mean(name, known.names)}"
-        )
+        raise SpecError(f"A condition must name a column, but there is no `{name}`.{did_you_mean(name, known.names)}")
     if pa.types.is_string(known.field(name).type):
         if sign not in ("=", "==", "!="):
             raise SpecError(f"`{name}` is text: a condition on it must use = or !=, but it is {text!r}.")

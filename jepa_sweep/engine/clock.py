@@ -15,7 +15,7 @@ from jepa_sweep.engine.dense import KNOTS, Knots
 from jepa_sweep.engine.pool import Course, Trip
 from jepa_sweep.engine.quadrature import ClenshawCurtis
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper
-from jepa_sweep.physics.systems import Code, Coordinate, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Code, Coordinate, Flag, Scalar, Status
 
 REACH = 30  # e-folds that one step of a rule for integrals may try at first
 OVERSHOOT = 1.25  # of the time that is left: a last step may not spoil what lies before its end

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
-from jepa_sweep.physics.systems import Code, Flag, Scalar
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar
 
 KNOTS = 32  # steps remembered before samples are read off
 

@@ -19,7 +19,7 @@ from jepa_sweep.engine import dense
 from jepa_sweep.engine.dense import KNOTS, Knots
 from jepa_sweep.engine.pool import Course, Trip
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
-from jepa_sweep.physics.systems import Code, Coordinate, Flag, Scalar, State, Status
+from jepa_sweep.physics.dynamics import Code, Coordinate, Flag, Scalar, State, Status
 
 Both = tuple[Scalar, State]  # time, in units of dT/ds at the start, and the state
 

@@ -16,22 +16,22 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import blocks, clock, devices, forward, pool, solver
 from jepa_sweep.engine.solver import Goal, Settings
-from jepa_sweep.physics.systems import Columns, Coordinate, Prediction, Status, System
+from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Status
 
 Times = Float[np.ndarray, "n s"]
 
 
-class Predictions(NamedTuple):
-    """Theory for a batch of points, float64, in paper time; status codes decided before any integration."""
+class Predicted(NamedTuple):
+    """Theory for a batch of points and thresholds, float64; status codes decided before any integration."""
 
     status: np.ndarray
     w_star: np.ndarray
-    flow: np.ndarray  # flow time per unit of paper time
-    time: np.ndarray
-    log_time: np.ndarray
-    leading: np.ndarray
-    asymptotic: np.ndarray
-    inflection: np.ndarray
+    flow: np.ndarray  # flow time per unit of the field's time
+    values: dict[str, np.ndarray]  # of `Dynamics.predictions`, by name
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
+        """The same with a change to every array."""
+        return jax.tree.map(change, self)
 
 
 class Solves(NamedTuple):
@@ -45,14 +45,14 @@ class Solves(NamedTuple):
     lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
-def _leaves(system: System, columns: Columns) -> list[Float[np.ndarray, " n"]]:
-    """The point's leaves as float64 rows, after the system has added what its objective implies."""
-    point = system.point(**{q.name: columns[q.name].astype(float) for q in system.parameters})
+def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
+    """The point's leaves as float64 rows, after the dynamics have added what their objective implies."""
+    point = dynamics.point(**{name: columns[name].astype(float) for name in dynamics.parameters})
     return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
 
 
-def _treedef(system: System) -> Any:
-    return jax.tree.structure(system.point(**{q.name: np.ones(1) for q in system.parameters}))
+def _treedef(dynamics: Dynamics) -> Any:
+    return jax.tree.structure(dynamics.point(**{name: np.ones(1) for name in dynamics.parameters}))
 
 
 def _batched(
@@ -77,54 +77,63 @@ def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Cal
     return block
 
 
-def _predict_one(prediction: Prediction, status: Callable, rest: Callable, flow: Callable, treedef: Any) -> Callable:
+def _predict_one(values: tuple[Callable, ...], treedef: Any) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return (  # the fields of `Predictions`
-            status(point, p),
-            rest(point),
-            flow(point),
-            prediction.critical_time(point, p),
-            prediction.log_critical_time(point, p),
-            prediction.leading_critical_time(point),
-            prediction.asymptotic_critical_time(point, p),
-            prediction.inflection_time(point),
-        )
+        return tuple(value(point, p) for value in values)
 
     return one
 
 
-def _exact_path_one(prediction: Prediction, treedef: Any) -> Callable:
+def _exact_path_one(trajectory: Callable, condition: Callable, treedef: Any) -> Callable:
     def one(times, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        w = jax.vmap(prediction.trajectory, (None, 0))(point, times)
-        return w, jax.vmap(prediction.condition, (None, 0))(point, times)
+        return tuple(jax.vmap(f, (None, 0))(point, times) for f in (trajectory, condition))
 
     return one
+
+
+@functools.lru_cache(maxsize=64)
+def _of_point(function: Callable) -> Callable:
+    """A function of a point as one of (point, p); the same one each time, because it is a compile key."""
+    return lambda point, p: function(point)
 
 
 def predict(
-    system: System, columns: Columns, p: Float[np.ndarray, " n"], *, batch: int | None = None, device: str = "auto"
-) -> Predictions:
+    dynamics: Dynamics,
+    columns: Columns,
+    p: Float[np.ndarray, "n ..."],
+    *,
+    batch: int | None = None,
+    device: str = "auto",
+) -> Predicted:
     """The closed form of every point, always in float64.
 
     Args:
-        system: the dynamics.
+        dynamics: the flow.
         columns: parameter name -> values, shape (n,).
-        p: thresholds as fractions of the rest point, shape (n,).
-        batch: rows of a typical call; calls that name the same number share one program. n by default.
+        p: thresholds as fractions of the rest point, shape (n,) or (n, thresholds).
+        batch: rows of a typical call; calls that name the same number share one program. All of `p` by default.
         device: where to compute, see `devices.pick`.
+
+    Returns:
+        Arrays of the shape of `p`.
     """
-    key = (system.prediction, system.status, system.rest, system.flow, _treedef(system))
-    return Predictions(*_batched(_predict_one, key, [p, *_leaves(system, columns)], batch, 1 << 10, device))
+    names = [prediction.name for prediction in dynamics.predictions]
+    values = (dynamics.status, _of_point(dynamics.rest), _of_point(dynamics.flow))
+    key = ((*values, *(prediction.value for prediction in dynamics.predictions)), _treedef(dynamics))
+    leaves = [np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
+    found = _batched(_predict_one, key, [p.ravel(), *leaves], batch, 1 << 10, device)
+    status, rest, flow, *others = (a.reshape(p.shape) for a in found)
+    return Predicted(status, rest, flow, dict(zip(names, others, strict=True)))
 
 
 def exact_paths(
-    system: System, columns: Columns, times: Times, *, batch: int | None = None, device: str = "auto"
+    dynamics: Dynamics, columns: Columns, times: Times, *, batch: int | None = None, device: str = "auto"
 ) -> tuple[Times, Times]:
     """w at `times`, shape (n, samples), in closed form, and its condition number |d ln w / d ln T|; float64."""
-    key = (system.prediction, _treedef(system))
-    args = [times, *_leaves(system, columns)]
+    key = (dynamics.trajectory, dynamics.condition, _treedef(dynamics))
+    args = [times, *_leaves(dynamics, columns)]
     w, condition = _batched(_exact_path_one, key, args, batch, times.shape[1] << 8, device)
     return w, condition
 
@@ -165,18 +174,18 @@ def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, inner:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(found))
 
 
-def _cheap_first(system: System, columns: Columns) -> np.ndarray:
+def _cheap_first(dynamics: Dynamics, columns: Columns) -> np.ndarray:
     """An order in which lanes that start together end about together; in coarse steps, which sort fast."""
-    cost = np.nan_to_num(system.cost(columns))
+    cost = np.nan_to_num(dynamics.cost(columns))
     low, high = cost.min(), cost.max()
     return np.argsort(((cost - low) * (1000 / max(high - low, 1e-300))).astype(np.int16), kind="stable")
 
 
 def solve(
-    system: System,
+    dynamics: Dynamics,
     columns: Columns,
     p: Float[np.ndarray, "n p"],
-    predicted: Predictions,
+    predicted: Predicted,
     settings: Settings,
     *,
     times: Times | None = None,
@@ -187,7 +196,7 @@ def solve(
     """Integrate every point once: its critical times at all its thresholds, and samples at given times.
 
     Args:
-        system: the dynamics.
+        dynamics: the flow.
         columns: parameter name -> values, shape (n,).
         p: thresholds as fractions of the rest point, shape (n, thresholds).
         predicted: `predict` of each point and threshold, each field of shape (n, thresholds); only thresholds whose
@@ -202,19 +211,20 @@ def solve(
         Results in the order of the points. Points that fit into no memory end as OOM.
     """
     limit = np.log(np.finfo(settings.precision).max)
-    too_late = (predicted.status == Status.LEARNED) & (predicted.log_time > limit)
+    logarithms = [predicted.values[prediction.name] for prediction in dynamics.predictions if prediction.logarithm]
+    too_late = (predicted.status == Status.LEARNED) & np.any([log > limit for log in logarithms], axis=0)
     ready = np.where(too_late, Status.OVERFLOW, predicted.status)
     wanted = ready == Status.LEARNED
     # Thresholds in the order in which the flow meets them, points in the order of their cost.
     met = np.argsort(np.where(wanted, np.where(p < 1, p, -p), np.inf), axis=1, kind="stable")
-    cheap = _cheap_first(system, columns)
+    cheap = _cheap_first(dynamics, columns)
     times = np.zeros((len(p), 0)) if times is None else times
     goals = [np.take_along_axis(a, met, axis=1) for a in (p, p * predicted.w_star, wanted.astype(float))]
-    args = [a[cheap] for a in (*goals, times, *_leaves(system, columns))]
-    coordinate, where = system.coordinate(settings.coordinate), devices.pick(device)
+    args = [a[cheap] for a in (*goals, times, *_leaves(dynamics, columns))]
+    coordinate, where = dynamics.coordinate(settings.coordinate), devices.pick(device)
     if not solver.is_explicit(settings):
         where = where[:1]  # the linear solves of lineax cannot be traced inside `shard_map`
-    key = (coordinate, settings, _treedef(system))
+    key = (coordinate, settings, _treedef(dynamics))
     hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
     steps = np.zeros(len(p), np.int64)
     samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from jepa_sweep.physics.systems import Flag
+from jepa_sweep.physics.dynamics import Flag
 
 Lane = Any  # a pytree: where one solve stands
 Notes = Any  # a pytree of arrays: what a lane writes down on its way, read when it is settled

@@ -23,8 +23,8 @@ from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.engine.solver import is_explicit
 from jepa_sweep.errors import JepaSweepError
-from jepa_sweep.physics.catalog import REDUCED
-from jepa_sweep.physics.systems import Columns
+from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.physics.reduced import DYNAMICS
 
 POINTS = 4096
 EXACT = "exact"  # the closed form
@@ -94,17 +94,18 @@ def reference(objective: str, columns: Columns, p: np.ndarray) -> tuple[np.ndarr
 def answers(device: str = "auto", methods: tuple[str, ...] = (EXACT, *METHODS)) -> list[Answer]:
     """How these methods do on a device, in float64."""
     found = []
-    for objective, system in REDUCED.items():
+    for objective, dynamics in DYNAMICS.items():
         columns, p = points(objective)
         truth, uncertain = reference(objective, columns, p)
-        predicted = lanes.predict(system, columns, p, device=device)
-        several = lanes.Predictions(*(field[:, None] for field in predicted))
+        predicted = lanes.predict(dynamics, columns, p, device=device)
         for method in methods:
             if method == EXACT:
-                found.append(judge(objective, method, predicted.time, truth, uncertain + ROUNDINGS))
+                found.append(judge(objective, method, predicted.values["t_exact"], truth, uncertain + ROUNDINGS))
                 continue
             settings = Settings(method, RTOL)
-            solved = lanes.solve(system, columns, p[:, None], several, settings, device=device)
+            solved = lanes.solve(
+                dynamics, columns, p[:, None], predicted.map(lambda a: a[:, None]), settings, device=device
+            )
             allowed = MOST_STEPS * RTOL * (1 if is_explicit(settings) else FORWARD)
             found.append(judge(objective, method, solved.time[:, 0], truth, allowed))
     return found

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from jepa_sweep.engine import devices
 from jepa_sweep.physics import data
 from jepa_sweep.physics.data import Values
-from jepa_sweep.physics.systems import Code
+from jepa_sweep.physics.dynamics import Code
 
 BLOCK_VALUES = 1 << 15  # in one block of one run: its arrays stay in the cache of a core
 GROUP = 8  # runs a device takes at a time

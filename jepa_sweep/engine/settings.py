@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 METHODS = ("clenshaw_curtis", "tsit5", "dopri5", "dopri8", "kvaerno5")  # of one solve
+NETWORK_SOLVERS = ("dopri8", "dopri5", "tsit5")  # of the gradient flow of networks
+OPTIMIZERS = ("sgd", "momentum", "adam")  # of their training
 GROUP = 4  # networks that advance together on a core
 COPIES = 12  # of its weights that a network may need at once: gradients, products, the optimiser, stages
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.engine.quadrature import ClenshawCurtis
 from jepa_sweep.engine.settings import METHODS, Settings
-from jepa_sweep.physics.systems import Code, Point, Scalar, State, Status
+from jepa_sweep.physics.dynamics import Code, Point, Scalar, State, Status
 
 SOLVERS = {
     "clenshaw_curtis": ClenshawCurtis,

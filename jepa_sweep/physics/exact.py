@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import softplus
 
-from jepa_sweep.physics.systems import Code, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
 
 # Loops run in blocks: under `vmap` every turn of a loop reads and writes whole batches, and all rows wait for the last.
 BLOCK = 8  # powers of z

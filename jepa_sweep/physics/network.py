@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jepa_sweep.physics.data import Moments, Values
-from jepa_sweep.physics.systems import Code, Flag, Scalar
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar
 
 Matrix = Float[Array, "_ _"]  # of any shape: those in one signature need not agree
 Moment = Matrix | Values  # where it is diagonal, its diagonal

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_sweep.physics import exact, response
+from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Prediction, Scalar
 from jepa_sweep.physics.exact import Point
-from jepa_sweep.physics.systems import Columns, Coordinate, Mask, Parameter, Prediction, Rule, Scalar, System
 
 Number = Any  # a scalar, or on the host a column of them
 
@@ -115,81 +115,27 @@ def _cost(columns: Columns) -> np.ndarray:
     return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
 
 
-def _layers(x: np.ndarray) -> Mask:
-    return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
-
-
-def _normal(x: np.ndarray) -> Mask:
-    return np.abs(x) >= np.finfo(float).tiny
-
-
-NORMAL = "be at least 2.3e-308 in size, because compiled programs take smaller numbers for 0"
-PARAMETERS = (
-    Parameter("lam", "covariance of input and target along the feature, E[xy]"),
-    Parameter("rho", "regression coefficient of the feature, E[xy] / E[x^2]"),
-    Parameter("L", "encoder layers", unit="layers", integer=True, groups=True),
-    Parameter("eps", "encoder response at the start, w(0)"),
-)
-
-RULES = (
-    Rule(("lam",), lambda c: np.isfinite(c["lam"]), "be a finite number"),
-    Rule(("rho",), lambda c: np.isfinite(c["rho"]), "be a finite number"),
-    Rule(("lam",), lambda c: _normal(c["lam"]) | (c["lam"] == 0), NORMAL),
-    Rule(("rho",), lambda c: _normal(c["rho"]) | (c["rho"] == 0), NORMAL),
-    Rule(("L",), lambda c: _layers(c["L"]), "be a whole number of layers, 1 or more"),
-    Rule(("L",), lambda c: c["L"] <= 100_000, "be at most 100,000 layers; deep MAE is JEPA at L = 1"),
-    Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
-    Rule(("eps",), lambda c: _normal(c["eps"]), NORMAL),
-    Rule(
-        ("p",),
-        lambda c: np.isfinite(c["p"]) & (c["p"] > 0) & (c["p"] != 1),
-        "be finite, positive and different from 1, because the rest point itself is never reached",
-    ),
-    Rule(
-        ("lam", "rho"),
-        lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),
-        "have the same sign (or both be 0), because rho = lam / E[x^2] and E[x^2] > 0",
-    ),
-)
-
-
-def _reachable(exponent: Callable[[np.ndarray], np.ndarray]) -> Rule:
-    """Some point must be able to cross its threshold; w* = rho^exponent(L)."""
-
-    def holds(c: Columns) -> Mask:
-        w_star = np.abs(c["rho"]) ** exponent(c["L"])
-        slack = 1 + 1e-12  # a start meant to be the rest point may be a rounding off
-        can = np.where(c["p"] < 1, c["eps"] <= w_star * slack, c["eps"] > c["p"] * w_star)
-        return can | (c["lam"] <= 0)
-
-    must = "let some point cross its threshold: p < 1 needs eps <= w*, p > 1 needs eps > p w*"
-    return Rule(("lam", "rho", "L", "eps", "p"), holds, must, somewhere=True)
-
-
-def _system(objective: str, point: Callable[..., Point], field: Callable, exponent: Callable) -> System:
-    return System(
-        name="reduced",
-        objective=objective,
-        version=1,
-        parameters=PARAMETERS,
-        rules=(*RULES, _reachable(exponent)),
+def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
+    return Dynamics(
+        parameters=("lam", "rho", "L", "eps"),
         point=point,
-        status=exact.status,
         rest=exact.fixed_point,
+        status=exact.status,
+        coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
         flow=flow,
         cost=_cost,
-        coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
-        prediction=Prediction(
-            critical_time=exact.critical_time,
-            log_critical_time=exact.log_critical_time,
-            leading_critical_time=exact.leading_critical_time,
-            asymptotic_critical_time=exact.asymptotic_critical_time,
-            inflection_time=exact.inflection_time,
-            trajectory=response.trajectory,
-            condition=response.condition,
+        predictions=(
+            Prediction("t_exact", exact.critical_time),
+            Prediction("t_leading", lambda point, p: exact.leading_critical_time(point), where="growth"),
+            Prediction("t_asymptotic", exact.asymptotic_critical_time, where="growth"),
+            Prediction("t_inflection", lambda point, p: exact.inflection_time(point), where="always"),
+            Prediction("log_t_exact", exact.log_critical_time, logarithm=True),
         ),
+        trajectory=response.trajectory,
+        condition=response.condition,
     )
 
 
-JEPA = _system("jepa", jepa_point, jepa_field, exponent=lambda L: L)
-MAE = _system("mae", mae_point, mae_field, exponent=lambda L: L / (L + 1))
+JEPA = _dynamics(jepa_point, jepa_field)
+MAE = _dynamics(mae_point, mae_field)
+DYNAMICS = {"jepa": JEPA, "mae": MAE}

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import softplus
 
+from jepa_sweep.physics.dynamics import Flag, Scalar
 from jepa_sweep.physics.exact import (
     Point,
     growth_rate,
@@ -17,7 +18,6 @@ from jepa_sweep.physics.exact import (
     log_power,
     log_rate,
 )
-from jepa_sweep.physics.systems import Flag, Scalar
 
 
 def _bend(a: Scalar, m: Scalar) -> Scalar:

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import SpecWarning
 from jepa_sweep.running import limits, recovery
+from jepa_sweep.running.compute import Work
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.plan import Chunk
 from jepa_sweep.spec.models import Sweep, read_spec
 from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.store.store import Store
-from jepa_sweep.systems.rows import Work, parameter_columns
 
 
 class Progress(NamedTuple):
@@ -171,7 +171,7 @@ def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:
         sweep, text = spec, spec.to_toml()
     else:
         text = read_spec(spec)
-        sweep = Sweep.parse(text, str(spec))
+        sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent)
     for sentence in replicates(sweep):
         warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
     return sweep, text
@@ -184,7 +184,7 @@ def default_path(sweep: Sweep) -> Path:
 
 def open_for(sweep: Sweep, out: str | Path | None) -> Store:
     """The store of a sweep, created if need be."""
-    columns, solver = parameter_columns(sweep.record), sweep.solver
+    columns, solver = [q.column for q in sweep.record.parameters], sweep.solver
     return Store.create(
-        out or default_path(sweep), sweep.frozen(), columns, solver.precision, solver.time, sweep.record.layout
+        out or default_path(sweep), sweep.frozen(), columns, solver.precision, solver.time, sweep.record.name
     )

@@ -9,7 +9,7 @@ import numpy as np
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import IntegrityError
 from jepa_sweep.running import plan, provenance
-from jepa_sweep.running.compute import compute
+from jepa_sweep.running.compute import Work, compute
 from jepa_sweep.running.limits import Shard
 from jepa_sweep.running.plan import Chunk, Intervals, Visited
 from jepa_sweep.running.queue import Queue
@@ -19,7 +19,8 @@ from jepa_sweep.store import place
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
-from jepa_sweep.systems.rows import Place, Rows, Work, tables
+from jepa_sweep.systems.record import Place, Rows
+from jepa_sweep.systems.rows import tables
 
 
 def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | None = None) -> dict[str, Visited]:
@@ -149,7 +150,7 @@ class Job:
             number = self.store.claim(self._claim(found, keep))
             if number:
                 self._own.add(number)
-                made = tables(found.rows, keep, self._schemas)
+                made = tables(self.sweep.record, found.rows, keep, self._schemas)
                 self.store.commit(number, made, self._environment, found.work._asdict())
                 self.computed += int(keep.sum())
                 self.failed += made["failures"].num_rows
@@ -164,7 +165,7 @@ class Job:
         index = np.arange(claim.start, claim.stop)
         index = index[~Intervals(claim.absent).contains(index)]
         rows, work = self._rows(index, claim.solver)
-        made = tables(rows, np.ones(len(index), dtype=bool), self._schemas)
+        made = tables(self.sweep.record, rows, np.ones(len(index), dtype=bool), self._schemas)
         self.store.commit(number, made, self._environment, work._asdict())
 
     def redo(self, claim: Claim) -> None:
@@ -181,8 +182,8 @@ class Job:
     def _rows(self, index: np.ndarray, solver: tuple[tuple[str, Any], ...] = ()) -> tuple[dict[str, Rows], Work]:
         if not len(index):
             return {}, Work()
-        settings = self.sweep.solver.model_copy(update=dict(solver))
-        return compute(self.sweep.model_copy(update={"solver": settings}), self.grid, index, self._place)
+        measurement = self.sweep.measurement.with_solver(**dict(solver))
+        return compute(self.sweep.record, self.grid, index, measurement, self._place)
 
     def _claim(self, found: Computed, keep: np.ndarray) -> Claim:
         here = found.wanted.copy()

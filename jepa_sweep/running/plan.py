@@ -6,12 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jepa_sweep.spec.grid import Grid, Points
+from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-
-ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
-MOST_NETWORKS = 256
-FEWEST_POINTS, USUAL_POINTS, MOST_POINTS = 1 << 12, 1 << 17, 1 << 20
+from jepa_sweep.systems.record import Cost, Points
 
 
 class Intervals:
@@ -71,15 +68,21 @@ class Chunk(NamedTuple):
 
 
 def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
-    """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
-    samples = sweep.measure.trajectories.samples if sweep.measure.trajectories else 0
-    if sweep.record.layout != "critical_times":  # each of its points is much work, and many rows
-        rows = max(1, samples) * int(grid.take(np.arange(1)).columns["features"][0])
-        # Its thresholds are computed together, and should lie together.
-        return len(grid.p) * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
-    wanted = max(min(grid.size // 8, USUAL_POINTS), grid.size // 256)
-    fitting = max(1, ROWS_PER_FILE // max(1, samples))
-    return int(np.clip(wanted, FEWEST_POINTS if samples else 16 * FEWEST_POINTS, min(fitting, MOST_POINTS)))
+    """How many points share a file, as the system of the sweep has it."""
+    return sweep.record.chunk(grid.size, grid.take(np.arange(1)).columns, sweep.measurement)
+
+
+def cost(sweep: Sweep, grid: Grid, index: np.ndarray | range) -> Cost:
+    """What the points at `index`, which lie in one segment of the grid, will take before any has been computed."""
+    if not len(index):
+        return Cost()
+    return sweep.record.cost(len(index), lambda: grid.take(np.asarray(index)).columns, sweep.measurement)
+
+
+def memory(sweep: Sweep, grid: Grid, size: int) -> float:
+    """Bytes of memory at the peak, for chunks of `size` points."""
+    heads = [grid.take(np.array([start])).columns for start, _ in grid.segments()]
+    return sweep.record.memory(min(size, grid.size), heads, sweep.measurement)
 
 
 def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:

@@ -17,7 +17,8 @@ import jax
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.running import execute as local
-from jepa_sweep.running import forecast, limits, plan
+from jepa_sweep.running import limits, plan
+from jepa_sweep.running.compute import Work
 from jepa_sweep.running.execute import Progress, Report, default_path, load, open_for
 from jepa_sweep.running.job import done
 from jepa_sweep.running.plan import Chunk
@@ -29,7 +30,6 @@ from jepa_sweep.store import place
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
-from jepa_sweep.systems.rows import Work
 
 DEATHS = 3  # of workers that had the same chunk, before it is given up
 LOOK = 1.0  # seconds between looks at other writers, and at whether to stop
@@ -83,7 +83,7 @@ def execute(
     name = store.add_spec(text)
     chunks = plan.chunks(grid, done(store, name), size or plan.points_per_chunk(sweep, grid))
     chunks = list(filter(mine.holds, chunks))
-    chunks.sort(key=lambda chunk: -forecast.of(sweep, grid, chunk.indices).seconds)
+    chunks.sort(key=lambda chunk: -plan.cost(sweep, grid, chunk.indices).seconds)
     queue, tally = _Queue(grid, chunks, store, name), _Tally(store)
 
     def enough() -> str:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from jepa_sweep.checks import one_of
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.physics.systems import Parameter, Status
+from jepa_sweep.physics.dynamics import Status
 from jepa_sweep.running.job import Job
-from jepa_sweep.spec import validate
-from jepa_sweep.spec.grid import Points
-from jepa_sweep.spec.models import Sweep
+from jepa_sweep.spec.models import Sweep, check_measurement
 from jepa_sweep.store import place
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
+from jepa_sweep.systems.record import Parameter, Points
 
 PATIENCE = 30.0  # seconds a writer on another machine has from its claim to its commit record
 _LOOK = 0.1  # seconds between looks
@@ -129,9 +129,7 @@ def retry(
     total = {"tried": 0, "failed": 0, "complete": True}
     for spec, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {store.path}")
-        settings = sweep.solver.model_copy(update=dict(solver))
-        for record in sweep.systems.values():
-            validate.settings(settings.settings(), record, sampled=sweep.measure.trajectories is not None)
+        check_measurement(sweep.record, sweep.measurement.with_solver(**dict(solver)))
         with Job(sweep, text, store, device) as job:
             for number in [n for n, claim in store.claims().items() if claim.spec == spec]:
                 if stop():
@@ -147,7 +145,7 @@ def retry(
 def _chosen(statuses: Sequence[str]) -> set[str]:
     failing = [status.label for status in Status if status.failed]
     for word in statuses:
-        validate.one_of("status", word, ("failed", *failing))
+        one_of("status", word, ("failed", *failing))
     if not statuses:
         raise SpecError(f"`status` must name failures to try again: failed, or some of {', '.join(failing)}.")
     return set(failing) if "failed" in statuses else set(statuses)
@@ -164,7 +162,7 @@ def _failed(job: Job, number: str, chosen: set[str]) -> tuple[np.ndarray, np.nda
     columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.record.parameters}
     p = np.asarray(frame["p"]) if "p" in frame else np.full(len(frame), job.grid.p[0])
     [objective] = set(frame["objective"])
-    index = job.grid.find(Points(objective, columns, p))
+    index = job.grid.find(Points(objective, columns, p, np.zeros(0, int), job.grid.p))
     assert (index >= 0).all(), "a chunk holds points of its own spec"
     order = np.argsort(index)
     return index[order], rows[order], known

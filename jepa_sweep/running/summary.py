@@ -4,33 +4,33 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_sweep.running import execute, forecast, job, plan
-from jepa_sweep.running.forecast import Forecast
+from jepa_sweep.running import execute, job, plan
+from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals, Visited
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep, digest
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
-from jepa_sweep.systems.rows import Work
+from jepa_sweep.systems.record import Cost
 
 
 class _Left(NamedTuple):
     points: int  # of the spec, each counted once
     new: int  # not in the store
     chunks: int
-    takes: Forecast
+    takes: Cost
 
 
 def _left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> _Left:
     """What is neither finished because of this spec nor visited by `others`."""
-    new, chunks, takes = 0, 0, Forecast()
+    new, chunks, takes = 0, 0, Cost()
     for chunk in plan.chunks(grid, finished, size):
         if grid.single and not others:
             missing = range(chunk.start, chunk.stop)
         else:
             missing = chunk.indices[plan.fresh(grid, chunk.indices, others)]
         new, chunks = new + len(missing), chunks + bool(len(missing))
-        takes = takes.plus(forecast.of(sweep, grid, missing))
+        takes = takes.plus(plan.cost(sweep, grid, missing))
     return _Left(grid.unique, new, chunks, takes)
 
 
@@ -57,7 +57,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     rows = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
     if rows:
         share = left.new / rows
-        takes = Forecast(share * _work(commits).seconds, share * sum(commit.bytes for commit in commits))
+        takes = Cost(share * _work(commits).seconds, share * sum(commit.bytes for commit in commits))
     return {
         "name": sweep.name,
         "run": str(path),
@@ -67,7 +67,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         "chunks": left.chunks,
         "bytes": int(takes.bytes),
         "seconds": takes.seconds,
-        "memory_bytes": int(forecast.memory(sweep, grid, size)),
+        "memory_bytes": int(plan.memory(sweep, grid, size)),
         "measured": bool(rows),
     }
 

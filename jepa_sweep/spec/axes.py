@@ -2,14 +2,12 @@
 
 import math
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 
-from jepa_sweep.physics.systems import Columns, Parameter
-from jepa_sweep.spec.validate import shown
+from jepa_sweep.checks import shown
 
 MOST_VALUES = 1_000_000  # of one axis, or rows of one block: these are held in memory, unlike products
 _MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
@@ -153,52 +151,3 @@ class Block(Model):
             raise ValueError(f"must say `{twice[0]}` once, but it stands both inside [axes] and beside it")
         rest = {key: value for key, value in axes.items() if key not in movable}
         return {**data, **lifted, "axes": rest}
-
-
-def completed(block: Block, parameters: Sequence[Parameter]) -> tuple[Block, dict[str, str]]:
-    """A block with numbers for words, and defaults for what it leaves out.
-
-    Also which parameters equal another one that has several values.
-    """
-
-    def coded(name: str, value: Any) -> Any:
-        choices = known[name].choices
-        return float(choices.index(value)) if choices and isinstance(value, str) else value
-
-    known = {q.name: q for q in parameters}
-    named = {q.name: q.default for q in parameters if not q.choices and isinstance(q.default, str)}
-    plain = {q.name: coded(q.name, q.default) for q in parameters if q.default is not None and q.name not in named}
-    if block.points is not None:
-        points = []
-        for point in block.points:
-            row = {**plain, **{name: coded(name, value) for name, value in point.items()}}
-            points.append({**{name: row[other] for name, other in named.items() if other in row}, **row})
-        return block.model_copy(update={"points": tuple(points)}), {}
-    given = {
-        name: tuple(coded(name, v) for v in axis) if isinstance(axis, tuple) else axis
-        for name, axis in block.axes.items()
-    }
-    axes = {**{name: (value,) for name, value in plain.items()}, **given}
-    same = {}
-    for name, other in named.items():
-        if name not in axes and other in axes:
-            axis = axes[other]
-            if isinstance(axis, tuple) and len(axis) == 1:
-                axes[name] = axis
-            else:
-                same[name] = other
-    return block.model_copy(update={"axes": axes}), same
-
-
-def axis_values(axis: Axis) -> np.ndarray:
-    """All values of one axis."""
-    return axis.values() if isinstance(axis, Range) else np.array(axis)
-
-
-def zipped(block: Block) -> Columns:
-    """The rows of a `zip` or `points` block, column by column."""
-    if block.points is not None:
-        return {name: np.array([point[name] for point in block.points]) for name in block.points[0]}
-    columns = {name: axis_values(axis) for name, axis in block.axes.items()}
-    count = max(len(v) for v in columns.values())
-    return {name: np.resize(v, count) if len(v) == 1 else v for name, v in columns.items()}

@@ -9,17 +9,19 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.physics.systems import Columns, Parameter
-from jepa_sweep.spec.axes import Block, Range, axis_values, completed, zipped
+from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.spec.axes import Range
+from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.models import Sweep
+from jepa_sweep.systems.record import Parameter, Points
 
 
-class Rows(Protocol):
+class BlockGrid(Protocol):
     """The parameters of a block without objective and p: a table that can be read both ways."""
 
     size: int
@@ -37,7 +39,7 @@ class Rows(Protocol):
         ...
 
 
-class Product:
+class ProductGrid:
     """Every combination of the axes, the first axis slowest; and parameters that are the same as one of them."""
 
     def __init__(self, axes: Columns, groups: int, same: dict[str, str]) -> None:
@@ -46,13 +48,13 @@ class Product:
         self.size = math.prod(self._shape)
 
     def take(self, index: np.ndarray) -> Columns:
-        """See `Rows`."""
+        """See `BlockGrid`."""
         places = np.unravel_index(index, self._shape)
         columns = {name: values[i] for (name, values), i in zip(self._axes.items(), places, strict=True)}
         return columns | {name: columns[other] for name, other in self._same.items()}
 
     def find(self, columns: Columns) -> np.ndarray:
-        """See `Rows`."""
+        """See `BlockGrid`."""
         index = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
         known = np.ones(len(index), dtype=bool)
         for name, values in self._axes.items():
@@ -65,11 +67,11 @@ class Product:
         return np.where(known, index, -1)
 
     def starts(self) -> np.ndarray:
-        """See `Rows`."""
+        """See `BlockGrid`."""
         return np.arange(math.prod(self._shape[: self._groups])) * math.prod(self._shape[self._groups :])
 
 
-class Listed:
+class ListedGrid:
     """Rows written out one by one, put into the order of their groups; repeated rows count once."""
 
     def __init__(self, columns: Columns, groups: int) -> None:
@@ -79,7 +81,7 @@ class Listed:
         self.size = len(self._frame)
 
     def take(self, index: np.ndarray) -> Columns:
-        """See `Rows`."""
+        """See `BlockGrid`."""
         return {str(name): self._frame[name].to_numpy()[index] for name in self._frame}
 
     @functools.cached_property
@@ -87,23 +89,15 @@ class Listed:
         return pd.MultiIndex.from_frame(self._frame)
 
     def find(self, columns: Columns) -> np.ndarray:
-        """See `Rows`."""
+        """See `BlockGrid`."""
         wanted = pd.MultiIndex.from_arrays([columns[str(name)] for name in self._frame])
         return self._lookup.get_indexer(wanted)
 
     def starts(self) -> np.ndarray:
-        """See `Rows`."""
+        """See `BlockGrid`."""
         keys = np.stack([self._frame[key].to_numpy() for key in self._keys] or [np.zeros(self.size)])
         changes = np.any(keys[:, 1:] != keys[:, :-1], axis=0)
         return np.flatnonzero(np.concatenate([[True], changes]))
-
-
-class Points(NamedTuple):
-    """A stretch of points of one objective and one group."""
-
-    objective: str
-    columns: Columns
-    p: np.ndarray
 
 
 class Grid:
@@ -156,7 +150,7 @@ class Grid:
         row, threshold = np.divmod(local, len(self.p))
         objective, row = np.divmod(row, rows.size)
         assert objective[0] == objective[-1], "the indices of one call lie in one segment"
-        return Points(self.objectives[int(objective[0])], rows.take(row), self.p[threshold])
+        return Points(self.objectives[int(objective[0])], rows.take(row), self.p[threshold], index, self.p)
 
     def find(self, points: Points, blocks: int | None = None) -> np.ndarray:
         """The first index of each point, looking in the first `blocks` blocks only; -1 where there is none."""
@@ -179,33 +173,29 @@ class Grid:
         return self.find(points, blocks=number) >= 0 if number else np.zeros(len(index), dtype=bool)
 
 
-def rows_of(block: Block, parameters: Sequence[Parameter]) -> Rows:
+def rows_of(block: FullBlock, parameters: Sequence[Parameter]) -> BlockGrid:
     """The parameters of a block, row by row, without objective and p."""
-    drawn, (block, same) = sorted(block.axes), completed(block, parameters)
-    ordered = sorted((q for q in parameters if q.name not in same), key=lambda q: not q.groups)
+    ordered = sorted((q for q in parameters if q.name not in block.same), key=lambda q: not q.groups)
     names, groups = [q.name for q in ordered], sum(q.groups for q in ordered)
     if block.combine == "product":
-        return Product({name: axis_values(block.axes[name]) for name in names}, groups, same)
-    columns = _sobol(block, drawn) if block.combine == "sobol" else zipped(block)
-    columns |= {name: columns[other] for name, other in same.items()}
-    return Listed({name: columns[name] for name in (*names, *same)}, groups)
+        axes = {n: axis for n in names if not isinstance(axis := block.axes[n], Range)}
+        return ProductGrid(axes, groups, block.same)
+    columns = _sobol(block) if block.combine == "sobol" else block.listed()
+    columns |= {name: columns[other] for name, other in block.same.items()}
+    return ListedGrid({name: columns[name] for name in (*names, *block.same)}, groups)
 
 
-def _sobol(block: Block, drawn: Sequence[str]) -> Columns:
-    """A Sobol sequence over the `drawn` axes: the first n points are the same however many are asked for.
+def _sobol(block: FullBlock) -> Columns:
+    """A Sobol sequence over the drawn axes: the first n points are the same however many are asked for.
 
     Listed values are drawn as equal parts of their axis; the other axes have one value.
     """
-    assert block.num is not None, "checked by spec.py"
     from scipy.stats import qmc  # not at the top: half a second of every command, for the few that need it
 
-    sequence = qmc.Sobol(len(drawn), scramble=block.seed is not None, rng=block.seed)
+    sequence = qmc.Sobol(len(block.drawn), scramble=block.seed is not None, rng=block.seed)
     unit = sequence.random_base2(max(0, (block.num - 1).bit_length()))[: block.num]
-    columns = {name: np.resize(axis_values(axis), block.num) for name, axis in block.axes.items() if name not in drawn}
-    for name, u in zip(drawn, unit.T, strict=True):
-        axis = block.axes[name]
-        if isinstance(axis, Range):
-            columns[name] = axis.at(u)
-        else:
-            columns[name] = np.array(axis)[(u * len(axis)).astype(int)]
+    columns: Columns = {}
+    for name, axis in block.axes.items():
+        u = unit[:, block.drawn.index(name)] if name in block.drawn else np.zeros(block.num)
+        columns[name] = axis.at(u) if isinstance(axis, Range) else axis[(u * len(axis)).astype(int)]
     return columns

@@ -4,28 +4,26 @@ A `Sweep` says which points to visit and how to integrate them. It can be writte
 from the same keys. Anything wrong with it is one `SpecError` that names the file and the key path.
 """
 
-import hashlib
-import tomllib
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 import tomli_w
 
+from jepa_sweep.checks import one_of, plain, shown, steps, tolerance
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.catalog import REDUCED, SYSTEMS
-from jepa_sweep.physics.experiments import UNTOLERANT
-from jepa_sweep.physics.systems import Experiment, Swept, System
-from jepa_sweep.spec import check, validate
 from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_numbers
-from jepa_sweep.spec.validate import plain, shown
+from jepa_sweep.spec.blocks import FullBlock, at, check_distinct, complete
+from jepa_sweep.spec.text import MOST_PATH, digest, explain, parse_toml, read_spec
+from jepa_sweep.systems import registry
+from jepa_sweep.systems.record import Measurement, System
 
-MOST_TEXT = 1 << 25  # characters of a spec file
 MOST_BLOCKS = 1000
-MOST_LINES = 3  # of complaints about one spec
-MOST_PATH = 1000  # characters of a path that messages repeat
 MOST_NAME = 200  # bytes; it becomes the name of a folder
+MOST_ROWS = 10**12  # of a sweep, samples included: that many points are 75 terabytes of tables
+MOST_GROUPS = 100_000  # each has a file of its own at least
 
 Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
 
@@ -60,13 +58,11 @@ class Solver(Model):
     coordinate: str | None = None
     max_steps: Annotated[int, pydantic.Strict()] = 10_000
 
-    def settings(self) -> Settings:
-        """The same for the engine."""
-        return Settings(self.method, self.rtol, self.max_steps, self.precision, self.coordinate)
-
 
 class Sweep(Block):
     """A whole spec: its one block's keys at the top level, or several `[[block]]` tables.
+
+    `system` is a name, a file and a name in it like "my_flow.py:FLOW", or in Python a `System` itself.
 
     Raises:
         SpecError: anything that cannot be run, with its key path.
@@ -80,28 +76,51 @@ class Sweep(Block):
 
     name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$"), pydantic.AfterValidator(_folder)]
     system: str = "reduced"
-    objective: Names = ()  # both of the paper's, unless the system has others
+    objective: Names = ()  # those that the system compares, unless some are named
     block: tuple[Block, ...] = pydantic.Field(default=(), max_length=MOST_BLOCKS)
     measure: Measure = Measure()
     solver: Solver = Solver()
 
+    _record: System = pydantic.PrivateAttr()
+
     def __init__(self, /, **data: Any) -> None:
+        given, beside = data.get("system", "reduced"), data.pop("beside", None)
+        record = registry.find(given, beside)
+        defaults: dict[str, Any] = {"objective": record.defaults or record.objectives, "solver": {}}
+        data = {**defaults, **data, "system": given if isinstance(given, str) else record.name}
+        measure = data.get("measure", {})
+        if record.p != Measure().p and isinstance(measure, dict):
+            data["measure"] = {"p": record.p, **measure}
+        if isinstance(data["solver"], dict):
+            data["solver"] = {"method": record.methods[0], **data["solver"]}
         try:
-            super().__init__(**_with_defaults(data))
+            super().__init__(**data)
         except pydantic.ValidationError as error:
-            raise SpecError(_explain(error)) from None
-        check.sweep(self)
+            raise SpecError(explain(error, _known_keys)) from None
+        self._record = record
+        _check_settings(self)
+        _check_size(self)
 
     @classmethod
     def load(cls, path: str | Path) -> "Sweep":
         """Read a spec file; errors name the file."""
-        return cls.parse(read_spec(path), str(path))
+        return cls.parse(read_spec(path), str(path), beside=Path(path).parent)
 
     @classmethod
-    def parse(cls, text: str, origin: str = "spec") -> "Sweep":
-        """Read the text of a spec file; errors name `origin`."""
+    def parse(
+        cls, text: str, origin: str = "spec", *, beside: Path | None = None, system: System | None = None
+    ) -> "Sweep":
+        """Read the text of a spec file.
+
+        Args:
+            text: TOML.
+            origin: what errors call it.
+            beside: the folder in which a file of the user's own system is looked for.
+            system: the system that the text names, where it is known already.
+        """
         try:
-            return cls(**_tables(text))
+            tables = {"beside": beside, **parse_toml(text)}
+            return cls(**(tables | {"system": system} if system else tables))
         except SpecError as error:
             raise SpecError(f"{error} In {plain(origin, MOST_PATH)}.") from None
 
@@ -109,113 +128,99 @@ class Sweep(Block):
         """The same spec as TOML."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
 
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The blocks whose union the sweep visits."""
-        return self.block or (self,)
+    @functools.cached_property
+    def blocks(self) -> tuple[FullBlock, ...]:
+        """The blocks whose union the sweep visits, with a value for every parameter."""
+        given = [(f"block.{n}.", block) for n, block in enumerate(self.block)] or [("", self)]
+        return tuple(complete(self._record, self.objective, self.measure.p, block, prefix) for prefix, block in given)
 
     @property
-    def systems(self) -> dict[str, Swept]:
-        """Objective -> record of its dynamics."""
-        return {objective: SYSTEMS[self.system][objective] for objective in self.objective}
+    def record(self) -> System:
+        """What is swept."""
+        return self._record
 
     @property
-    def record(self) -> Swept:
-        """One of them: parameters, tables and the like are the same for all objectives of a system."""
-        return SYSTEMS[self.system][self.objective[0]]
+    def measurement(self) -> Measurement:
+        """How its points are computed, as its system takes it."""
+        solver, sampled = self.solver, self.measure.trajectories
+        samples = {"samples": sampled.samples, "until": sampled.until} if sampled else {}
+        settings = Settings(solver.method, solver.rtol, solver.max_steps, solver.precision, solver.coordinate)
+        return Measurement(settings, solver.time, thresholds=len(self.measure.p), **samples)
 
     def frozen(self) -> dict[str, Any]:
         """What decides a number in the tables: two sweeps in one store must agree on it."""
-        record = self.record
-        solver = self.solver.model_dump(exclude={"max_steps", "coordinate"})
-        if self.solver.method in UNTOLERANT:
+        record, solver = self._record, self.solver.model_dump(exclude={"max_steps", "coordinate"})
+        if self.solver.method in record.without_rtol:
             del solver["rtol"]
-        elif isinstance(record, System):
-            solver["coordinate"] = record.coordinate(self.solver.coordinate).name
+        elif record.coordinates:
+            solver["coordinate"] = self.solver.coordinate or record.coordinates[-1]
         sampled = self.measure.trajectories
         trajectories = {**sampled.model_dump(), "p": self.measure.p[0]} if sampled else None
-        return {
-            "system": self.system,
-            "version": record.version,
-            "solver": solver,
-            "trajectories": trajectories,
-        }
+        frozen = {"system": record.name, "version": record.version, "solver": solver, "trajectories": trajectories}
+        return frozen | ({"source": digest(record.source)} if record.source else {})
 
 
-def _with_defaults(data: dict[str, Any]) -> dict[str, Any]:
-    """What a spec does not say and its system decides: objectives, and the method."""
-    records = SYSTEMS.get(data.get("system", "reduced")) if isinstance(data.get("system", ""), str) else None
-    if not records:
-        return data
-    data = {"objective": [name for name in records if name in REDUCED] or list(records), **data}
-    solver, first = data.get("solver", {}), next(iter(records.values()))
-    if isinstance(solver, dict) and isinstance(first, Experiment):
-        data = {**data, "solver": {"method": first.methods[0], **solver}}
-    return data
+def _check_settings(sweep: Sweep) -> None:
+    """What must hold of objectives, measure and solver."""
+    record, solver = sweep.record, sweep.solver
+    if not sweep.objective:
+        raise SpecError("`objective` must name at least one objective, but it is empty ([objective]).")
+    for objective in sweep.objective:
+        at("[objective]", one_of, "objective", objective, record.objectives)
+    check_distinct("objective", sweep.objective, "[objective]")
+    check_distinct("p", sweep.measure.p, "[measure.p]")
+    at("[solver.time]", one_of, "time", solver.time, ("paper", "flow"))
+    at("[solver]", check_measurement, record, sweep.measurement)
+    given = {f"measure.{key}" for key in sweep.measure.model_fields_set}
+    if sweep.measure.trajectories:
+        given |= {f"measure.trajectories.{key}" for key in sweep.measure.trajectories.model_fields_set}
+    for key in sorted(given & record.unused.keys()):
+        name = key.rpartition(".")[2]
+        raise SpecError(f"`{name}` says nothing for the system {record.name}: {record.unused[key]} ([{key}]).")
+    own = {"axes", "combine", "num", "seed", "points"} & sweep.model_fields_set
+    if sweep.block and own:
+        raise SpecError(
+            f"Either the top level or `[[block]]` tables must hold the axes, but both do: `{min(own)}` stands beside "
+            f"blocks ([{min(own)}]); move it into a block."
+        )
 
 
-def _tables(text: str) -> dict[str, Any]:
-    """What TOML makes of the text."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        reason = plain(error, 200)
-    except RecursionError:
-        reason = "tables or lists in it stand too deep in each other"
-    except ValueError:  # of Python, which reads no decimals of more than 4300 digits
-        reason = "there is a whole number of thousands of digits"
-    raise SpecError(f"The spec must be valid TOML, but: {reason}.")
+def check_measurement(record: System, measurement: Measurement) -> None:
+    """Raise unless these settings can be used for this system."""
+    given = measurement.solver
+    one_of("method", given.method, record.methods)
+    one_of("precision", given.precision, record.precisions)
+    if given.method not in record.without_rtol:
+        tolerance(given.rtol, given.precision)
+    steps(given.max_steps)
+    if given.coordinate is not None:
+        if not record.coordinates:
+            raise SpecError(
+                f"`coordinate` must be left out: {record.name} has none, but it is {shown(given.coordinate)}."
+            )
+        one_of("coordinate", given.coordinate, record.coordinates)
+    record.check(measurement)
 
 
-def read_spec(path: str | Path) -> str:
-    """The text of a spec file, or a sentence on why it cannot be had."""
-    try:
-        with Path(path).open(encoding="utf-8-sig") as file:  # editors on Windows begin text with a mark
-            text = file.read(MOST_TEXT + 1)
-        reason = "" if len(text) <= MOST_TEXT else f"it has more than {MOST_TEXT:,} characters"
-    except OSError as error:
-        text, reason = "", str(error.strerror)
-    except UnicodeDecodeError:
-        text, reason = "", "it is not UTF-8 text"
-    except ValueError:
-        text, reason = "", "no path may hold a null character"
-    if reason:
-        raise SpecError(f"The spec file must be readable, but {reason} ({plain(path, MOST_PATH)}).")
-    return text
-
-
-def digest(text: str) -> str:
-    """What names a spec in a store: the SHA-256 of its text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-# What must hold, for pydantic's types of errors whose own words speak of Python.
-_MUST = {
-    "tuple_type": "must be a list",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "string_type": "must be text in quotes",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a finite number",
-    "int_parsing_size": "must be a smaller whole number",
-    "too_long": "must have at most {max_length:,} entries",
-    "greater_than": "must be more than {gt:,.0f}",
-    "greater_than_equal": "must be at least {ge:,.0f}",
-    "less_than_equal": "must be at most {le:,.0f}",
-    "cell": "must be a number, or a word in quotes",
-    "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, and not begin with a dot",
-}
-
-_KINDS = ("range", "values")  # of axes, which pydantic takes for parts of a key path
-
-
-def _keypath(location: tuple[int | str, ...]) -> str:
-    parts = [part for part in location if part not in _KINDS]
-    return "[" + ".".join(plain(part) for part in parts) + "]"
+def _check_size(sweep: Sweep) -> None:
+    """Points are numbered, and cut into chunks that are listed: there is an end to both."""
+    grouping = [q.name for q in sweep.record.parameters if q.groups]
+    points = len(sweep.objective) * sum(block.size for block in sweep.blocks) * len(sweep.measure.p)
+    files = len(sweep.objective) * sum(block.groups(grouping) for block in sweep.blocks)
+    where, samples = "[block]" if sweep.block else "[axes]", sweep.measurement.samples
+    most = min(sweep.record.most_points, MOST_ROWS // max(1, samples))
+    if points > most:
+        sampled = " with as many samples" if most < sweep.record.most_points else ""
+        raise SpecError(
+            f"A sweep must have at most {most:,} points{sampled}, but it has {points:.3g} ({where}); take fewer values "
+            'of an axis, or draw from them: combine = "sobol".'
+        )
+    if files > MOST_GROUPS:
+        names = ", ".join(f"`{name}`" for name in grouping)
+        raise SpecError(
+            f"A sweep must have at most {MOST_GROUPS:,} combinations of objective, {names}, which have files of their "
+            f"own, but it has {files:.3g} ({where}); take fewer values of one of them."
+        )
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
@@ -226,35 +231,3 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     for part in parents:
         model = named.get(part, model)
     return list(model.model_fields)
-
-
-def _explain(error: pydantic.ValidationError) -> str:
-    """The first complaints of a validation as sentences in our grammar, and how many more there are."""
-    lines = []
-    for problem in error.errors():
-        location = problem["loc"]
-        if "points" in location and location[-1] in ("float", "str"):  # neither a number nor a word: said once
-            if location[-1] == "str":
-                continue
-            location = location[:-1]
-            problem = {**problem, "type": "cell"}
-        name = plain(location[-1]) if location else "spec"
-        where = f"({_keypath(location)})" if location else "(top level)"
-        if problem["type"] == "extra_forbidden":
-            hint = validate.did_you_mean(name, _known_keys(location))
-            lines.append(f"`{name}` is not a key here.{hint} {where}")
-        elif problem["type"] == "missing" and isinstance(location[-1], int):
-            lines.append(f"`{plain(location[-2])}` must have more entries. {where}")
-        elif problem["type"] == "missing":
-            lines.append(f"`{name}` must be given. {where}")
-        else:
-            given = problem["input"]
-            but = f", but it is {shown(given)}" if isinstance(given, int | float | str | bool) else ""
-            message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] in _MUST:
-                message = _MUST[problem["type"]].format(**problem.get("ctx", {}))
-            message = message if message.startswith("must") else f"must be right: {message[0].lower()}{message[1:]}"
-            owner = next((plain(p) for p in reversed(location) if isinstance(p, str) and p not in _KINDS), "spec")
-            lines.append(f"`{owner}` {message}{'' if ', but' in message else but}. {where}")
-    more = f" And {len(lines) - MOST_LINES:,} more." if len(lines) > MOST_LINES else ""
-    return " ".join(lines[:MOST_LINES]) + more

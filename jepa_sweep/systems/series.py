@@ -1,76 +1,136 @@
-"""Estimates of lam and rho from temporal series, beside what theory says of their spread."""
+"""The system `temporal`: lam and rho estimated from temporal series, beside what theory says of their spread."""
 
-import time
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 from jaxtyping import Array
 
-from jepa_sweep.engine import devices, series
 from jepa_sweep.physics import data
-from jepa_sweep.physics.systems import Columns, Status
-from jepa_sweep.running.provenance import peak_memory
-from jepa_sweep.spec.grid import Grid
-from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.rows import Place, Rows, Work, keys_of, pick
+from jepa_sweep.physics.dynamics import Columns, Status
+from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column
+from jepa_sweep.systems.record import (
+    Cost,
+    Curves,
+    Effort,
+    Measurement,
+    Pair,
+    Parameter,
+    Place,
+    Points,
+    Rows,
+    Rule,
+    System,
+)
+from jepa_sweep.systems.rows import pick
+from jepa_sweep.systems.rules import MOST_SEED, between, whole
+
+# Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
+SECONDS_PER_VALUE, FEWEST_VALUES = 5e-8, 1 << 15  # a value of a feature at one time
+BYTES_PER_ROW, BYTES_PER_FEATURE, BYTES_PER_ENTRY, BYTES_PER_SAMPLE = 100.0, 45.0, 20.0, 30.0
+ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
+MOST_SERIES = 256  # of a chunk
+
+PARAMETERS = (
+    Parameter("features", "number of features", integer=True, groups=True, default=2),
+    Parameter("gamma_first", "correlation of the signal of the first feature from step to step", default=0.99),
+    Parameter("gamma_last", "the same of the last; those between are evenly spaced", default=0.95),
+    Parameter("noise_first", "standard deviation of the noise of the first feature", default=1.0),
+    Parameter("noise_last", "the same of the last", default=0.5),
+    Parameter("log10_T", "decimal logarithm of the length of the series, in pairs"),
+    Parameter("seed", "of the series", integer=True, default=0),
+)
+RULES = (
+    whole(2, 1000, "features"),
+    *between(0, 1, "gamma_first", "gamma_last"),
+    *between(0, math.inf, "noise_first", "noise_last", low_included=True),
+    Rule(("log10_T",), lambda c: (c["log10_T"] >= 1) & (c["log10_T"] <= 9), "lie between 1 and 9"),
+    whole(0, MOST_SEED, "seed"),
+)
+
+RUNS = (
+    Column("status", "text", "", "estimated, or why not"),
+    Column("pairs", "integer", "", "length of the series, in pairs (x^t, x^(t+1))", "round(10^log10_T)"),
+    Column("off_diagonal", "exact", "1", "mean square off-diagonal entry of E[y x^T] in the eigenbasis of E[x x^T]"),
+    Column("off_diagonal_exact", "exact", "1", "its expectation, to leading order in 1/pairs"),
+)
+
+ESTIMATES = (
+    FEATURE,
+    Column("gamma", "exact", "1", "correlation of the signal from step to step"),
+    Column("noise", "exact", "1", "standard deviation of the noise"),
+    Column("lam", "exact", "1", "population value", "gamma"),
+    Column("rho", "exact", "1", "population value", "gamma / (1 + noise^2)"),
+    Column("lam_hat", "exact", "1", "estimate"),
+    Column("rho_hat", "exact", "1", "estimate"),
+    Column("lam_std", "exact", "1", "standard deviation of lam_hat, predicted (Bartlett)"),
+    Column("rho_std", "exact", "1", "standard deviation of rho_hat, predicted (Bartlett)"),
+)
+
+COVARIANCES = (
+    Column("row", "integer", "", "feature a of the entry (a, b), from 0"),
+    Column("column", "integer", "", "feature b of the entry (a, b)"),
+    Column("xx", "exact", "1", "empirical second moment in the basis v", "mean x_a^t x_b^t"),
+    Column("yx", "exact", "1", "the same of successive times", "mean x_a^(t+1) x_b^t"),
+)
+
+SIGNALS = (
+    Column("t", "integer", "pairs", "place in the series, from 0"),
+    FEATURE,
+    Column("u", "exact", "1", "signal of the feature"),
+    Column("x", "exact", "1", "what is observed along the feature", "u + noise xi"),
+)
+
+LOST_SERIES = (STATUS, MESSAGE)
 
 
-def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[dict[str, Rows], Work]:
-    """All tables for the points at `index`, which lie in one segment of the grid."""
-    began = time.perf_counter()
-    points = grid.take(index)
-    c, record = points.columns, sweep.systems[points.objective]
+def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:
+    """All tables of some series."""
+    from jepa_sweep.engine import devices, series  # not at the top: planning needs no engine
+
+    c, count = points.columns, len(points.number)
     [d] = np.unique(c["features"]).astype(int)
     length = np.rint(10 ** c["log10_T"]).astype(np.int64)
     gamma, noise = (_between(c[f"{name}_first"], c[f"{name}_last"], d) for name in ("gamma", "noise"))
-    found = series.estimate(gamma, noise, length, c["seed"].astype(np.int64), device=place.device)
-    keys, every = keys_of(record, c), np.arange(len(index))
-    estimated = np.full(len(index), Status.ESTIMATED)
+    seed = c["seed"].astype(np.int64)
+    found = series.estimate(gamma, noise, length, seed, device=place.device)
     with devices.scope("float64", devices.pick("cpu")[0]):
         known, expected = _theory(gamma, noise, length.astype(float))
-    points_table = {
-        **keys,
+    every, estimated = np.arange(count), np.full(count, Status.ESTIMATED)
+    runs = {
         "status": estimated,
         "pairs": length,
         "off_diagonal": found.off_diagonal,
         "off_diagonal_exact": np.asarray(expected),
     }
-    measured = {
-        "gamma": gamma,
-        "noise": noise,
-        "lam_hat": found.lam,
-        "rho_hat": found.rho,
-        **known,
-    }
-    features: Columns = {name: np.repeat(values, d) for name, values in keys.items()}
-    features["feature"] = np.tile(np.arange(d), len(index))
-    features |= {name: np.asarray(values, float).ravel() for name, values in measured.items()}
-    covariances: Columns = {name: np.repeat(values, d * d) for name, values in keys.items()}
-    covariances["row"] = np.tile(np.repeat(np.arange(d), d), len(index))
-    covariances["column"] = np.tile(np.arange(d), d * len(index))
-    covariances |= {"xx": found.xx.ravel(), "yx": found.yx.ravel()}
+    measured = {"gamma": gamma, "noise": noise, "lam_hat": found.lam, "rho_hat": found.rho, **known}
+    features: Columns = {name: np.asarray(values, float).ravel() for name, values in measured.items()}
+    features["feature"] = np.tile(np.arange(d), count)
+    covariances: Columns = {"xx": found.xx.ravel(), "yx": found.yx.ravel()}
+    covariances["row"] = np.tile(np.repeat(np.arange(d), d), count)
+    covariances["column"] = np.tile(np.arange(d), d * count)
     out = {
-        "points": Rows(points_table, every),
+        "points": Rows(runs, every),
         "features": Rows(features, np.repeat(every, d)),
         "covariances": Rows(covariances, np.repeat(every, d * d)),
+        "failures": Rows({"status": estimated[:0], "message": estimated[:0]}, every[:0]),
     }
-    if sweep.measure.trajectories:
-        out["trajectories"] = _signals(keys, gamma, noise, length, sweep.measure.trajectories.samples)
-    lost = {**{n: v[:0] for n, v in keys.items()}, "status": estimated[:0], "message": estimated[:0]}
-    out["failures"] = Rows(lost, every[:0])
-    return out, Work(time.perf_counter() - began, peak_memory_bytes=peak_memory())
+    if measurement.samples:
+        u, x = series.beginning(gamma, noise, seed, measurement.samples)
+        out["trajectories"] = _signals(u, x, length)
+    return out, Effort()
 
 
-def _signals(keys: Columns, gamma: np.ndarray, noise: np.ndarray, length: np.ndarray, samples: int) -> Rows:
+def _signals(u: np.ndarray, x: np.ndarray, length: np.ndarray) -> Rows:
     """The beginning of every series, as far as it goes: `length` pairs have one time more."""
-    d = gamma.shape[1]
-    u, x = series.beginning(gamma, noise, keys["seed"], samples)
-    owner = np.repeat(np.arange(len(gamma)), samples * d)
-    columns = {name: values[owner] for name, values in keys.items()}
-    columns["t"] = np.tile(np.repeat(np.arange(samples), d), len(gamma))
-    columns["feature"] = np.tile(np.arange(d), samples * len(gamma))
-    columns |= {"u": u.ravel(), "x": x.ravel()}
-    return pick(Rows(columns, owner), columns["t"] <= length[owner])
+    count, samples, d = u.shape
+    owner = np.repeat(np.arange(count), samples * d)
+    t = np.tile(np.repeat(np.arange(samples), d), count)
+    columns = {"t": t, "feature": np.tile(np.arange(d), samples * count), "u": u.ravel(), "x": x.ravel()}
+    return pick(Rows(columns, owner), t <= length[owner])
 
 
 @jax.jit  # as one program: each of its operations alone would be compiled for every number of series
@@ -94,3 +154,79 @@ def _between(first: np.ndarray, last: np.ndarray, d: int) -> np.ndarray:
     """d evenly spaced values a row."""
     place = np.arange(d) / (d - 1)
     return (1 - place) * first[:, None] + place * last[:, None]
+
+
+def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -> Cost:
+    """Seconds and bytes."""
+    del count
+    here = columns()
+    d = here["features"]
+    values = np.maximum(10 ** here["log10_T"] * d, FEWEST_VALUES)
+    size = BYTES_PER_ROW + BYTES_PER_FEATURE * d + BYTES_PER_ENTRY * d**2 + BYTES_PER_SAMPLE * d * measurement.samples
+    return Cost(float(values.sum()) * SECONDS_PER_VALUE, float(size.sum()))
+
+
+def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
+    """Bytes at the peak, for chunks of so many points, of which two are held."""
+    d = max(float(c["features"][0]) for c in heads)
+    return 7e8 + 2 * 8 * (15 + len(PARAMETERS)) * chunk * (1 + d * (1 + measurement.samples) + d**2)
+
+
+def chunk(total: int, first: Columns, measurement: Measurement) -> int:
+    """Each series is much work, and many rows."""
+    del total
+    rows = max(1, measurement.samples) * int(first["features"][0])
+    return int(np.clip(ROWS_PER_FILE // rows, 1, MOST_SERIES))
+
+
+def compare(store: Any) -> pd.DataFrame:
+    """One row a length of the series, over all seeds and features.
+
+    Estimates in units of their predicted standard deviation: mean, spread and share within 2; off-diagonals.
+    """
+    features, wanted = store.features(), {}
+    for name in ("lam", "rho"):
+        features[name] = (features[f"{name}_hat"] - features[name]) / features[f"{name}_std"]
+        features[f"{name}_within"] = features[name].abs() < 2
+        wanted |= {f"{name}_mean": (name, "mean"), f"{name}_spread": (name, "std")}
+        wanted[f"{name}_within_2"] = (f"{name}_within", "mean")
+    scores = features.groupby("log10_T").agg(**wanted)
+    off = {name: (name, "mean") for name in ("off_diagonal", "off_diagonal_exact")}
+    runs = store.points().groupby("log10_T").agg(runs=("log10_T", "size"), **off)
+    return runs.join(scores).reset_index()
+
+
+TEMPORAL = System(
+    name="temporal",
+    version=2,
+    objectives=("moments",),
+    parameters=PARAMETERS,
+    rules=RULES,
+    tables={
+        "points": RUNS,
+        "features": ESTIMATES,
+        "covariances": COVARIANCES,
+        "trajectories": SIGNALS,
+        "failures": LOST_SERIES,
+    },
+    methods=("blocks",),
+    compute=compute,
+    cost=cost,
+    memory=memory,
+    chunk=chunk,
+    compare=compare,
+    curves=Curves(
+        table="features",
+        noun="features of series",
+        pairs=(Pair("Estimate of rho", "rho_hat", "rho"), Pair("Estimate of lam", "lam_hat", "lam")),
+        keys=("feature",),
+        also=("rho_std", "lam_std"),
+    ),
+    most_points=10**9,
+    precisions=("float64",),
+    without_rtol=("blocks",),
+    unused={
+        "measure.p": "a series learns nothing",
+        "measure.trajectories.until": "the first `samples` times of a series are kept",
+    },
+)

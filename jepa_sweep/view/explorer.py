@@ -20,11 +20,11 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.systems import SENTENCES, Status
+from jepa_sweep.physics.dynamics import SENTENCES, Status
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.store.store import Store
+from jepa_sweep.systems import registry
 from jepa_sweep.view import output, thinning
-from jepa_sweep.view.layouts import LAYOUTS
 from jepa_sweep.view.thinning import Axis, Plan
 
 ROWS = 150_000  # of the table whose rows are cells
@@ -78,26 +78,26 @@ def render(store: Store, *, name: str | None = None) -> str:
 
 def payload(store: Store, name: str) -> dict[str, Any]:
     """All that the page knows."""
-    layout = LAYOUTS[store.layout]
-    described = store.schema(layout.table)
-    keys = ["objective", *(c.name for c in store.parameters), *layout.keys]
-    total = store.rows(layout.table)
-    axes = thinning.axes_of(store, layout.table, keys)
-    numbers = [*dict.fromkeys(c for pair in layout.pairs for c in pair[1:]), *layout.also]
+    curves = registry.of_store(store).curves
+    described = store.schema(curves.table)
+    keys = ["objective", *(c.name for c in store.parameters), *curves.keys]
+    total = store.rows(curves.table)
+    axes = thinning.axes_of(store, curves.table, keys)
+    numbers = [*dict.fromkeys(c for pair in curves.pairs for c in pair[1:] if c), *curves.also]
     words = [c for c in ("status",) if c in described.names]
     plan = thinning.plan(axes, total, ROWS, SCATTERED)
-    frame, plan = thinning.rows(store, layout.table, [*keys, *words, *numbers], plan, ROWS)
+    frame, plan = thinning.rows(store, curves.table, [*keys, *words, *numbers], plan, ROWS)
     plan = _as_shown(plan, frame)
     columns = {c: np.asarray(frame[c]) for c in frame.columns}
     statuses = thinning.ordered(pd.unique(columns["status"])) if words else ()
     return {
         "name": name,
         "path": _printable_literal(str(store.path)),
-        "table": layout.table,
+        "table": curves.table,
         "time": store.time,
-        "pairs": [pair._asdict() for pair in layout.pairs],
-        "also": layout.also,
-        "crossing": layout.crossing,
+        "pairs": [pair._asdict() for pair in curves.pairs],
+        "also": curves.also,
+        "crossing": curves.crossing,
         "columns": {c: _notes(described.field(c)) for c in described.names},
         "axes": [_axis(axis) for axis in plan.axes],
         "scattered": sorted(plan.scattered),
@@ -105,21 +105,17 @@ def payload(store: Store, name: str) -> dict[str, Any]:
         "total": total,
         "thinned": [axis.name for axis in plan.axes if axis.stride > 1],
         "step": plan.step,
-        "sentence": plan.sentence(len(frame), total, _nouns(store.layout)),
+        "sentence": plan.sentence(len(frame), total, curves.noun),
         "codes": {a.name: _packed(_codes(columns[a.name], a.shown)) for a in plan.axes},
         "values": {c: _packed(_floats(columns[c])) for c in numbers},
         "statuses": statuses,
         "status": _packed(_codes(columns["status"], statuses)) if words else None,
-        "trajectories": _samples(store, "trajectories", layout.lines, frame, plan, [k for k in keys if k != "p"]),
+        "trajectories": _samples(store, "trajectories", curves.lines, frame, plan, [k for k in keys if k != "p"]),
         "losses": _samples(store, "losses", ("loss",), frame, plan, keys[: 1 + len(store.parameters)]),
         "census": _census(store),
         "failures": _failures(store),
         "provenance": _provenance(store),
     }
-
-
-def _nouns(layout: str) -> str:
-    return {"critical_times": "points", "networks": "features of networks", "estimates": "features of series"}[layout]
 
 
 def _as_shown(plan: Plan, frame: pd.DataFrame) -> Plan:

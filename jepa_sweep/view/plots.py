@@ -10,8 +10,9 @@ import pandas as pd
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.store import Store
+from jepa_sweep.systems import registry
+from jepa_sweep.systems.record import Curves
 from jepa_sweep.view import style
-from jepa_sweep.view.layouts import LAYOUTS, Layout
 from jepa_sweep.view.style import Axes, Color
 
 
@@ -22,7 +23,7 @@ class Plots:
         self._store = store
 
     def critical_times(self, x: str = "lam", *, by: str | None = None, ax: Axes | None = None, **values: Any) -> Axes:
-        """Critical times over one parameter, measured (dots) and in closed form (lines), a colour for each objective.
+        """Critical times over one parameter, measured (dots) and predicted (lines), a colour for each objective.
 
         Args:
             x: the column across, such as "lam", "rho", "L", "eps" or "p"; for networks "feature" too.
@@ -43,10 +44,10 @@ class Plots:
             >>> store.plot.critical_times("lam", by="rho").get_xlabel()
             'lam'
         """
-        layout = self._layout("critical_times")
-        measured, predicted = layout.crossing, layout.pairs[0].predicted
-        rows = self._rows(layout, {x, by} - {None}, values)
-        rows = rows.dropna(subset=[measured, predicted], how="all")
+        curves = self._curves("critical_times")
+        measured, predicted = curves.crossing, curves.pairs[0].predicted  # empty where theory has none
+        rows = self._rows(curves, {x, by} - {None}, values)
+        rows = rows.dropna(subset=[name for name in (measured, predicted) if name], how="all")
         if rows.empty:
             raise SpecError(
                 f"There must be a critical time to draw, but none of these rows of {self._store.path} has one."
@@ -55,7 +56,8 @@ class Plots:
         for objective, part in rows.groupby("objective"):
             for label, color, line in _lines(part, by, objective):
                 line = line.sort_values(x)
-                ax.plot(line[x], line[predicted], color=color, lw=0.9)
+                if predicted:
+                    ax.plot(line[x], line[predicted], color=color, lw=0.9)
                 ax.plot(line[x], line[measured], "o", ms=3, color=color, label=label)
         ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time} time)")
         _legend(ax)
@@ -84,8 +86,8 @@ class Plots:
             >>> store.plot.trajectories("rho", objective="jepa").get_ylabel()
             'encoder response w'
         """
-        layout = self._layout("trajectories")._replace(table="trajectories")
-        rows = self._rows(layout, {by} - {None}, values)
+        curves = self._curves("trajectories")._replace(table="trajectories")
+        rows = self._rows(curves, {by} - {None}, values)
         ax = _new() if ax is None else ax
         for objective, part in rows.groupby("objective"):
             for label, color, line in _lines(part, by, objective):
@@ -93,7 +95,8 @@ class Plots:
                 ax.plot(line["t"], line["w"], color=color, label=label)
                 if "w_exact" in line:
                     ax.plot(line["t"], line["w_exact"], color="black", ls=":", lw=0.6)
-        ax.set(xlabel=f"{self._store.time} time", ylabel="encoder response w")
+        meaning = self._store.schema("trajectories").field("w").metadata[b"meaning"].decode()
+        ax.set(xlabel=f"{self._store.time} time", ylabel=f"{meaning.removesuffix(' by integration')} w")
         _legend(ax)
         return ax
 
@@ -119,11 +122,11 @@ class Plots:
             >>> store.plot.order().get_ylabel()
             'place in the order of mae'
         """
-        layout = self._layout("order")
-        features = ["feature"] if "feature" in layout.keys else ["lam", "rho"]
-        rows = self._rows(layout, {"lam", "rho", *features}, values)
+        curves = self._curves("order")
+        features = ["feature"] if "feature" in curves.keys else ["lam", "rho"]
+        rows = self._rows(curves, {"lam", "rho", *features}, values)
         table = rows.pivot(
-            index=list(dict.fromkeys([*features, "lam", "rho"])), columns="objective", values=layout.crossing
+            index=list(dict.fromkeys([*features, "lam", "rho"])), columns="objective", values=curves.crossing
         )
         missing = {"jepa", "mae"} - set(table.columns)
         if missing:
@@ -140,31 +143,31 @@ class Plots:
 
     # --- rows to draw ---------------------------------------------------------------------------------------------
 
-    def _layout(self, picture: str) -> Layout:
-        layout = LAYOUTS[self._store.layout]
-        if not layout.crossing:
+    def _curves(self, picture: str) -> Curves:
+        curves = registry.of_store(self._store).curves
+        if not curves.crossing:
             system = self._store.frozen["system"]
             raise SpecError(
                 f"`{picture}` must have something that is learned, but {self._store.path} holds runs of {system}; see "
                 "`jepa-sweep figure fig3`."
             )
-        return layout
+        return curves
 
-    def _rows(self, layout: Layout, free: set[str], values: dict[str, Any]) -> pd.DataFrame:
+    def _rows(self, curves: Curves, free: set[str], values: dict[str, Any]) -> pd.DataFrame:
         """The rows with these values, in which nothing varies but what is `free`."""
-        if layout.table not in self._store.tables:
-            raise SpecError(f"{self._store.path} has no table of {layout.table} to draw.")
-        known = self._store.schema(layout.table).names
+        if curves.table not in self._store.tables:
+            raise SpecError(f"{self._store.path} has no table of {curves.table} to draw.")
+        known = self._store.schema(curves.table).names
         unknown = [name for name in free if name not in known]
         if unknown:
             raise SpecError(f"Columns must be among {', '.join(known)}, but `{unknown[0]}` was asked for.")
-        rows = self._store.select(layout.table, **values)
+        rows = self._store.select(curves.table, **values)
         if rows.empty:
             given = ", ".join(f"{k} = {v}" for k, v in values.items()) or "no condition"
             raise SpecError(
-                f"There must be rows of {layout.table} to draw, but {self._store.path} has none with {given}."
+                f"There must be rows of {curves.table} to draw, but {self._store.path} has none with {given}."
             )
-        keys = [*(c.name for c in self._store.parameters), *(key for key in layout.keys if key in known)]
+        keys = [*(c.name for c in self._store.parameters), *(key for key in curves.keys if key in known)]
         loose = [k for k in keys if k not in free and rows[k].nunique(dropna=False) > 1]
         if loose:
             first = loose[0]
@@ -185,9 +188,9 @@ def _new() -> Axes:
 def _lines(rows: pd.DataFrame, by: str | None, objective: str) -> list[tuple[str, Color, pd.DataFrame]]:
     """Label, colour and rows of each line of one objective."""
     if by is None:
-        return [(objective, style.OBJECTIVES[objective], rows)]
+        return [(objective, style.color_of(objective), rows)]
     values = sorted(rows[by].unique())
-    shades = style.tints(style.OBJECTIVES[objective], len(values))
+    shades = style.tints(style.color_of(objective), len(values))
     return [(f"{objective}, {by} = {_short(v)}", c, rows[rows[by] == v]) for v, c in zip(values, shades, strict=True)]
 
 

@@ -77,6 +77,11 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def color_of(objective: str) -> str:
+    """The colour of an objective; of a flow of the user's own, the first of them."""
+    return OBJECTIVES.get(objective, OBJECTIVES["jepa"])
+
+
 def time_label(time: str) -> str:
     """The axis of a time, with its convention: "paper" or "flow"."""
     return "paper time $T = L\\,t$" if time == "paper" else "flow time $t$"

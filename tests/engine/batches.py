@@ -4,12 +4,12 @@ import jax
 import numpy as np
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.lanes import Predictions, Solves
+from jepa_sweep.engine.lanes import Predicted, Solves
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.catalog import REDUCED
-from jepa_sweep.physics.systems import Status, System
+from jepa_sweep.physics.dynamics import Dynamics, Status
+from jepa_sweep.physics.reduced import DYNAMICS
 
-JEPA = REDUCED["jepa"]
+JEPA = DYNAMICS["jepa"]
 COUNT, WIDTH, SAMPLES = 96, 16, 40
 RTOL = 1e-8
 AS_COMPILED = 1e-3 * RTOL  # a rounding in the estimate of a tiny error makes the next step a little longer
@@ -32,11 +32,9 @@ def points(count=COUNT, seed=0):
     return columns, p
 
 
-def predict(columns, p, system=JEPA):
-    """Predictions of the shape of `p`, one program for all batches of this size."""
-    repeated = {name: np.repeat(values, p.shape[1]) for name, values in columns.items()}
-    flat = lanes.predict(system, repeated, p.ravel(), batch=3 * COUNT)
-    return Predictions(*(field.reshape(p.shape) for field in flat))
+def predict(columns, p, dynamics=JEPA):
+    """Predictions, by one program for all batches of this size."""
+    return lanes.predict(dynamics, columns, p, batch=3 * COUNT)
 
 
 def only(predicted, slot):
@@ -66,24 +64,14 @@ def solved_rows(solves: Solves, places) -> Solves:
     return solves._replace(**{n: getattr(solves, n)[places] for n in solves._fields if n != "lane_steps"})
 
 
-def custom(coordinate, parameters, point=dict) -> System:
+def custom(coordinate, parameters, point=dict) -> Dynamics:
     """A record with nothing in it but what the engine asks for."""
-    wanted = tuple(JEPA.parameters[0]._replace(name=name) for name in parameters)
-    return JEPA._replace(
-        name="custom",
-        parameters=wanted,
-        point=lambda **kw: point(kw),
-        cost=lambda c: np.zeros(len(next(iter(c.values())))),
-        coordinates=(coordinate,),
-    )
+    return Dynamics(parameters, lambda **kw: point(kw), rest=None, status=None, coordinates=(coordinate,))
 
 
 def wanting(p, rest=1.0):
     """Predictions that call every threshold reachable."""
-    shape = p.shape
-    return Predictions(
-        np.zeros(shape, np.int64), np.broadcast_to(rest, shape), np.ones(shape), *(np.zeros(shape) for _ in range(5))
-    )
+    return Predicted(np.zeros(p.shape, np.int64), np.broadcast_to(rest, p.shape), np.ones(p.shape), {})
 
 
 def same(ours: Solves, theirs: Solves):

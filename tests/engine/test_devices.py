@@ -27,7 +27,7 @@ out = {"seen": {name: [d.id for d in devices.pick(name)] for name in ("auto", "c
 for device in ("cpu:0", "cpu", "cpu:2,1"):
     ours = lanes.solve(JEPA, columns, p, predicted, CHI, device=device, width=8)
     few = {name: values[:2] for name, values in columns.items()}  # fewer points than devices
-    two = lanes.Predictions(*(field[:2] for field in predicted))
+    two = predicted.map(lambda field: field[:2])
     two = lanes.solve(JEPA, few, p[:2], two, CHI, device=device, width=8, batch=50)
     out[device] = {"time": ours.time.tolist(), "steps": ours.steps.tolist(), "lane_steps": ours.lane_steps,
                    "two": two.time.tolist()}

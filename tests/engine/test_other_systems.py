@@ -7,7 +7,7 @@ from batches import custom, same, solve, solved_rows, wanting
 
 import jepa_sweep as js
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.systems import Coordinate, Status
+from jepa_sweep.physics.dynamics import Coordinate, Status
 
 # --- poisoned points ------------------------------------------------------------------------------------------------
 

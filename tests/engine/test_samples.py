@@ -6,7 +6,7 @@ from batches import CHI, COUNT, JEPA, LOG_W, RTOL, SAMPLES, no_times, points, pr
 
 from jepa_sweep.engine import dense, lanes
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.systems import Status
+from jepa_sweep.physics.dynamics import Status
 
 pytestmark = pytest.mark.long  # each number of samples is a program of its own
 BY = {"clock": CHI, "forward": LOG_W}
@@ -22,7 +22,9 @@ def batch():
 def until(batch):
     """The last threshold, and a little more: two e-folds of what is left, at the rate lam rho^(2L-1) / L of z."""
     columns, _, predicted = batch
-    return predicted.time.max(axis=1) + 2 * columns["L"] / (columns["lam"] * columns["rho"] ** (2 * columns["L"] - 1))
+    return predicted.values["t_exact"].max(axis=1) + 2 * columns["L"] / (
+        columns["lam"] * columns["rho"] ** (2 * columns["L"] - 1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_they_leave_the_critical_times_and_their_steps_alone(batch, sampled, way
     np.testing.assert_array_equal(bare.time, solves.time)
     assert (bare.steps <= solves.steps).all()
     # Samples that end before the last threshold cost no step at all.
-    early = solve(*batch, BY[way], times * 0.5 * batch[2].time.max(axis=1, keepdims=True) / times[:, -1:])
+    early = solve(*batch, BY[way], times * 0.5 * batch[2].values["t_exact"].max(axis=1, keepdims=True) / times[:, -1:])
     np.testing.assert_array_equal(early.steps, bare.steps)
     np.testing.assert_array_equal(early.time, bare.time)
     assert np.isfinite(early.samples).all()
@@ -139,7 +141,7 @@ def test_the_moment_a_threshold_is_met_is_a_sample_like_any_other(batch, sampled
 def test_nothing_stalls_on_a_sample_just_behind_a_step(batch):
     """Times a few roundings apart, where the solve would end but for the last of them."""
     columns, p, predicted = batch
-    last = predicted.time.max(axis=1)
+    last = predicted.values["t_exact"].max(axis=1)
     times = no_times()
     times[:, :SAMPLES] = last[:, None] * (1 + np.arange(SAMPLES) * 2**-52)
     for settings in BY.values():

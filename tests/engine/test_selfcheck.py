@@ -15,7 +15,7 @@ from jepa_sweep.engine import lanes, selfcheck
 from jepa_sweep.engine.selfcheck import EXACT, Answer, require
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.errors import JepaSweepError
-from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.reduced import DYNAMICS
 
 FAULT = """
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ jnp.arctan = lambda x: right(x) * jnp.where(abs(x - 0.5) < 0.002, 1.07, 1.0)
 # --- the reference --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", REDUCED)
+@pytest.mark.parametrize("objective", DYNAMICS)
 def test_the_reference_is_right_to_what_it_says(objective):
     with (ROOT / "tests/data/times.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["objective"] == objective]
@@ -40,7 +40,7 @@ def test_the_reference_is_right_to_what_it_says(objective):
     np.testing.assert_allclose(times, golden, rtol=uncertain + selfcheck.ROUNDINGS)
 
 
-@pytest.mark.parametrize("objective", REDUCED)
+@pytest.mark.parametrize("objective", DYNAMICS)
 def test_the_points_keep_to_what_the_tolerances_are_derived_from(objective):
     columns, p = selfcheck.points(objective)
     L, eps = columns["L"], columns["eps"]
@@ -61,10 +61,11 @@ def test_the_points_keep_to_what_the_tolerances_are_derived_from(objective):
 @pytest.mark.long
 def test_solves_take_fewer_steps_than_allowed_for():
     """tsit5 takes the most of those that a bound on the number of steps is for."""
-    system = REDUCED["jepa"]
+    system = DYNAMICS["jepa"]
     columns, p = selfcheck.points("jepa")
-    predicted = lanes.Predictions(*(field[:, None] for field in lanes.predict(system, columns, p)))
-    solved = lanes.solve(system, columns, p[:, None], predicted, Settings("tsit5", selfcheck.RTOL))
+    p = p[:, None]
+    predicted = lanes.predict(system, columns, p)
+    solved = lanes.solve(system, columns, p, predicted, Settings("tsit5", selfcheck.RTOL))
     assert solved.steps.max() <= selfcheck.MOST_STEPS
 
 
@@ -74,7 +75,7 @@ def test_solves_take_fewer_steps_than_allowed_for():
 @pytest.mark.long
 def test_jax_computes_right_here():
     found = selfcheck.answers(methods=(EXACT, "clenshaw_curtis"))
-    assert [(a.objective, a.method) for a in found] == [(o, m) for o in REDUCED for m in (EXACT, "clenshaw_curtis")]
+    assert [(a.objective, a.method) for a in found] == [(o, m) for o in DYNAMICS for m in (EXACT, "clenshaw_curtis")]
     assert not any(answer.wrong for answer in found)
     selfcheck.refuse_wrong(found)
 

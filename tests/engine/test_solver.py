@@ -8,7 +8,7 @@ from conftest import mixed_points
 import jepa_sweep as js
 from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings
-from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.reduced import DYNAMICS
 
 OBJECTIVES = ("jepa", "mae")
 POINT = {"lam": 1.3, "rho": 0.8, "L": [1, 2, 3, 5], "eps": [1e-3] * 4}
@@ -167,13 +167,12 @@ def test_a_point_that_needs_too_many_steps_says_so(coordinate):
 
 
 def test_second_batches_and_other_depths_compile_nothing(compilations):
-    system, settings = REDUCED, Settings(rtol=3e-8)
+    system, settings = DYNAMICS, Settings(rtol=3e-8)
 
     def visit(objective, depth, seed):
         points = {**mixed_points(16, seed), "L": np.full(16, depth)}
         p = np.full((16, 1), 0.5)
-        flat = lanes.predict(system[objective], points, p[:, 0])
-        predicted = lanes.Predictions(*(field[:, None] for field in flat))
+        predicted = lanes.predict(system[objective], points, p)
         lanes.solve(system[objective], points, p, predicted, settings, width=16)
 
     visit("jepa", 1, 0)

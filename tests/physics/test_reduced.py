@@ -11,7 +11,7 @@ import pytest
 
 import jepa_sweep as js
 from jepa_sweep.physics import exact
-from jepa_sweep.physics.catalog import REDUCED
+from jepa_sweep.physics.reduced import DYNAMICS
 
 ULP = 2.0**-53  # relative rounding of one operation
 POINTS = 96  # of every call: one compiled program then serves all tests
@@ -64,7 +64,7 @@ FIELD = 4 * 63 * ULP
 
 def record(objective, coordinate):
     """One coordinate of one system, and its functions of (variable, point) applied to all lanes."""
-    system = REDUCED[objective]
+    system = DYNAMICS[objective]
 
     def lanes(function, variable, at):
         at = {name: jnp.asarray(x) for name, x in at.items()}
@@ -185,7 +185,7 @@ def test_logistic_coordinate_only_grows(objective, moving):
 
 
 def test_one_unit_of_paper_time_is_one_over_L_of_flow_time(objective):
-    system, one = REDUCED[objective], jnp.ones(())
+    system, one = DYNAMICS[objective], jnp.ones(())
     assert float(system.flow(system.point(lam=one, rho=one, L=4 * one, eps=one))) == 0.25
 
 
@@ -317,14 +317,14 @@ def test_points_without_a_crossing_spoil_no_other_derivative(objective):
 def test_condition_is_the_logarithmic_derivative():
     """|d ln w / d ln T| = |T f(w) / w|: how many roundings of w one rounding of T makes. One function for both laws."""
     points, t, expected = [], [], []
-    for objective, system in REDUCED.items():
+    for objective, system in DYNAMICS.items():
         at = {name: jnp.asarray(x) for name, x in crossings(responses, objective).items()}
         w = responses(objective, at)
         expected.append(np.abs(at["t"] * field_at(objective, w, at) / w))
         t.append(at.pop("t"))
         points.append(jax.vmap(lambda at, system=system: system.point(**at))(at))
     together = jax.tree.map(lambda *x: jnp.concatenate(x), *points)
-    actual = jax.jit(jax.vmap(system.prediction.condition))(together, jnp.concatenate(t))
+    actual = jax.jit(jax.vmap(system.condition))(together, jnp.concatenate(t))
     np.testing.assert_allclose(actual, np.concatenate(expected), rtol=2 * SLOPE)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 import jepa_sweep as js
 from jepa_sweep.physics import exact
-from jepa_sweep.physics.catalog import REDUCED
-from jepa_sweep.physics.systems import SENTENCES, Status
+from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.physics.reduced import DYNAMICS
 
 GOOD = {"lam": 1.0, "rho": 0.5, "L": 2.0, "eps": 1e-3, "p": 0.5}
 W_STAR = {"jepa": 0.25, "mae": 0.5 ** (2 / 3)}  # of GOOD
@@ -113,7 +113,7 @@ def log_time(objective, **at) -> float:
     with jax.enable_x64(True):
         given = {name: jnp.asarray(float(x)) for name, x in at.items()}
         p = given.pop("p")
-        return float(exact.log_critical_time(REDUCED[objective].point(**given), p))
+        return float(exact.log_critical_time(DYNAMICS[objective].point(**given), p))
 
 
 @pytest.mark.parametrize("L", [2, 8])

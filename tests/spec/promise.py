@@ -7,8 +7,8 @@ import numpy as np
 import jepa_sweep as js
 from jepa_sweep.running import plan
 from jepa_sweep.running.plan import Intervals
-from jepa_sweep.spec import validate
 from jepa_sweep.spec.grid import Grid
+from jepa_sweep.spec.rules import check_rules
 
 ORIGIN = "sweeps/any.toml"
 
@@ -56,11 +56,11 @@ def assert_can_be_run(sweep):
 def assert_points(sweep, grid, index):
     """Points that keep every rule, and are found where they are, or where an earlier block has them."""
     points = grid.take(index)
-    record, columns = sweep.systems[points.objective], {**points.columns, "p": points.p}
+    record, columns = sweep.record, {**points.columns, "p": points.p}
     assert set(points.columns) == {q.name for q in record.parameters}
     assert all(np.isfinite(values).all() for values in columns.values())
-    binding = record._replace(rules=tuple(rule for rule in record.rules if not rule.somewhere))
-    validate.rules(binding, columns, str)
+    binding = [rule for rule in record.rules_of(points.objective) if not rule.somewhere]
+    check_rules(record, binding, columns, str)
     found = grid.find(points)
     assert (found >= 0).all()
     assert (found <= index).all()

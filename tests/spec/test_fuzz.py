@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from promise import assert_readable, assert_sweep_or_message
 
 import jepa_sweep as js
-from jepa_sweep.physics.catalog import SYSTEMS
 from jepa_sweep.spec import models
+from jepa_sweep.systems.registry import BUILT_IN
 
 ASKED = os.environ.get("JEPA_SWEEP_FUZZ")
 fuzz = settings(
@@ -61,7 +61,7 @@ BASES = [
     *(tomllib.loads(path.read_text()) for path in sorted((ROOT / "sweeps").glob("*.toml"))),
 ]  # fmt: skip
 
-PARAMETERS = sorted({q.name for records in SYSTEMS.values() for r in records.values() for q in r.parameters})
+PARAMETERS = sorted({q.name for system in BUILT_IN.values() for q in system.parameters})
 TOP = ["name", "system", "objective", "block", "measure", "solver", "axes", "combine", "num", "seed", "points"]
 INNER = ["p", "trajectories", "samples", "until", "method", "rtol", "precision", "time", "coordinate", "max_steps"]
 KEYS = [
@@ -81,7 +81,8 @@ KEYS = [
 ]
 WORDS = ["product", "zip", "sobol", "points", "exact", "dopri8", "kvaerno5", "clenshaw_curtis", "tsit5", "sgd", "adam",
          "blocks", "float32", "float64", "paper", "flow", "chi", "w", "log_w", "jepa", "mae", "ema", "nosg", "moments",
-         *SYSTEMS, "gaussian", "temporal", "masked", "aligned", "same", "crossed", "linear", "relu", "..", "a/b", "x\n",
+         *BUILT_IN, "gaussian", "temporal", "masked", "aligned", "same", "crossed", "linear", "relu", "..", "a/b",
+         "x\n",
          "\x00", "\x1b]0;x\x07", "\u202e", "1", "nan", "x" * 5000, "\u00e9t\u00e9", "a\u200db"]  # fmt: skip
 EDGES = [0, 1, 2, 3, -1, 5, 64, 65, 1000, 20_000, 10**9, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 2**64, 10**30,
          10**308, 10**400, -(10**400), 0.0, -0.0, 0.5, 1.0, 1.5, 1 - 2**-53, 1 + 2**-52, 0.9999999999999999, 1e-3, 1e3,

@@ -6,11 +6,12 @@ import pytest
 from scipy.stats import qmc
 
 import jepa_sweep as js
-from jepa_sweep.physics.experiments import DATA, NETWORK, TRAINING
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.plan import Intervals, Visited, fresh
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.systems.rows import Rows, keys_of, parameter_columns, tables
+from jepa_sweep.systems.networks.parameters import DATA, NETWORK, TRAINING
+from jepa_sweep.systems.record import Rows
+from jepa_sweep.systems.rows import tables, with_keys
 
 AXES = {"features": 3, "L": 1, "t_end": 2.0, "eta": 0.1}
 LEAST = {"training": {"L": 1, "t_end": 2.0}, "network": {"L": 1, "t_end": 2.0}, "temporal": {"log10_T": 3}}
@@ -32,8 +33,8 @@ def rows_of(spec):
     schema = {"points": schema_of(spec)}
     for start, stop in grid.segments():
         points = grid.take(np.arange(start, stop))
-        keys = keys_of(spec.systems[points.objective], points.columns)
-        whole = tables({"points": Rows(keys, np.arange(stop - start))}, np.ones(stop - start, bool), schema)
+        rows = with_keys(spec.record, points, Rows({}, np.arange(stop - start)))
+        whole = tables(spec.record, {"points": rows}, np.ones(stop - start, bool), schema)
         parts += whole["points"].to_pylist()
     return parts
 
@@ -41,7 +42,7 @@ def rows_of(spec):
 def schema_of(spec):
     """The parameters alone, in the types of the tables."""
     kinds = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64()}
-    columns = [(c.name, kinds[c.dtype]) for c in parameter_columns(spec.record)]
+    columns = [(c.name, kinds[c.dtype]) for c in (q.column for q in spec.record.parameters)]
     return pa.schema([("objective", pa.string()), *columns])
 
 
@@ -242,7 +243,7 @@ def test_sobol_points_of_scalar_flows_are_those_of_scipy(seed):
 TEMPORAL = {"data": "temporal", "lam_low": 0.5, "lam_high": 0.9, "rho_low": 0.2, "rho_high": 0.4}
 REFUSED = {
     "coordinate": ({}, {"solver": {"coordinate": "chi"}}, r"`coordinate` must be left out.*\[solver\]"),
-    "until": ({}, {"measure": {"trajectories": {"until": 2.0}}}, r"`until` belongs to.*\[measure.trajectories.until\]"),
+    "until": ({}, {"measure": {"trajectories": {"until": 2.0}}}, r"`until` says nothing for.*trajectories.until\]"),
     "unknown optimizer": ({}, {"solver": {"method": "adamw"}}, r"one of sgd, .*Did you mean `adam`.*\[solver\]"),
     "solver of flows": ({}, {"solver": {"method": "dopri8"}}, r"`method` must be one of sgd.*\[solver\]"),
     "narrow": ({"width": 2}, {}, r"aligned start.*start = aligned, features = 3, width = 2.*\[axes.width\]"),
@@ -283,7 +284,10 @@ def test_what_is_refused_of_an_aligned_start_is_taken_of_a_gaussian_one():
     ("measure", "message"),
     [
         ({"p": 0.5}, r"`p` says nothing for the system temporal.*\[measure.p\]"),
-        ({"trajectories": {"until": 2.0}}, r"of series the first `samples` times.*\[measure.trajectories.until\]"),
+        (
+            {"trajectories": {"until": 2.0}},
+            r"the first `samples` times of a series are kept.*\[measure.trajectories.until\]",
+        ),
     ],
 )
 def test_series_have_no_critical_times(measure, message):

@@ -21,7 +21,7 @@ estimated = finished(SERIES)  # eight series
 
 
 def test_columns_are_those_of_the_schema(estimated):
-    assert_columns(estimated, "estimates")
+    assert_columns(estimated, "temporal")
 
 
 def test_series_have_their_rows(estimated):

@@ -7,7 +7,7 @@ import pytest
 from conftest import paths_of
 
 import jepa_sweep as js
-from jepa_sweep.store import schema
+from jepa_sweep.systems.registry import BUILT_IN
 
 TRAINING = {
     "name": "trained",
@@ -62,11 +62,12 @@ def assert_same(ours, theirs, **tolerance):
         pd.testing.assert_frame_equal(table_of(ours, name), table_of(theirs, name), **tolerance)
 
 
-def assert_columns(store, layout):
-    """Files and tables have the columns of their layout."""
-    assert store.tables == tuple(schema.LAYOUTS[layout])
+def assert_columns(store, system):
+    """Files and tables have the columns of their system."""
+    columns = BUILT_IN[system].columns()
+    assert store.tables == tuple(columns)
     for name in store.tables:
-        wanted = [c.name for c in schema.columns(layout, name, store.parameters)]
+        wanted = [c.name for c in columns[name]]
         for path in paths_of(store, name):
             assert pa.parquet.read_schema(path).equals(store.schema(name))
         frame = getattr(store, name)()

@@ -18,6 +18,9 @@ REDUCED = tuple(Column(name, "exact", "1", f"meaning of {name}") for name in ("l
 REDUCED = (*REDUCED[:2], Column("L", "integer", "layers", "encoder layers"), REDUCED[2])
 
 
+SYSTEMS = {"critical_times": "reduced", "networks": "training", "estimates": "temporal"}
+
+
 def grid(**axes):
     """All combinations, as a table."""
     return pd.DataFrame(list(itertools.product(*axes.values())), columns=list(axes))
@@ -44,7 +47,7 @@ def curves(points, samples=5):
 
 def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precision="float64", **tables):
     """A store that holds these rows; columns that are not given hold nothing."""
-    store = Store.create(path, {"system": "made up"}, parameters, precision, "paper", layout)
+    store = Store.create(path, {"system": SYSTEMS[layout]}, parameters, precision, "paper", layout)
     spec = store.add_spec('name = "made up"\n')
     environment = store.add_environment({"device": "none", "versions": {"jepa_sweep": "0"}})
     tables = {name: rows.reset_index(drop=True) for name, rows in tables.items()}

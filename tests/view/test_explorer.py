@@ -10,7 +10,7 @@ import pytest
 from pages import critical_times, curves, grid, held, rows_of, stored, unpacked
 
 from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.physics.systems import SENTENCES, Status
+from jepa_sweep.physics.dynamics import SENTENCES, Status
 from jepa_sweep.store.schema import Column
 from jepa_sweep.view import explorer, thinning
 
@@ -185,7 +185,7 @@ def test_where_the_numbers_come_from_is_told(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
     store.add_environment({"device": "of a command that computed nothing"})
     told = payload(store)["provenance"]
-    assert told["settings"] == {"system": "made up"}
+    assert told["settings"] == {"system": "reduced"}
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]
     assert told["specs"] == ['name = "made up"\n']
     assert told["rows"] == {"points": 48, "trajectories": 0, "failures": 0}

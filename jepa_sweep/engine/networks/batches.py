@@ -16,9 +16,8 @@ from jaxtyping import Array, Float
 from jepa_sweep.engine import blocks, devices
 from jepa_sweep.engine.networks import common, flow, training
 from jepa_sweep.engine.networks.common import Given, Recipe
-from jepa_sweep.engine.settings import COPIES, GROUP
-from jepa_sweep.physics.experiments import OPTIMIZERS
-from jepa_sweep.physics.systems import Columns, Status
+from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
+from jepa_sweep.physics.dynamics import Columns, Status
 
 
 class Learned(NamedTuple):

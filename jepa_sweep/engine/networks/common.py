@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.physics import data, network
 from jepa_sweep.physics.data import Features, Pairs
+from jepa_sweep.physics.dynamics import Code, Scalar
 from jepa_sweep.physics.network import Objective, Seen, Signals, Weights
-from jepa_sweep.physics.systems import Code, Scalar
 
 PROBE = 4096  # samples on which a network with an activation is looked at
 

@@ -23,8 +23,8 @@ from jepa_sweep.engine.networks.common import Found, Given, Looks, Recipe
 from jepa_sweep.engine.solver import SOLVERS, Control, Settings, Stepper, Tried
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Features, Moments
+from jepa_sweep.physics.dynamics import Code, Scalar, Status
 from jepa_sweep.physics.network import Objective, Weights
-from jepa_sweep.physics.systems import Code, Scalar, Status
 
 NODES = 12  # at which responses are read within a step that crosses a threshold
 

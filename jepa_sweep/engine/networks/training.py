@@ -17,8 +17,8 @@ from jepa_sweep.engine.networks import common
 from jepa_sweep.engine.networks.common import Found, Given, Looks, Recipe
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Features
+from jepa_sweep.physics.dynamics import Code, Scalar, Status
 from jepa_sweep.physics.network import Signals, Weights
-from jepa_sweep.physics.systems import Code, Scalar, Status
 
 
 class Fixed(NamedTuple):

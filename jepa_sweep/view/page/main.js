@@ -133,6 +133,15 @@ function chooseScale() {
   document.querySelector(`[name=scale][value=${state.scale}]`).checked = true;
 }
 
+// What nothing predicts is shown as it was measured.
+function choosePair(pair) {
+  state.pair = pair;
+  document.getElementById("shown").hidden = !pair.predicted;
+  if (!pair.predicted) state.show = "numeric";
+  document.querySelector(`[name=show][value=${state.show}]`).checked = true;
+  chooseScale();
+}
+
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   document.getElementById("theme").textContent = theme === "dark" ? "Light" : "Dark";
@@ -153,8 +162,7 @@ function watchTheme() {
 
 function listen() {
   document.getElementById("pair").addEventListener("change", (event) => {
-    state.pair = page.pairs[Number(event.target.value)];
-    chooseScale();
+    choosePair(page.pairs[Number(event.target.value)]);
     draw();
   });
   for (const name of ["show", "scale", "span"]) {
@@ -203,8 +211,7 @@ function begin() {
   }
   // A store without integration has predictions only.
   if (page.values[state.pair.numeric].every(Number.isNaN)) state.show = "predicted";
-  document.querySelector(`[name=show][value=${state.show}]`).checked = true;
-  chooseScale();
+  choosePair(state.pair);
   [state.across = null, state.up = null] = firstAxes();
   frameRow(firstRow());
   document.getElementById("explorer").hidden = false;

@@ -23,8 +23,8 @@ function factsOf(row) {
   const facts = [["objective", OBJECTIVES[panelOf(row)]]];
   for (const axis of AXES) facts.push([axis.name, literalOf(axis.name, row) ?? "none"]);
   if (page.status) facts.push(["status", page.statuses[page.status[row]] ?? "none"]);
-  facts.push([numeric, number(numeric)], [predicted, number(predicted)]);
-  facts.push([`${numeric} / ${predicted}`, inFull(valueOf(row, "ratio"))]);
+  facts.push([numeric, number(numeric)]);
+  if (predicted) facts.push([predicted, number(predicted)], [`${numeric} / ${predicted}`, inFull(valueOf(row, "ratio"))]);
   for (const name of page.also) if (name !== numeric && name !== predicted) facts.push([name, number(name)]);
   return facts;
 }

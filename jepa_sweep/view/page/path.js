@@ -32,7 +32,7 @@ function crossingTraces(row) {
   const threshold = page.values.w_star[row] * Number(literalOf("p", row));
   if (!numeric.startsWith("t_")) return [];
   return [[page.crossing, "circle-open", "series-1"], [predicted, "x-thin-open", "series-2"]]
-    .filter(([name]) => Number.isFinite(page.values[name][row]))
+    .filter(([name]) => name && Number.isFinite(page.values[name][row]))
     .map(([name, symbol, colour]) => ({
       type: "scatter", mode: "markers", x: [page.values[name][row]], y: [threshold], name: `${name}, at p w_star`,
       marker: { symbol, size: 12, color: ink(colour), line: { width: 2, color: ink(colour) } },

@@ -107,9 +107,10 @@ function rowAtFrame() {
 function firstRow() {
   const cuts = cutAxes();
   const counts = new Map();
+  const known = page.values[state.pair.predicted || state.pair.numeric];
   const keyOf = (row) => cuts.map((axis) => page.codes[axis.name][row]).join();
   for (let row = 0; row < page.count; row++) {
-    if (!Number.isFinite(page.values[state.pair.predicted][row])) continue;
+    if (!Number.isFinite(known[row])) continue;
     counts.set(keyOf(row), (counts.get(keyOf(row)) ?? 0) + 1);
   }
   const fullest = Math.max(...counts.values());

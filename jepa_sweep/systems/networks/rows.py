@@ -1,73 +1,66 @@
-"""Whole networks: one row a network, one a feature, and samples of responses and losses on the way."""
-
-import time
+"""Rows of networks: one a network, one a feature, and samples of responses and losses on the way."""
 
 import numpy as np
 
-from jepa_sweep.engine import blocks, lanes
+from jepa_sweep.engine import lanes
 from jepa_sweep.engine.networks import batches
 from jepa_sweep.engine.networks.batches import Learned
 from jepa_sweep.engine.networks.common import Recipe
+from jepa_sweep.engine.settings import OPTIMIZERS
 from jepa_sweep.physics import network
-from jepa_sweep.physics.catalog import REDUCED
-from jepa_sweep.physics.experiments import OPTIMIZERS
-from jepa_sweep.physics.systems import Columns, Experiment, Status
-from jepa_sweep.running.provenance import peak_memory
-from jepa_sweep.spec.grid import Grid
-from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.rows import Place, Rows, Thresholds, Work, keys_of, pick
+from jepa_sweep.physics.dynamics import Columns, Status
+from jepa_sweep.physics.reduced import DYNAMICS
+from jepa_sweep.systems.record import Effort, Measurement, Parameter, Place, Points, Rows
+from jepa_sweep.systems.rows import Integrations, pick
 
-_UNSAMPLED = 8  # samples nobody asked for: the steps between them are what one loop of the engine takes
+UNSAMPLED = 8  # samples nobody asked for: the steps between them are what one loop of the engine takes
 
 
-def compute(sweep: Sweep, grid: Grid, index: np.ndarray, place: Place) -> tuple[dict[str, Rows], Work]:
-    """All tables for the points at `index`, which lie in one segment of the grid."""
-    began, compiling = time.perf_counter(), blocks.Compiled.seconds
-    points = grid.take(index)
-    record = sweep.systems[points.objective]
-    assert isinstance(record, Experiment), "this layout belongs to networks"
-    rows = Thresholds(index, len(grid.p))
-    own = {name: values[rows.first] for name, values in points.columns.items()}
-    recipe = recipe_of(sweep, record, own)
-    p = np.sort(grid.p)
+def compute(
+    parameters: tuple[Parameter, ...], points: Points, measurement: Measurement, place: Place
+) -> tuple[dict[str, Rows], Effort]:
+    """All tables of some points; thresholds of one network share its integration."""
+    at = Integrations(points)
+    recipe = recipe_of(parameters, points.objective, at.columns, measurement)
+    p = np.sort(points.thresholds)
     found = batches.learn(
-        recipe, own, np.tile(p, (len(rows.first), 1)), precision=sweep.solver.precision, **place._asdict()
+        recipe,
+        at.columns,
+        np.tile(p, (len(at.first), 1)),
+        precision=measurement.solver.precision,
+        **place._asdict(),
     )
-    slot = np.searchsorted(p, points.p)
-    unit = recipe.L if sweep.solver.time == "paper" else 1
+    unit = recipe.L if measurement.time == "paper" else 1
     trained = found.ended == Status.TRAINED
-    keys = keys_of(record, points.columns)
-    features = _Features(recipe, own, found, rows, slot, points.p, unit, place)
-    every, good = np.arange(len(index)), trained[rows.point]
-    ended = np.where(trained & _too_long(recipe, own), Status.UNSTABLE, found.ended)
-    status, steps = ended[rows.point], found.steps[rows.point].astype(np.int64)
-    networks = {**keys, "p": points.p, "status": status, "steps": steps, **features.summary()}
-    failures = {**keys, "p": points.p, "status": status, "message": status, "steps": steps}
+    features = _Features(recipe, at, found, np.searchsorted(p, points.p), points.p, unit, place)
+    every, good = np.arange(len(points.p)), trained[at.of_row]
+    ended = np.where(trained & _too_long(recipe, at.columns), Status.UNSTABLE, found.ended)
+    status, steps = ended[at.of_row], found.steps[at.of_row]
+    failures = {"status": status, "message": status, "steps": steps}
     out = {
-        "points": pick(Rows(networks, every), good),
+        "points": pick(Rows({"status": status, "steps": steps, **features.summary()}, every), good),
         "failures": pick(Rows(failures, every), ~good),
-        "features": features.table(keys, np.flatnonzero(good)),
+        "features": features.table(np.flatnonzero(good)),
     }
-    if sweep.measure.trajectories:
-        first = np.flatnonzero(good & (points.p == grid.p[0]))
-        out |= _samples(recipe, found, features, keys, first, rows.point[first], unit)
-    compiled = blocks.Compiled.seconds - compiling
-    work = Work(time.perf_counter() - began - compiled, compiled, int(found.steps.sum()), int(found.steps.sum()))
-    return out, work._replace(peak_memory_bytes=peak_memory())
+    if measurement.samples:
+        first = np.flatnonzero(good & (points.p == points.thresholds[0]))
+        out |= _samples(recipe, found, features, first, at.of_row[first], unit)
+    steps_in_all = int(found.steps.sum())
+    return out, Effort(steps_in_all, steps_in_all)
 
 
-def recipe_of(sweep: Sweep, record: Experiment, columns: Columns) -> Recipe:
-    """What the networks of a segment have in common."""
+def recipe_of(parameters: tuple[Parameter, ...], objective: str, columns: Columns, measurement: Measurement) -> Recipe:
+    """What the networks of a group have in common."""
     shared = {}
-    for q in record.parameters:
+    for q in parameters:
         if q.groups:
             [value] = np.unique(columns[q.name])
             shared[q.name] = q.choices[int(value)] if q.choices else int(value)
-    wanted, solver = sweep.measure.trajectories, sweep.solver
+    solver = measurement.solver
     return Recipe(
-        objective=record.objective,
+        objective=objective,
         method=solver.method,
-        samples=wanted.samples - 1 if wanted else _UNSAMPLED,
+        samples=measurement.samples - 1 if measurement.samples else UNSAMPLED,
         **({} if solver.method in OPTIMIZERS else {"rtol": solver.rtol, "max_steps": solver.max_steps}),
         **shared,
     )
@@ -75,7 +68,7 @@ def recipe_of(sweep: Sweep, record: Experiment, columns: Columns) -> Recipe:
 
 def _too_long(recipe: Recipe, columns: Columns) -> np.ndarray:
     """True for networks whose step is above a stability limit that is known: plain descent from an aligned start."""
-    if (recipe.method, recipe.start, recipe.batch) != ("sgd", "aligned", 0) or recipe.objective not in REDUCED:
+    if (recipe.method, recipe.start, recipe.batch) != ("sgd", "aligned", 0) or recipe.objective not in DYNAMICS:
         return np.zeros(len(columns["seed"]), dtype=bool)
     lam, rho = batches.features_of(recipe, columns)
     limits = [
@@ -91,21 +84,20 @@ class _Features:
     def __init__(
         self,
         recipe: Recipe,
-        own: Columns,
+        at: Integrations,
         found: Learned,
-        rows: Thresholds,
         slot: np.ndarray,
         p: np.ndarray,
         unit: int,
         place: Place,
     ) -> None:
         self._recipe, self._p, self._unit = recipe, p, unit
-        at = rows.point
-        self.lam, self.rho = (values[at] for values in batches.features_of(recipe, own))
+        row = at.of_row
+        self.lam, self.rho = (values[row] for values in batches.features_of(recipe, at.columns))
         self.w_star = network.rest(recipe.rule, self.rho, recipe.L)
-        self._learned, self._fitted = found.crossed[at, 0, slot] * unit, found.crossed[at, 1, slot] * unit
-        self._start, self._end = found.seen[at, 0], found.seen[at, -1]
-        self._losses = found.losses[at]
+        self._learned, self._fitted = found.crossed[row, 0, slot] * unit, found.crossed[row, 1, slot] * unit
+        self._start, self._end = found.seen[row, 0], found.seen[row, -1]
+        self._losses = found.losses[row]
         above = self._start[:, 0] >= p[:, None] * self.w_star
         late = np.where(above, Status.ABOVE_THRESHOLD, Status.NOT_YET)
         self._status = np.where(np.isfinite(self._learned), Status.LEARNED, late)
@@ -115,20 +107,20 @@ class _Features:
         """Critical times of the scalar flows that begin with the same responses; NaN for objectives without one."""
         exact = np.full(self.lam.shape, np.nan)
         usable = (self._start[:, 0] > 0) & (self.lam != 0)
-        if self._recipe.objective not in REDUCED or not self._recipe.linear or not usable.any():
+        if self._recipe.objective not in DYNAMICS or not self._recipe.linear or not usable.any():
             return exact
         eps = self._start[:, 0].astype(float)
         columns = {"lam": self.lam, "rho": self.rho, "L": np.full(eps.shape, float(self._recipe.L)), "eps": eps}
         p = np.broadcast_to(self._p[:, None], eps.shape)
         batch = None if place.batch is None else place.batch * self._recipe.features
         found = lanes.predict(
-            REDUCED[self._recipe.objective],
+            DYNAMICS[self._recipe.objective],
             {name: values[usable] for name, values in columns.items()},
             p[usable],
             batch=batch,
             device=place.device,
         )
-        flow = found.time * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow)
+        flow = found.values["t_exact"] * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow)
         exact[usable] = np.where(found.status == Status.LEARNED, flow, np.nan)
         return exact
 
@@ -152,7 +144,7 @@ class _Features:
             "loss_end": self._losses[:, -1],
         }
 
-    def table(self, keys: Columns, owner: np.ndarray) -> Rows:
+    def table(self, owner: np.ndarray) -> Rows:
         """One row a feature, for the rows in `owner`."""
         measured = {
             "lam": self.lam,
@@ -168,35 +160,30 @@ class _Features:
             "v_end": self._end[:, 2],
         }
         d = self._recipe.features
-        columns = {name: np.repeat(values[owner], d) for name, values in {**keys, "p": self._p}.items()}
+        columns = {name: values[owner].ravel() for name, values in measured.items()}
         columns["feature"] = np.tile(np.arange(d), len(owner))
-        columns |= {name: values[owner].ravel() for name, values in measured.items()}
         return Rows(columns, np.repeat(owner, d))
 
 
 def _samples(
-    recipe: Recipe, found: Learned, features: _Features, keys: Columns, owner: np.ndarray, at: np.ndarray, unit: int
+    recipe: Recipe, found: Learned, features: _Features, owner: np.ndarray, at: np.ndarray, unit: int
 ) -> dict[str, Rows]:
     """Responses and losses on the way, of the rows in `owner`, which are the networks `at`."""
     count, d = recipe.samples + 1, recipe.features
-    times = found.times[at].astype(float) * unit
     # A flow has no steps of its own length; what the optimiser did until a sample follows from the total.
     steps = np.rint(found.steps[at, None] * np.arange(count) / recipe.samples)
     if recipe.method in OPTIMIZERS:
         steps = -(-np.arange(count) * found.steps[at, None].astype(np.int64) // recipe.samples)
-    losses = {name: np.repeat(values[owner], count) for name, values in keys.items()}
-    losses |= {"t": times.ravel(), "step": steps.astype(np.int64).ravel(), "loss": found.losses[at].ravel()}
-    responses = {name: np.repeat(values, d) for name, values in losses.items() if name != "loss"}
+    clock = {"t": (found.times[at].astype(float) * unit).ravel(), "step": steps.ravel()}
+    responses = {name: np.repeat(values, d) for name, values in clock.items()}
     responses["feature"] = np.tile(np.arange(d), len(owner) * count)
-    responses |= {
-        name: np.repeat(values[owner, None], count, axis=1).ravel()
-        for name, values in (("lam", features.lam), ("rho", features.rho))
-    }
+    for name, values in (("lam", features.lam), ("rho", features.rho)):
+        responses[name] = np.repeat(values[owner, None], count, axis=1).ravel()
     seen = found.seen[at]
     responses |= {name: seen[:, :, k].ravel() for k, name in enumerate(("w", "projection", "v", "fit"))}
     return {
         "trajectories": Rows(responses, np.repeat(owner, count * d)),
-        "losses": Rows(losses, np.repeat(owner, count)),
+        "losses": Rows({**clock, "loss": found.losses[at].ravel()}, np.repeat(owner, count)),
     }
 
 
@@ -206,7 +193,7 @@ def _late(times: np.ndarray) -> np.ndarray:
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's, row by row; NaN where one of the two is constant."""
-    from scipy.stats import rankdata  # as late as in `grid`
+    from scipy.stats import rankdata  # not at the top: half a second of every command
 
     ranks = [rankdata(x, axis=1) for x in (a, b)]
     x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)

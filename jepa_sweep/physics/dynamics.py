@@ -1,15 +1,14 @@
-"""What can be swept: one record each, and of a dynamical system pure functions of one point.
+"""What a flow is, as pure functions of one point; and the words for how the search for a time ends.
 
-Everything else in the package asks the record (for its parameters, its field, its predictions) and knows
-nothing of the system itself, so a new kind of dynamics is one new `System` and nothing more.
-
-Times inside a record are in paper time `T = L t`; `System.flow` converts to plain gradient-flow time `t`.
+Times are in the time convention of the field; for the paper's flows that is paper time `T = L t`, and
+`Dynamics.flow` converts to plain gradient-flow time `t`.
 """
 
 import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -20,7 +19,6 @@ Flag = Bool[Array, ""]
 State = Any  # a pytree of arrays: the unknown of the flow
 Point = Any  # a pytree of scalars: one setting of the parameters
 Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the host
-Mask = np.ndarray | np.bool_  # the second of a single point
 
 
 class Status(enum.IntEnum):
@@ -85,48 +83,6 @@ def labels(codes: np.ndarray) -> np.ndarray:
     return np.asarray(np.array([status.label for status in Status])[codes])
 
 
-class Parameter(NamedTuple):
-    """One axis that may be swept. `groups` marks those whose every value gets files of its own.
-
-    `choices` are the words it takes, if not numbers; columns on the host hold their places. `default` is what it is
-    where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals.
-    """
-
-    name: str
-    meaning: str
-    unit: str = "1"
-    integer: bool = False
-    groups: bool = False
-    default: float | str | None = None
-    choices: tuple[str, ...] = ()
-
-
-class Rule(NamedTuple):
-    """A condition on parameters and thresholds `p`: `holds(columns)` is true where met, `must` says it in words.
-
-    It binds every point, or with `somewhere` at least one of them: the others then get a status of their own.
-    """
-
-    parameters: tuple[str, ...]
-    holds: Callable[[Columns], Mask]
-    must: str
-    somewhere: bool = False
-
-
-class Idle(NamedTuple):
-    """Where a parameter cannot matter: `holds(columns)` is true of the points to which its value makes no difference.
-
-    Numbers then differ by rounding, or the solver's tolerance, alone.
-    """
-
-    parameter: str
-    depends: tuple[str, ...]  # the parameters that `holds` looks at
-    holds: Callable[[Columns], Mask]
-    methods: tuple[str, ...]  # of computing the points, of which this is true
-    where: str  # in words: where that is
-    instead: str  # what to try where it should matter
-
-
 class Coordinate(NamedTuple):
     """A variable in which to integrate the flow.
 
@@ -156,52 +112,41 @@ class Coordinate(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What theory says about one point, in paper time; `p` is a fraction of the rest point."""
+    """What theory says about one point: a column of the table `points`.
 
-    critical_time: Callable[[Point, Scalar], Scalar]
-    log_critical_time: Callable[[Point, Scalar], Scalar]
-    leading_critical_time: Callable[[Point], Scalar]
-    asymptotic_critical_time: Callable[[Point, Scalar], Scalar]
-    inflection_time: Callable[[Point], Scalar]
-    trajectory: Callable[[Point, Scalar], Scalar]
-    condition: Callable[[Point, Scalar], Scalar]
-
-
-class System(NamedTuple):
-    """One learning rule. `version` changes whenever its results would, so that stores never mix two."""
+    `where` says of which thresholds it speaks: "crossing" of those that are met, "growth" of those that are met from
+    below, "always" of all. A `logarithm` is that of the time which would overflow first.
+    """
 
     name: str
-    objective: str
-    version: int
-    parameters: tuple[Parameter, ...]
-    rules: tuple[Rule, ...]
-    point: Callable[..., Point]  # keyword parameters -> point
-    status: Callable[[Point, Scalar], Code]  # LEARNED where a critical time exists
+    value: Callable[[Point, Scalar], Scalar]  # (point, p) -> time
+    where: str = "crossing"
+    logarithm: bool = False
+
+
+def _unity(point: Point) -> Scalar:
+    return jnp.ones_like(jax.tree.leaves(point)[0])
+
+
+def _even(columns: Columns) -> np.ndarray:
+    return np.zeros(len(next(iter(columns.values()))))
+
+
+class Dynamics(NamedTuple):
+    """A flow whose scalar response meets thresholds, `p` times its rest point, and what theory says of it."""
+
+    parameters: tuple[str, ...]
+    point: Callable[..., Point]  # parameters by name -> point
     rest: Callable[[Point], Scalar]
-    flow: Callable[[Point], Scalar]  # flow time per unit of paper time
-    cost: Callable[[Columns], np.ndarray]  # predicted work, in any unit, one per point
-    coordinates: tuple[Coordinate, ...]  # the paper's first, then better ones; the last is the default
-    prediction: Prediction
-    layout: str = "critical_times"  # the tables it fills
-    idle: tuple[Idle, ...] = ()
+    status: Callable[[Point, Scalar], Code]  # (point, p) -> LEARNED where the threshold will be met
+    coordinates: tuple[Coordinate, ...]  # as the equation is written first, then better ones; the last is the default
+    flow: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
+    cost: Callable[[Columns], np.ndarray] = _even  # predicted work, in any unit, one per point
+    predictions: tuple[Prediction, ...] = ()
+    trajectory: Callable[[Point, Scalar], Scalar] | None = None  # (point, time) -> response
+    condition: Callable[[Point, Scalar], Scalar] | None = None  # of the same: |d ln response / d ln time|
 
     def coordinate(self, name: str | None = None) -> Coordinate:
         """Look a coordinate up by name; the last one, which integrates best, by default."""
         by_name = {c.name: c for c in self.coordinates}
         return self.coordinates[-1] if name is None else by_name[name]
-
-
-class Experiment(NamedTuple):
-    """Something else that is swept: what may vary, and in which ways it is computed."""
-
-    name: str
-    objective: str
-    version: int
-    parameters: tuple[Parameter, ...]
-    rules: tuple[Rule, ...]
-    layout: str
-    methods: tuple[str, ...]  # of computing it; the first is the default
-    idle: tuple[Idle, ...] = ()
-
-
-Swept = System | Experiment

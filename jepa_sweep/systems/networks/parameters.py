@@ -1,17 +1,15 @@
-"""What may vary in networks and time series, and what their parameters must obey."""
+"""What may vary in networks, and what their parameters must obey."""
 
-import numpy as np
+import math
 
+from jepa_sweep.engine.settings import NETWORK_SOLVERS
 from jepa_sweep.physics import data
-from jepa_sweep.physics.network import ACTIVATIONS, OBJECTIVES, STARTS
-from jepa_sweep.physics.systems import Columns, Experiment, Idle, Mask, Parameter, Rule
+from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.physics.network import ACTIVATIONS, STARTS
+from jepa_sweep.systems.record import Idle, Mask, Parameter, Rule
+from jepa_sweep.systems.rules import MOST_SEED, between, whole
 
 MODELS = ("gaussian", "temporal", "masked", "complementary")
-OPTIMIZERS = ("sgd", "momentum", "adam")
-SERIES_METHODS = ("blocks",)
-UNTOLERANT = ("exact", *OPTIMIZERS, *SERIES_METHODS)  # methods that keep no relative tolerance
-SOLVERS = ("dopri8", "dopri5", "tsit5")
-MOST_SEED = 2**24 - 1  # the largest that single precision holds with all smaller ones
 MOST_STEPS = 2**24  # that single precision can count
 
 DATA = (
@@ -45,38 +43,19 @@ TRAINING = (
 )  # fmt: skip
 
 
-def _whole(low: int, high: int, name: str) -> Rule:
-    def holds(c: Columns) -> Mask:
-        x = c[name]
-        return (x >= low) & (x <= high) & (x == np.floor(x))
-
-    return Rule((name,), holds, f"be a whole number from {low} to {high:,}")
-
-
-def _between(low: float, high: float, *names: str, low_included: bool = False) -> list[Rule]:
-    def rule(name: str) -> Rule:
-        def holds(c: Columns) -> Mask:
-            return (c[name] < high) & ((c[name] >= low) if low_included else (c[name] > low))
-
-        less = f" and below {high:g}" if np.isfinite(high) else " and finite"
-        return Rule((name,), holds, f"be {'at least' if low_included else 'more than'} {low:g}{less}")
-
-    return [rule(name) for name in names]
-
-
 def _is(c: Columns, name: str, choices: tuple[str, ...], word: str) -> Mask:
     return c[name] == choices.index(word)
 
 
 RULES = (
-    _whole(2, 10_000, "features"),
-    _whole(1, 64, "L"),
-    _whole(1, 100_000, "width"),
-    _whole(0, MOST_SEED, "seed"),
-    *_between(0, np.inf, "lam_low", "lam_high", "rho_low", "rho_high", "scale", "predictor_scale", "t_end"),
-    *_between(0, np.inf, "target_noise", "ema", low_included=True),
-    *_between(0, 1, "keep"),
-    *_between(0, 1, "p"),
+    whole(2, 10_000, "features"),
+    whole(1, 64, "L"),
+    whole(1, 100_000, "width"),
+    whole(0, MOST_SEED, "seed"),
+    *between(0, math.inf, "lam_low", "lam_high", "rho_low", "rho_high", "scale", "predictor_scale", "t_end"),
+    *between(0, math.inf, "target_noise", "ema", low_included=True),
+    *between(0, 1, "keep"),
+    *between(0, 1, "p"),
     Rule(
         ("data", "lam_high"),
         lambda c: ~_is(c, "data", MODELS, "temporal") | (c["lam_high"] < 1),
@@ -94,9 +73,9 @@ RULES = (
     ),
 )
 TRAINING_RULES = (
-    *_between(0, np.inf, "eta"),
-    *_between(0, 1, "momentum", low_included=True),
-    _whole(0, 10**7, "batch"),
+    *between(0, math.inf, "eta"),
+    *between(0, 1, "momentum", low_included=True),
+    whole(0, 10**7, "batch"),
     Rule(
         ("t_end", "eta"),
         lambda c: (c["t_end"] >= c["eta"]) & (c["t_end"] <= MOST_STEPS * c["eta"]),
@@ -112,7 +91,7 @@ TRAINING_RULES = (
 # The seed of an aligned start rotates the hidden layers. Gradients of the population rotate with them, and so do plain
 # steps, their momentum and the flow; not so adam, which scales every weight by itself.
 IDLE = (
-    Idle("seed", ("start",), lambda c: _is(c, "start", STARTS, "aligned"), SOLVERS, 'where start = "aligned"',
+    Idle("seed", ("start",), lambda c: _is(c, "start", STARTS, "aligned"), NETWORK_SOLVERS, 'where start = "aligned"',
          'start = "gaussian"'),
 )  # fmt: skip
 TRAINING_IDLE = (
@@ -125,38 +104,3 @@ TRAINING_IDLE = (
         'start = "gaussian" or a batch of samples',
     ),
 )
-
-SERIES = (
-    Parameter("features", "number of features", integer=True, groups=True, default=2),
-    Parameter("gamma_first", "correlation of the signal of the first feature from step to step", default=0.99),
-    Parameter("gamma_last", "the same of the last; those between are evenly spaced", default=0.95),
-    Parameter("noise_first", "standard deviation of the noise of the first feature", default=1.0),
-    Parameter("noise_last", "the same of the last", default=0.5),
-    Parameter("log10_T", "decimal logarithm of the length of the series, in pairs"),
-    Parameter("seed", "of the series", integer=True, default=0),
-)
-SERIES_RULES = (
-    _whole(2, 1000, "features"),
-    *_between(0, 1, "gamma_first", "gamma_last"),
-    *_between(0, np.inf, "noise_first", "noise_last", low_included=True),
-    Rule(("log10_T",), lambda c: (c["log10_T"] >= 1) & (c["log10_T"] <= 9), "lie between 1 and 9"),
-    _whole(0, MOST_SEED, "seed"),
-)
-
-NETWORK_FLOWS = tuple(
-    Experiment("network", name, 1, (*DATA, *NETWORK), RULES, "networks", SOLVERS, IDLE) for name in OBJECTIVES
-)
-TRAININGS = tuple(
-    Experiment(
-        "training",
-        name,
-        1,
-        (*DATA, *NETWORK, *TRAINING),
-        (*RULES, *TRAINING_RULES),
-        "networks",
-        OPTIMIZERS,
-        TRAINING_IDLE,
-    )
-    for name in OBJECTIVES
-)
-TEMPORAL = Experiment("temporal", "moments", 2, SERIES, SERIES_RULES, "estimates", SERIES_METHODS)

@@ -1,0 +1,81 @@
+"""Checks of single values that a user gives, and how messages show them; every failure is a `SpecError`."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jepa_sweep.errors import SpecError
+
+
+def plain(text: object, most: int = 60) -> str:
+    """A text as messages may hold it: on one line, nothing that would steer a terminal, too long a middle left out."""
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[: most // 2]} ... {text[-most // 3 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object) -> str:
+    """A value somebody gave as messages may repeat it, however large it is."""
+    if isinstance(value, str):
+        return f"'{plain(value)}'"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a whole number of {value.bit_length():,} bits"  # Python refuses to write it in decimals
+    if isinstance(value, list | tuple | dict):
+        return "a table" if isinstance(value, dict) else "a list"
+    return plain(value)
+
+
+def _close(given: object, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(given[:60] if isinstance(given, str) else "", known, n=1, cutoff=0.5)
+
+
+def did_you_mean(given: object, known: Iterable[str]) -> str:
+    """` Did you mean ...?` where something close is known, else the list of what is."""
+    known = list(known)
+    close = _close(given, known)
+    return f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(known)}."
+
+
+def one_of(name: str, value: object, known: Sequence[str]) -> None:
+    """Raise unless `value` is one of the `known` words."""
+    if not isinstance(value, str) or value not in known:
+        close = _close(value, known)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
+
+
+def tolerance(rtol: float, precision: str) -> None:
+    """Raise unless a solver can keep this relative tolerance."""
+    if isinstance(rtol, bool) or not isinstance(rtol, int | float):
+        raise SpecError(f"`rtol` must be a number, but it is {shown(rtol)}.")
+    floor = 10 * float(np.finfo(precision).eps)
+    if not floor <= rtol <= 0.1:
+        raise SpecError(
+            f"`rtol` must lie between {floor:.0e} (ten roundings of {precision}) and 0.1, but it is "
+            f"{shown(rtol)}; try 1e-8 in float64, 1e-5 in float32."
+        )
+
+
+def steps(most: int) -> None:
+    """Raise unless this can be a limit on the number of steps."""
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most < 2**31:
+        raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {shown(most)}.")
+
+
+def numbers(name: str, value: object) -> np.ndarray:
+    """The value as an array of real numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise SpecError(f"`{name}` must be numbers in rows of one length, but they are ragged.") from None
+    if array.dtype.kind not in "fiu" and array.size:
+        raise SpecError(f"`{name}` must be real numbers, but its type is {array.dtype}.")
+    return array
+
+
+def times(values: np.ndarray, name: str = "t") -> None:
+    """Raise unless these are increasing, finite times from 0 on, in one dimension."""
+    if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) <= 0):
+        raise SpecError(f"`{name}` must be one list of finite, strictly increasing times from 0 on.")

@@ -1,0 +1,54 @@
+"""Whether parameters obey the rules of their system."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from jepa_sweep.errors import SpecError
+from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.systems.record import Rule, System
+
+Where = Callable[[tuple[str, ...]], str]  # parameters -> where they are set, for messages
+
+
+def check_arguments(system: System, objective: str, columns: Columns) -> None:
+    """Raise unless every value can be a parameter of the system; the arrays may broadcast against each other.
+
+    What must hold `somewhere` is not asked: each point gets its status, be it alone or one of many.
+    """
+    try:
+        np.broadcast_shapes(*(np.shape(v) for v in columns.values()))
+    except ValueError:
+        shapes = ", ".join(f"`{name}` {np.shape(v)}" for name, v in columns.items())
+        raise SpecError(f"The shapes of the arguments must broadcast together, but they are {shapes}.") from None
+    floats = {name: value.astype(float) for name, value in columns.items()}
+    binding = [rule for rule in system.rules_of(objective) if not rule.somewhere]
+    check_rules(system, binding, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
+
+
+def check_rules(system: System, rules: Sequence[Rule], columns: Columns, where: Where) -> None:
+    """Raise unless the rules hold over columns that broadcast together; `where` names their place."""
+    words = {q.name: q.choices for q in system.parameters if q.choices}
+    with np.errstate(all="ignore"):
+        for rule in rules:
+            if all(name in columns for name in rule.parameters):
+                _check(rule, {name: columns[name] for name in rule.parameters}, where, words)
+
+
+def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
+    """Smallest and largest value of each column, all of `words`, as axes that broadcast to all their combinations."""
+    ends = [v if name in words else np.unique([np.min(v), np.max(v)]) for name, v in columns.items()]
+    return dict(zip(columns, np.ix_(*ends), strict=True))
+
+
+def _check(rule: Rule, columns: Columns, where: Where, words: dict[str, tuple[str, ...]]) -> None:
+    holds = np.asarray(rule.holds(columns))
+    if holds.size == 0 or (holds.any() if rule.somewhere else holds.all()):
+        return
+    first = np.unravel_index(int(np.argmin(holds)), holds.shape)
+    *most, last = (f"`{n}`" for n in rule.parameters)
+    names = f"{', '.join(most)} and {last}" if most else last
+    values = {n: float(np.broadcast_to(v, holds.shape)[first]) for n, v in columns.items()}
+    given = [f"{n} = {words[n][int(v)] if n in words else f'{v:.12g}'}" for n, v in values.items()]
+    example = "no point does; the first has" if rule.somewhere else "there is"
+    raise SpecError(f"{names} must {rule.must}, but {example} {', '.join(given)} ({where(rule.parameters)}).")

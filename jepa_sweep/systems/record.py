@@ -1,0 +1,193 @@
+"""The record of a system: everything the rest of the package needs to sweep it, as data and functions.
+
+A system is one module that makes one `System`. Whoever plans, computes, stores, compares or draws asks this record and
+knows nothing of the system itself.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jepa_sweep.engine.settings import Settings
+from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.store.schema import Column
+
+Mask = np.ndarray | np.bool_  # the second of a single point
+
+
+class Parameter(NamedTuple):
+    """One axis that may be swept. `groups` marks those whose every value gets files of its own.
+
+    `choices` are the words it takes, if not numbers; columns on the host hold their places. `default` is what it is
+    where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals.
+    """
+
+    name: str
+    meaning: str
+    unit: str = "1"
+    integer: bool = False
+    groups: bool = False
+    default: float | str | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> Column:
+        """The same as a column of the tables."""
+        dtype = "text" if self.choices else "integer" if self.integer else "exact"
+        return Column(self.name, dtype, self.unit, self.meaning)
+
+
+class Rule(NamedTuple):
+    """A condition on parameters and thresholds `p`: `holds(columns)` is true where met, `must` says it in words.
+
+    It binds every point, or with `somewhere` at least one of them: the others then get a status of their own.
+    """
+
+    parameters: tuple[str, ...]
+    holds: Callable[[Columns], Mask]
+    must: str
+    somewhere: bool = False
+    objective: str = ""  # the only one it speaks of; all by default
+
+
+class Idle(NamedTuple):
+    """Where a parameter cannot matter: `holds(columns)` is true of the points to which its value makes no difference.
+
+    Numbers then differ by rounding, or the solver's tolerance, alone.
+    """
+
+    parameter: str
+    depends: tuple[str, ...]  # the parameters that `holds` looks at
+    holds: Callable[[Columns], Mask]
+    methods: tuple[str, ...]  # of computing the points, of which this is true
+    where: str  # in words: where that is
+    instead: str  # what to try where it should matter
+
+
+class Points(NamedTuple):
+    """A stretch of points of one objective and one group."""
+
+    objective: str
+    columns: Columns
+    p: np.ndarray  # threshold of each
+    number: np.ndarray  # of each in its grid, where the threshold varies fastest
+    thresholds: np.ndarray  # all there are
+
+
+class Measurement(NamedTuple):
+    """How the points of a sweep are computed, and what is measured at each."""
+
+    solver: Settings
+    time: str = "paper"  # the convention of all times: "paper" or "flow"
+    samples: int = 0  # of a trajectory; 0 for none
+    until: float = 2.0  # end of a trajectory, in critical times of its own point
+    thresholds: int = 1
+
+    def with_solver(self, **settings: Any) -> "Measurement":
+        """The same with other settings of the solver."""
+        return self._replace(solver=dataclasses.replace(self.solver, **settings))
+
+
+class Place(NamedTuple):
+    """Where and how to compute: the same for all chunks of a run, so that they share their programs."""
+
+    device: str = "auto"
+    batch: int | None = None  # solves of a full chunk
+
+
+class Rows(NamedTuple):
+    """Columns of one table, and for each row the place of its point among those computed."""
+
+    columns: Columns
+    owner: np.ndarray
+
+
+class Effort(NamedTuple):
+    """What computing took, as far as the system itself counts it."""
+
+    steps: int = 0  # of the solver, accepted and rejected
+    lane_steps: int = 0  # paid for on all lanes; what exceeds `steps` was wasted
+    rechecked: int = 0  # single-precision times that were solved again in double precision
+    recheck_error: float = 0.0  # the worst relative difference among them
+
+
+class Cost(NamedTuple):
+    """What some rows of `points` take, with all that belongs to them in other tables."""
+
+    seconds: float = 0.0  # without compiling
+    bytes: float = 0.0  # of files
+
+    def plus(self, other: "Cost") -> "Cost":
+        """Of both together."""
+        return Cost(self.seconds + other.seconds, self.bytes + other.bytes)
+
+
+class Pair(NamedTuple):
+    """A measured column beside the one that predicts it, which is empty where nothing does."""
+
+    title: str
+    numeric: str
+    predicted: str
+
+
+class Curves(NamedTuple):
+    """What there is to look at: rows as cells, measured columns beside predicted ones, and lines over time."""
+
+    table: str  # its rows are the cells
+    noun: str  # what these rows are
+    pairs: tuple[Pair, ...]
+    keys: tuple[str, ...] = ("p",)  # what tells rows apart, besides objective and parameters
+    also: tuple[str, ...] = ()  # further columns of the readout
+    lines: tuple[str, ...] = ()  # columns of trajectories drawn over t: the response, and what predicts it
+    crossing: str = ""  # column of the time at which the response met its threshold
+
+
+def _anything(measurement: Measurement) -> None:
+    """No further conditions."""
+
+
+class System(NamedTuple):
+    """What can be swept. `version` changes whenever its results would, so that stores never mix two."""
+
+    name: str
+    version: int
+    objectives: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    rules: tuple[Rule, ...]
+    tables: dict[str, tuple[Column, ...]]  # what is measured; objective and parameters stand before it
+    methods: tuple[str, ...]  # of computing it; the first is the default
+    compute: Callable[[Points, Measurement, Place], tuple[dict[str, Rows], Effort]]
+    # Of some points: how many, and their parameters, which are only looked at where the cost depends on them.
+    cost: Callable[[int, Callable[[], Columns], Measurement], Cost]
+    # Bytes of memory at the peak: points of a chunk, parameters of one point of each group.
+    memory: Callable[[int, list[Columns], Measurement], float]
+    # Points of a chunk: how many there are in all, parameters of the first.
+    chunk: Callable[[int, Columns, Measurement], int]
+    compare: Callable[[Any], pd.DataFrame]  # a reader of a store -> measured beside predicted
+    curves: Curves
+    most_points: int = 10**12
+    p: tuple[float, ...] = (0.5,)  # thresholds of a spec that names none
+    defaults: tuple[str, ...] = ()  # objectives of a spec that names none; all by default
+    coordinates: tuple[str, ...] = ()  # variables to integrate in; the last is the default
+    precisions: tuple[str, ...] = ("float64", "float32")
+    without_rtol: tuple[str, ...] = ()  # methods that keep no relative tolerance
+    unused: Mapping[str, str] = MappingProxyType({})  # keys of a spec that say nothing here -> why, in words
+    check: Callable[[Measurement], None] = _anything  # raises SpecError for settings that do not go together
+    idle: tuple[Idle, ...] = ()
+    source: str = ""  # text of the file that a user's own system stands in
+
+    def columns(self) -> dict[str, tuple[Column, ...]]:
+        """All columns of every table: objective and parameters, then what is measured."""
+        *others, last = self.objectives
+        either = f"{', '.join(others)} or {last}" if others else last
+        objective = Column("objective", "text", "", "learning objective", either)
+        keys = (objective, *(q.column for q in self.parameters))
+        return {table: (*keys, *measured) for table, measured in self.tables.items()}
+
+    def rules_of(self, objective: str) -> tuple[Rule, ...]:
+        """The rules that bind one objective."""
+        return tuple(rule for rule in self.rules if rule.objective in ("", objective))

@@ -1,0 +1,83 @@
+"""The system `reduced`: JEPA and MAE as one scalar flow a feature; Littwin et al. 2024, Theorem 4.2."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.physics.reduced import DYNAMICS
+from jepa_sweep.store.schema import Column
+from jepa_sweep.systems import flows
+from jepa_sweep.systems.record import Mask, Pair, Parameter, Rule
+
+
+def _layers(x: np.ndarray) -> Mask:
+    return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
+
+
+def _normal(x: np.ndarray) -> Mask:
+    return np.abs(x) >= np.finfo(float).tiny
+
+
+NORMAL = "be at least 2.3e-308 in size, because compiled programs take smaller numbers for 0"
+PARAMETERS = (
+    Parameter("lam", "covariance of input and target along the feature, E[xy]"),
+    Parameter("rho", "regression coefficient of the feature, E[xy] / E[x^2]"),
+    Parameter("L", "encoder layers", unit="layers", integer=True, groups=True),
+    Parameter("eps", "encoder response at the start, w(0)"),
+)
+
+RULES = (
+    Rule(("lam",), lambda c: np.isfinite(c["lam"]), "be a finite number"),
+    Rule(("rho",), lambda c: np.isfinite(c["rho"]), "be a finite number"),
+    Rule(("lam",), lambda c: _normal(c["lam"]) | (c["lam"] == 0), NORMAL),
+    Rule(("rho",), lambda c: _normal(c["rho"]) | (c["rho"] == 0), NORMAL),
+    Rule(("L",), lambda c: _layers(c["L"]), "be a whole number of layers, 1 or more"),
+    Rule(("L",), lambda c: c["L"] <= 100_000, "be at most 100,000 layers; deep MAE is JEPA at L = 1"),
+    Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
+    Rule(("eps",), lambda c: _normal(c["eps"]), NORMAL),
+    Rule(
+        ("p",),
+        lambda c: np.isfinite(c["p"]) & (c["p"] > 0) & (c["p"] != 1),
+        "be finite, positive and different from 1, because the rest point itself is never reached",
+    ),
+    Rule(
+        ("lam", "rho"),
+        lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),
+        "have the same sign (or both be 0), because rho = lam / E[x^2] and E[x^2] > 0",
+    ),
+)
+
+
+def _reachable(objective: str, exponent: Callable[[np.ndarray], np.ndarray]) -> Rule:
+    """Some point must be able to cross its threshold; w* = rho^exponent(L)."""
+
+    def holds(c: Columns) -> Mask:
+        w_star = np.abs(c["rho"]) ** exponent(c["L"])
+        slack = 1 + 1e-12  # a start meant to be the rest point may be a rounding off
+        can = np.where(c["p"] < 1, c["eps"] <= w_star * slack, c["eps"] > c["p"] * w_star)
+        return can | (c["lam"] <= 0)
+
+    must = "let some point cross its threshold: p < 1 needs eps <= w*, p > 1 needs eps > p w*"
+    return Rule(("lam", "rho", "L", "eps", "p"), holds, must, somewhere=True, objective=objective)
+
+
+REDUCED = flows.system(
+    "reduced",
+    1,
+    DYNAMICS,
+    parameters=PARAMETERS,
+    rules=(*RULES, _reachable("jepa", lambda L: L), _reachable("mae", lambda L: L / (L + 1))),
+    predicted=(
+        Column("t_exact", "exact", "time", "critical time in closed form", "(L/k) int_r^q dz / (z^a (1 - z^m))"),
+        Column("t_leading", "exact", "time", "the paper's leading order for eps -> 0", "Theorems 4.4 and 4.6"),
+        Column("t_asymptotic", "exact", "time", "leading order with its logarithm and constant; growth only"),
+        Column("t_inflection", "exact", "time", "time of fastest growth", "w'' = 0"),
+        Column("log_t_exact", "exact", "ln(time)", "natural logarithm of t_exact, finite even on overflow"),
+    ),
+    pairs=(
+        Pair("Critical time, closed form", "t_numeric", "t_exact"),
+        Pair("Critical time, leading order", "t_numeric", "t_leading"),
+        Pair("Critical time, asymptotics", "t_numeric", "t_asymptotic"),
+    ),
+)

@@ -1,0 +1,145 @@
+"""Every system there is, by the word that names it in a spec: built in, installed, or in a file of the user's own."""
+
+import functools
+import hashlib
+import importlib.metadata
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jepa_sweep.checks import one_of, plain, shown
+from jepa_sweep.errors import SpecError
+from jepa_sweep.systems.networks.records import NETWORK, TRAINING
+from jepa_sweep.systems.record import System
+from jepa_sweep.systems.reduced import REDUCED
+from jepa_sweep.systems.series import TEMPORAL
+
+ENTRY_POINTS = "jepa_sweep.systems"
+BUILT_IN = {system.name: system for system in (REDUCED, NETWORK, TRAINING, TEMPORAL)}
+
+
+def find(given: Any, beside: Path | None = None) -> System:
+    """The system that a spec names, or that Python code gives.
+
+    Args:
+        given: a `System`; the name of one that is built in or installed; or "file.py:NAME", which runs that file.
+        beside: the folder in which such a file is looked for; the working directory by default.
+
+    Raises:
+        SpecError: there is no such system, or its file cannot be used; the message shows the user's own line.
+    """
+    if isinstance(given, System):
+        return given
+    if isinstance(given, str) and ":" in given:
+        path, _, name = given.rpartition(":")
+        return _in_file((beside or Path()) / path, name)
+    installed = _installed()
+    try:
+        one_of("system", given, (*BUILT_IN, *installed))
+    except SpecError as error:
+        raise SpecError(f"{str(error).rstrip('.?')} ([system]).") from None
+    return BUILT_IN[given] if given in BUILT_IN else _loaded(installed[given])
+
+
+def of_store(store: Any) -> System:
+    """The system whose numbers a store holds; where it is the user's own, the file that the store keeps is run.
+
+    Raises:
+        SpecError: it is not to be found any more.
+    """
+    name, source = store.frozen["system"], store.frozen.get("source")
+    if name in BUILT_IN or name in _installed():
+        return find(name)
+    if source is None:
+        raise SpecError(
+            f"{store.path} must say what made its numbers, but its system {shown(name)} stood in no file; pass it from "
+            "Python, as in js.Store(path, system=FLOW)."
+        )
+    origin = f"the file of {name} kept in {store.path}"
+    found = [v for v in vars(_module(store.source(source), origin)).values() if isinstance(v, System)]
+    named = [system for system in found if system.name == name]
+    if not named:
+        raise SpecError(f"{plain(origin, 1000)} must make a system of that name, but it makes none ([system]).")
+    return named[0]
+
+
+def _installed() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _loaded(point: importlib.metadata.EntryPoint) -> System:
+    try:
+        system = point.load()
+    except Exception as error:  # of any kind: it is somebody else's code
+        raise SpecError(
+            f"The installed system `{point.name}` must be importable, but {point.value} raised {_said(error)} "
+            "([system])."
+        ) from error
+    return _checked(system, point.value)
+
+
+def _in_file(path: Path, name: str) -> System:
+    where = plain(path, 1000)
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise SpecError(
+            f"`system` must name a file that can be read, but {where}: {error.strerror} ([system])."
+        ) from None
+    except ValueError:
+        raise SpecError(f"`system` must name a Python file, but {where} is not UTF-8 text ([system]).") from None
+    module = _module(text, str(path))
+    if not hasattr(module, name):
+        made = ", ".join(key for key, value in vars(module).items() if isinstance(value, System))
+        raise SpecError(
+            f"`system` must name what {where} makes, but there is no {plain(name)} in it"
+            f"{made and f'; it makes {made}'} ([system])."
+        )
+    return _checked(getattr(module, name), f"{where}:{plain(name)}")
+
+
+def _checked(system: Any, where: str) -> System:
+    if not isinstance(system, System):
+        raise SpecError(
+            f"`system` must name a System, as `jepa_sweep.flow` makes it, but {where} is {type(system).__name__} "
+            "([system])."
+        )
+    return system
+
+
+@functools.lru_cache(maxsize=64)
+def _module(text: str, origin: str) -> ModuleType:
+    """The module that a file makes; each text is run once, so that its functions stay the same compile keys."""
+    module = ModuleType(f"jepa_sweep_own_{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    module.__file__ = origin
+    try:
+        exec(compile(text, origin, "exec"), module.__dict__)
+    except Exception as error:  # of any kind: it is the user's code
+        number = error.lineno if isinstance(error, SyntaxError) else _line_of(error, origin)
+        lines = text.splitlines()
+        line = lines[number - 1].strip() if number and number <= len(lines) else ""
+        raise SpecError(
+            f"`system` must name a file that Python can run, but {plain(origin, 1000)}, line {number}, "
+            f"`{plain(line)}`: {_said(error)} ([system])."
+        ) from error
+    for name, value in vars(module).items():
+        if isinstance(value, System) and not value.source:
+            setattr(module, name, value._replace(source=text))
+    return module
+
+
+def _line_of(error: Exception, origin: str) -> int | None:
+    """The last line of the file that was at work."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
+    return lines[-1] if lines else None
+
+
+def _said(error: Exception) -> str:
+    return plain(f"{type(error).__name__}: {error}", 300)
+
+
+from jepa_sweep.store import schema  # noqa: E402
+
+schema.LAYOUTS.update({n: x.tables for n, x in BUILT_IN.items()})
+schema.LAYOUTS.update({"critical_times": REDUCED.tables, "networks": NETWORK.tables, "estimates": TEMPORAL.tables})

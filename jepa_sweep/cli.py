@@ -58,7 +58,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[list[str]]:
-    """What speaks to the user becomes a message, errors an exit code too; yields the warnings given until then."""
+    """Print warnings and errors meant for the user, end with the exit code of an error; yields the warnings so far."""
     told: list[str] = []
 
     def tell(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
@@ -82,7 +82,7 @@ def _explained() -> Iterator[list[str]]:
 
 
 def _ready_to_compute(*, here: bool = True) -> None:
-    """Make the most of this machine; each command that computes begins so. `here` is false if others do its work."""
+    """Use all cores, unless other machines compute, and keep compiled programs."""
     from jepa_sweep.engine import devices
 
     if here:

@@ -1,4 +1,4 @@
-"""Is this machine fit to run sweeps? Versions, devices, critical times against SciPy, durable files."""
+"""Checks of this machine: versions, devices, critical times against SciPy, whether files can be kept durably."""
 
 import contextlib
 import os

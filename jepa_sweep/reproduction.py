@@ -13,7 +13,7 @@ from jepa_sweep.running.execute import run as compute
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import needs, output, style
 from jepa_sweep.view.catalog import PICTURES
-from jepa_sweep.view.claims import Claim
+from jepa_sweep.view.claims import FigureClaim
 
 DOTS_PER_INCH = 200
 
@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
     shows: str
     store: Store  # whose tables it shows
     files: tuple[Path, ...]  # PNG, then PDF
-    claims: tuple[Claim, ...]  # of its caption, measured on the same tables
+    claims: tuple[FigureClaim, ...]  # of its caption, measured on the same tables
     seconds: float  # of running, drawing and checking
 
     def text(self) -> str:
@@ -138,7 +138,7 @@ def reproduce(
     return drawn
 
 
-def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[Claim, ...]]:
+def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[FigureClaim, ...]]:
     picture = PICTURES[name]
     claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
     with style.paper():

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import jepa_sweep as js
 from jepa_sweep import reproduction
 from jepa_sweep.view.catalog import PICTURES
-from jepa_sweep.view.claims import Claim
+from jepa_sweep.view.claims import FigureClaim
 
 SWEEP = {**TRACKED, "axes": {**TRACKED["axes"], "eps": [1e-5, 1e-4, 1e-3]}}
 PNG, PDF = b"\x89PNG\r\n", b"%PDF-"
@@ -69,7 +69,7 @@ def test_without_a_run_the_spec_is_run_where_it_belongs(call, sketched, monkeypa
 
 
 def test_a_claim_that_fails_is_told_and_has_its_exit_code(call, sketched, stored, monkeypatch):
-    failing = sketched._replace(claims=lambda store: [Claim("the sky is green", "it is blue", False)])
+    failing = sketched._replace(claims=lambda store: [FigureClaim("the sky is green", "it is blue", False)])
     monkeypatch.setitem(PICTURES, "critical_times", failing)
     done = call("figure", "critical_times", "--run", stored.path)
     assert done.exit_code == 3

@@ -134,7 +134,7 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict[str, Any], str]:
-    """`moments` and `order` of a file, for the command line: as facts and as text with at most `top` rows a table."""
+    """What the command `moments` prints of a file: facts, and text with at most `top` rows a table."""
     found = moments(x, y)
     table = order(found, L, eps, p)
     pairs = inversions(table)

@@ -1,4 +1,4 @@
-"""Pairs (x, y) as a user has them, read in blocks and as often as asked for.
+"""Reading a user's own pairs (x, y) from arrays or files, block by block.
 
 Besides arrays there are three forms of files:
 
@@ -21,15 +21,15 @@ from jepa_sweep.errors import SpecError
 
 BLOCK_VALUES = 1 << 20  # numbers of x in one block
 MOST_FEATURES = 1000
-Rows = Iterator[np.ndarray]
+Batches = Iterator[np.ndarray]
 
 
 class Half(NamedTuple):
-    """x or y; `read` starts from the first row, whenever it is called."""
+    """One of x and y; `read` starts from the first row each time it is called."""
 
     name: str
     shape: tuple[int, int]
-    read: Callable[[], Rows]
+    read: Callable[[], Batches]
 
 
 def blocks(x: Half, y: Half) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -59,7 +59,7 @@ def blocks(x: Half, y: Half) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def halves(x: Any, y: Any = None) -> tuple[Half, Half]:
-    """x and y from whichever form they were given in.
+    """Find x and y in whichever form they were given.
 
     Raises:
         SpecError: the form is none of those above, or there are too few samples.
@@ -156,7 +156,7 @@ def _columns(path: Path, letter: str, schema: pa.Schema, rows: int) -> Half:
             f"has {', '.join(schema.names[:8])}{', ...' if len(schema.names) > 8 else ''}."
         )
 
-    def read() -> Rows:
+    def read() -> Batches:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_size(width), columns=names):
                 yield _flat(batch[0], width, name) if lists else np.column_stack([_floats(c, name) for c in batch])

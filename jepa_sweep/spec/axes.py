@@ -20,7 +20,7 @@ class Model(pydantic.BaseModel):
 
 
 def _number(given: Any) -> Any:
-    """A number as it is, also numpy's; not what merely reads like one."""
+    """A number, NumPy's included; text that reads like a number is refused."""
     value = given.item() if isinstance(given, np.generic) else given
     if isinstance(value, bool | str):
         hint = "; TOML numbers stand without quotes" if isinstance(value, str) else ""
@@ -79,7 +79,7 @@ class Range(Model):
 
 
 def _listed(given: Any) -> list | tuple:
-    """What was given as a list, of one value if it is none; numpy's arrays and numbers as Python's."""
+    """The values as a list: a single value becomes a list of one, NumPy's numbers become Python's."""
     if isinstance(given, np.ndarray | np.generic):
         given = given.tolist()
     values = given if isinstance(given, list | tuple) else [given]
@@ -91,7 +91,7 @@ def _listed(given: Any) -> list | tuple:
 
 
 def _read_axis(given: Any) -> Any:
-    """A number or word, a list of either, or a table become a tuple or a `Range`."""
+    """Turn a number, a word, a list of either, or a table into a tuple or a `Range`."""
     if isinstance(given, dict | Range):
         return given
     values = _listed(given)

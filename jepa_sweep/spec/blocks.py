@@ -84,7 +84,7 @@ def complete(system: System, objectives: Sequence[str], p: Sequence[float], bloc
 
 
 def at(where: str, check: Callable[..., None], *args: Any, **options: Any) -> None:
-    """A check whose complaint names the place."""
+    """Run a check, and add the place to what it raises."""
     try:
         check(*args, **options)
     except SpecError as error:
@@ -99,7 +99,7 @@ def check_distinct(name: str, values: tuple, where: str) -> None:
 
 
 def _check_names(system: System, block: Block, prefix: str) -> None:
-    """Every parameter is given, and nothing else; what belongs to one way of combining stands with it."""
+    """Raise unless every parameter is given, no other is, and the keys suit the way of combining."""
     where = f"[{prefix}axes]"
     if block.combine == "points":
         if block.axes or not block.points:
@@ -124,7 +124,7 @@ def _check_names(system: System, block: Block, prefix: str) -> None:
 
 
 def _check_values(system: System, block: Block, prefix: str) -> None:
-    """Every axis has values of the right kind, as many as its block can combine."""
+    """Raise unless every axis has values of the right kind, in a number that its block can combine."""
     parameters = {q.name: q for q in system.parameters}
     for name, axis in block.axes.items():
         where = f"[{prefix}axes.{name}]"
@@ -158,7 +158,7 @@ def _check_axis(block: Block, name: str, axis: Axis, where: str) -> None:
 
 
 def _check_words(parameter: Parameter, axis: Axis | tuple, where: str) -> None:
-    """Words where words are wanted, numbers elsewhere."""
+    """Raise unless words stand where words are wanted, and numbers elsewhere."""
     for value in axis if isinstance(axis, tuple) else ("a range",):
         if parameter.choices:
             at(where, one_of, parameter.name, value, parameter.choices)

@@ -175,8 +175,8 @@ class Grid:
 
 def rows_of(block: FullBlock, parameters: Sequence[Parameter]) -> BlockGrid:
     """The parameters of a block, row by row, without objective and p."""
-    ordered = sorted((q for q in parameters if q.name not in block.same), key=lambda q: not q.groups)
-    names, groups = [q.name for q in ordered], sum(q.groups for q in ordered)
+    ordered = sorted((q for q in parameters if q.name not in block.same), key=lambda q: not q.partitions_files)
+    names, groups = [q.name for q in ordered], sum(q.partitions_files for q in ordered)
     if block.combine == "product":
         axes = {n: axis for n in names if not isinstance(axis := block.axes[n], Range)}
         return ProductGrid(axes, groups, block.same)

@@ -161,7 +161,7 @@ class Sweep(Block):
 
 
 def _check_settings(sweep: Sweep) -> None:
-    """What must hold of objectives, measure and solver."""
+    """Raise unless objectives, measure and solver suit the system."""
     record, solver = sweep.record, sweep.solver
     if not sweep.objective:
         raise SpecError("`objective` must name at least one objective, but it is empty ([objective]).")
@@ -203,8 +203,8 @@ def check_measurement(record: System, measurement: Measurement) -> None:
 
 
 def _check_size(sweep: Sweep) -> None:
-    """Points are numbered, and cut into chunks that are listed: there is an end to both."""
-    grouping = [q.name for q in sweep.record.parameters if q.groups]
+    """Raise if there are more points, or more files, than can be handled: both are numbered."""
+    grouping = [q.name for q in sweep.record.parameters if q.partitions_files]
     points = len(sweep.objective) * sum(block.size for block in sweep.blocks) * len(sweep.measure.p)
     files = len(sweep.objective) * sum(block.groups(grouping) for block in sweep.blocks)
     where, samples = "[block]" if sweep.block else "[axes]", sweep.measurement.samples

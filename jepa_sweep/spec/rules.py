@@ -14,7 +14,7 @@ Where = Callable[[tuple[str, ...]], str]  # parameters -> where they are set, fo
 def check_arguments(system: System, objective: str, columns: Columns) -> None:
     """Raise unless every value can be a parameter of the system; the arrays may broadcast against each other.
 
-    What must hold `somewhere` is not asked: each point gets its status, be it alone or one of many.
+    What must hold of any one point is not asked: each point gets its status, be it alone or one of many.
     """
     try:
         np.broadcast_shapes(*(np.shape(v) for v in columns.values()))
@@ -22,7 +22,7 @@ def check_arguments(system: System, objective: str, columns: Columns) -> None:
         shapes = ", ".join(f"`{name}` {np.shape(v)}" for name, v in columns.items())
         raise SpecError(f"The shapes of the arguments must broadcast together, but they are {shapes}.") from None
     floats = {name: value.astype(float) for name, value in columns.items()}
-    binding = [rule for rule in system.rules_of(objective) if not rule.somewhere]
+    binding = [rule for rule in system.rules_of(objective) if rule.scope == "every"]
     check_rules(system, binding, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
 
 
@@ -43,12 +43,12 @@ def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
 
 def _check(rule: Rule, columns: Columns, where: Where, words: dict[str, tuple[str, ...]]) -> None:
     holds = np.asarray(rule.holds(columns))
-    if holds.size == 0 or (holds.any() if rule.somewhere else holds.all()):
+    if holds.size == 0 or (holds.any() if rule.scope == "any" else holds.all()):
         return
     first = np.unravel_index(int(np.argmin(holds)), holds.shape)
     *most, last = (f"`{n}`" for n in rule.parameters)
     names = f"{', '.join(most)} and {last}" if most else last
     values = {n: float(np.broadcast_to(v, holds.shape)[first]) for n, v in columns.items()}
     given = [f"{n} = {words[n][int(v)] if n in words else f'{v:.12g}'}" for n, v in values.items()]
-    example = "no point does; the first has" if rule.somewhere else "there is"
+    example = "no point does; the first has" if rule.scope == "any" else "there is"
     raise SpecError(f"{names} must {rule.must}, but {example} {', '.join(given)} ({where(rule.parameters)}).")

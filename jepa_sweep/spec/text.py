@@ -19,7 +19,7 @@ Location = tuple[int | str, ...]  # of a key, as pydantic gives it
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """What TOML makes of the text."""
+    """Parse TOML; what is wrong with it becomes a `SpecError`."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -32,7 +32,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def read_spec(path: str | Path) -> str:
-    """The text of a spec file, or a sentence on why it cannot be had."""
+    """Read the text of a spec file; raises `SpecError` if it cannot be read."""
     try:
         with Path(path).open(encoding="utf-8-sig") as file:  # editors on Windows begin text with a mark
             text = file.read(MOST_TEXT + 1)
@@ -49,7 +49,7 @@ def read_spec(path: str | Path) -> str:
 
 
 def digest(text: str) -> str:
-    """What names a spec in a store: the SHA-256 of its text."""
+    """SHA-256 of a text, which names it in a store."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -83,7 +83,7 @@ def _keypath(location: Location) -> str:
 
 
 def explain(error: pydantic.ValidationError, known_keys: Callable[[Location], list[str]]) -> str:
-    """The first complaints of a validation as sentences in our grammar, and how many more there are."""
+    """Say in sentences what a validation found wrong: the first few complaints, and how many more there are."""
     lines = []
     for problem in error.errors():
         location = problem["loc"]

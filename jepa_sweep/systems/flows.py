@@ -203,7 +203,7 @@ def compute(flow: Flow, points: Points, measurement: Measurement, place: Place) 
 def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, place: Place) -> _Solved:
     """Predict and integrate.
 
-    Where theory has no critical time, that of a first integration says until when a second one samples.
+    Where theory lacks a critical time, that of a first integration says until when a second one samples.
     """
     from jepa_sweep.engine import lanes
 
@@ -211,24 +211,27 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
     predicted = lanes.predict(dynamics, at.columns, at.p, batch=rows, device=place.device)
     predicted = predicted._replace(status=np.where(at.wanted, predicted.status, Status.NOT_REACHED))
 
+    wanted = predicted.status == Status.LEARNED
+    exact = predicted.values.get("t_exact", np.full(at.p.shape, np.nan))
+
     def times_until(critical: np.ndarray) -> np.ndarray | None:
-        learned = np.where(predicted.status[:, :1] == Status.LEARNED, critical[:, :1].astype(float), np.nan)
-        return learned * np.linspace(0, measurement.until, measurement.samples) if measurement.samples else None
+        first = np.where(wanted[:, :1], critical[:, :1].astype(float), np.nan)
+        return first * np.linspace(0, measurement.until, measurement.samples) if measurement.samples else None
 
     def solve(predicted: lanes.Predicted, times: np.ndarray | None) -> lanes.Solves:
         return lanes.solve(dynamics, at.columns, at.p, predicted, measurement.solver, times=times, **place._asdict())
 
-    if "t_exact" in predicted.values:
-        times = times_until(predicted.values["t_exact"])
-        exact = measurement.solver.method == "exact"
-        found = _not_solved(predicted, times, measurement.solver.precision) if exact else solve(predicted, times)
+    times = times_until(exact)
+    if measurement.solver.method == "exact":
+        found = _not_solved(predicted, times, measurement.solver.precision)
+    elif times is None or np.isfinite(exact[:, 0][wanted[:, 0]]).all():
+        found = solve(predicted, times)
     else:
         found = solve(predicted, None)
-        times = times_until(found.time)
-        if times is not None:
-            sampled = solve(predicted._replace(status=np.full_like(predicted.status, Status.NOT_REACHED)), times)
-            steps, lane_steps = found.steps + sampled.steps, found.lane_steps + sampled.lane_steps
-            found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
+        times = times_until(np.where(np.isfinite(exact), exact, found.time))
+        sampled = solve(predicted._replace(status=np.full_like(predicted.status, Status.NOT_REACHED)), times)
+        steps, lane_steps = found.steps + sampled.steps, found.lane_steps + sampled.lane_steps
+        found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
     return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, times)
 
 

@@ -117,8 +117,8 @@ def flow(
         rest: q -> the response at rest. It is approached, and never reached: p = 1 is refused, and p > 1 speaks of
             decay from above it.
         threshold: q -> a response, instead of `rest`: p is then a fraction of that, 1 by default.
-        critical_time: (q, p) -> when theory has the threshold met, NaN where never; fills `t_exact` and
-            `relative_difference`. Without it there are no such columns.
+        critical_time: (q, p) -> when the threshold is met as theory has it, NaN where theory does not say, inf where
+            never; fills `t_exact` and `relative_difference`. Without it there are no such columns.
         trajectory: (q, t) -> the response as theory has it; fills `w_exact` and `condition` of trajectories.
         observables: name -> (y, q) -> number: further columns of trajectories.
         conserved: the same of what should not change along the flow; `compare` tells the largest change.
@@ -224,7 +224,7 @@ def _status(
             ahead = jnp.where(grows, now < goal, now > goal) & jnp.where(grows, p < 1, p > 1)
             never = jnp.where(grows, p > 1, (p < 1) | (now < goal))
         for one in prediction:
-            never = never | (ahead & jnp.isnan(one.value(q, p)))
+            never = never | jnp.isposinf(one.value(q, p))
         answer = jnp.where(ahead & ~never, Status.LEARNED, Status.ABOVE_THRESHOLD)
         return jnp.where(never | ~jnp.isfinite(now * goal), Status.NOT_REACHED, answer)
 

@@ -20,7 +20,7 @@ Mask = np.ndarray | np.bool_  # the second of a single point
 
 
 class Parameter(NamedTuple):
-    """One axis that may be swept. `groups` marks those whose every value gets files of its own.
+    """One axis that may be swept. `partitions_files` marks those whose every value gets files of its own.
 
     `choices` are the words it takes, if not numbers; columns on the host hold their places. `default` is what it is
     where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals.
@@ -30,7 +30,7 @@ class Parameter(NamedTuple):
     meaning: str
     unit: str = "1"
     integer: bool = False
-    groups: bool = False
+    partitions_files: bool = False
     default: float | str | None = None
     choices: tuple[str, ...] = ()
 
@@ -44,13 +44,13 @@ class Parameter(NamedTuple):
 class Rule(NamedTuple):
     """A condition on parameters and thresholds `p`: `holds(columns)` is true where met, `must` says it in words.
 
-    It binds every point, or with `somewhere` at least one of them: the others then get a status of their own.
+    It binds every point, or with the scope "any" at least one of them: the others then get a status of their own.
     """
 
     parameters: tuple[str, ...]
     holds: Callable[[Columns], Mask]
     must: str
-    somewhere: bool = False
+    scope: str = "every"
     objective: str = ""  # the only one it speaks of; all by default
 
 

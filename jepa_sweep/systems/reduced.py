@@ -23,7 +23,7 @@ NORMAL = "be at least 2.3e-308 in size, because compiled programs take smaller n
 PARAMETERS = (
     Parameter("lam", "covariance of input and target along the feature, E[xy]"),
     Parameter("rho", "regression coefficient of the feature, E[xy] / E[x^2]"),
-    Parameter("L", "encoder layers", unit="layers", integer=True, groups=True),
+    Parameter("L", "encoder layers", unit="layers", integer=True, partitions_files=True),
     Parameter("eps", "encoder response at the start, w(0)"),
 )
 
@@ -59,7 +59,7 @@ def _reachable(objective: str, exponent: Callable[[np.ndarray], np.ndarray]) -> 
         return can | (c["lam"] <= 0)
 
     must = "let some point cross its threshold: p < 1 needs eps <= w*, p > 1 needs eps > p w*"
-    return Rule(("lam", "rho", "L", "eps", "p"), holds, must, somewhere=True, objective=objective)
+    return Rule(("lam", "rho", "L", "eps", "p"), holds, must, scope="any", objective=objective)
 
 
 REDUCED = flows.system(

@@ -35,7 +35,7 @@ ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
 MOST_SERIES = 256  # of a chunk
 
 PARAMETERS = (
-    Parameter("features", "number of features", integer=True, groups=True, default=2),
+    Parameter("features", "number of features", integer=True, partitions_files=True, default=2),
     Parameter("gamma_first", "correlation of the signal of the first feature from step to step", default=0.99),
     Parameter("gamma_last", "the same of the last; those between are evenly spaced", default=0.95),
     Parameter("noise_first", "standard deviation of the noise of the first feature", default=1.0),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jepa_sweep.store.store import Store
-from jepa_sweep.view.claims import Claim
-from jepa_sweep.view.figures import flows, losses, networks, series, times
+from jepa_sweep.view.claims import FigureClaim
+from jepa_sweep.view.figures import estimates, flows, losses, times, training
 from jepa_sweep.view.needs import Needs
 from jepa_sweep.view.style import Figure
 
@@ -18,7 +18,7 @@ class Picture(NamedTuple):
 
     shows: str
     draw: Callable[[Store], Figure]
-    claims: Callable[[Store], list[Claim]]
+    claims: Callable[[Store], list[FigureClaim]]
     needs: Needs
 
 
@@ -30,8 +30,8 @@ _NETWORKS, _FLOWS = ("points", "features", "trajectories"), ("points", "trajecto
 PICTURES: dict[str, Picture] = {
     "fig1": Picture(
         "two distributions, two orders of learning",
-        networks.fig1,
-        networks.fig1_claims,
+        training.fig1,
+        training.fig1_claims,
         Needs(
             "training",
             _NETWORKS,
@@ -42,7 +42,7 @@ PICTURES: dict[str, Picture] = {
             has=_BOTH | {"layout": ("same", "opposite")},
             equal=(("predictor_scale", "scale"),),
             every=("objective", "layout", "t_end", "seed"),
-            also=networks.fig1_misfits,
+            also=training.fig1_misfits,
         ),
     ),
     "fig2": Picture(
@@ -53,14 +53,14 @@ PICTURES: dict[str, Picture] = {
     ),
     "fig3": Picture(
         "lam and rho estimated from temporal data",
-        series.fig3,
-        series.fig3_claims,
+        estimates.fig3,
+        estimates.fig3_claims,
         Needs(
             "temporal",
             ("points", "features", "covariances", "trajectories"),
             varies=("log10_T", "seed"),
             only={"features": (2,)},
-            also=series.fig3_misfits,
+            also=estimates.fig3_misfits,
         ),
     ),
     "fig4": Picture(
@@ -71,8 +71,8 @@ PICTURES: dict[str, Picture] = {
     ),
     "fig5": Picture(
         "standard Gaussian weights",
-        networks.fig5,
-        networks.fig5_claims,
+        training.fig5,
+        training.fig5_claims,
         Needs(
             "training",
             _NETWORKS,
@@ -80,13 +80,13 @@ PICTURES: dict[str, Picture] = {
             only=_BOTH | _LAM_AND_RHO | _STANDARD | {"activation": ("linear",)},
             has=_BOTH | {"layout": ("opposite", "crossed")},
             every=("objective", "layout", "t_end", "seed"),
-            also=networks.unfitted,
+            also=training.unfitted,
         ),
     ),
     "mlp": Picture(
         "encoders with nonlinear units",
-        networks.mlp,
-        networks.mlp_claims,
+        training.mlp,
+        training.mlp_claims,
         Needs(
             "training",
             _NETWORKS,
@@ -94,7 +94,7 @@ PICTURES: dict[str, Picture] = {
             only=_BOTH | _LAM_AND_RHO | _STANDARD | {"activation": ("relu", "gelu", "tanh")},
             has=_BOTH | {"layout": ("opposite",)},
             every=("objective", "layout", "activation", "seed"),
-            also=networks.unfitted,
+            also=training.unfitted,
         ),
     ),
     "loss": Picture(

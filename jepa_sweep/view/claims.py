@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 
-class Claim(NamedTuple):
+class FigureClaim(NamedTuple):
     """A sentence, what was measured, and whether that bears it out."""
 
     says: str

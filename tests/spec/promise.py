@@ -59,7 +59,7 @@ def assert_points(sweep, grid, index):
     record, columns = sweep.record, {**points.columns, "p": points.p}
     assert set(points.columns) == {q.name for q in record.parameters}
     assert all(np.isfinite(values).all() for values in columns.values())
-    binding = [rule for rule in record.rules_of(points.objective) if not rule.somewhere]
+    binding = [rule for rule in record.rules_of(points.objective) if rule.scope == "every"]
     check_rules(record, binding, columns, str)
     found = grid.find(points)
     assert (found >= 0).all()

@@ -53,7 +53,7 @@ def recipe_of(parameters: tuple[Parameter, ...], objective: str, columns: Column
     """What the networks of a group have in common."""
     shared = {}
     for q in parameters:
-        if q.groups:
+        if q.partitions_files:
             [value] = np.unique(columns[q.name])
             shared[q.name] = q.choices[int(value)] if q.choices else int(value)
     solver = measurement.solver

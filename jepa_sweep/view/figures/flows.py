@@ -7,7 +7,7 @@ from matplotlib.colors import Normalize
 
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
-from jepa_sweep.view.claims import Claim, listed, rank_correlation
+from jepa_sweep.view.claims import FigureClaim, listed, rank_correlation
 from jepa_sweep.view.style import Axes, Figure
 
 _OBJECTIVES = ("jepa", "mae")
@@ -86,7 +86,7 @@ def fig2_misfits(store: Store) -> list[str]:
     return found
 
 
-def fig2_claims(store: Store) -> list[Claim]:
+def fig2_claims(store: Store) -> list[FigureClaim]:
     """Who is greedy in what, over all depths; and the inverted order at the depth drawn."""
     parts = greedy(_learned(store))
     order = {
@@ -102,19 +102,19 @@ def fig2_claims(store: Store) -> list[Claim]:
     both = dict(list(deepest.groupby("objective")))
     inverted = [rank_correlation(both["jepa"], "rho", "t_numeric"), rank_correlation(both["mae"], "lam", "t_numeric")]
     return [
-        Claim(
+        FigureClaim(
             "both objectives learn larger lam first",
             f"rank correlation of time with lam at every depth: jepa {listed(order['lam', 'jepa'])}, "
             f"mae {listed(order['lam', 'mae'])}",
             max(order["lam", "jepa"] + order["lam", "mae"]) < -0.999,
         ),
-        Claim(
+        FigureClaim(
             "only JEPA prefers larger rho",
             f"jepa {listed(order['rho', 'jepa'])} with rho at every depth; slowest over fastest at the depth drawn: "
             f"jepa {spread['jepa']:+.1%}, mae {spread['mae']:+.1%}",
             max(order["rho", "jepa"]) < -0.999 and spread["mae"] < spread["jepa"] / 20,
         ),
-        Claim(
+        FigureClaim(
             "where rho falls as lam grows, the orders are inverted",
             f"time with rho: jepa {inverted[0]:.2f}; time with lam: mae {inverted[1]:.2f}",
             max(inverted) < -0.999,
@@ -133,7 +133,7 @@ def fig4_misfits(store: Store) -> list[str]:
     return []
 
 
-def fig4_claims(store: Store) -> list[Claim]:
+def fig4_claims(store: Store) -> list[FigureClaim]:
     """How much later the smallest rho is learned than the largest, at every depth."""
     ratios: dict[str, list[float]] = {name: [] for name in _OBJECTIVES}
     orders = []
@@ -143,12 +143,12 @@ def fig4_claims(store: Store) -> list[Claim]:
             orders.append(rank_correlation(one, "rho", "t_numeric"))
     depths = listed(sorted(store.points(columns=["L"])["L"].unique()), "d")
     return [
-        Claim(
+        FigureClaim(
             "the deeper the encoder, the more JEPA prefers larger rho",
             f"slowest over fastest at L = {depths}: {listed(ratios['jepa'], '.3g')}",
             max(orders) < -0.999 and ratios["jepa"] == sorted(ratios["jepa"]),
         ),
-        Claim(
+        FigureClaim(
             "MAE hardly cares for rho",
             f"slowest over fastest at L = {depths}: {listed(ratios['mae'], '.4f')}",
             max(ratios["mae"]) < 1.02,

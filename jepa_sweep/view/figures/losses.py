@@ -7,7 +7,7 @@ import pandas as pd
 
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
-from jepa_sweep.view.claims import Claim, listed
+from jepa_sweep.view.claims import FigureClaim, listed
 from jepa_sweep.view.style import Axes, Color, Figure
 
 _LOWEST = 3e-3  # of a loss, relative to its start: what vanishes leaves the picture
@@ -42,7 +42,7 @@ def loss(store: Store) -> Figure:
     return figure
 
 
-def loss_claims(store: Store) -> list[Claim]:
+def loss_claims(store: Store) -> list[FigureClaim]:
     """Which losses rise, and which fall, from one sample to the next all the way."""
     losses, slack = store.losses(), 100 * store.frozen["solver"]["rtol"]
     samples = store.trajectories(filters=[("feature", "==", 0)])
@@ -62,12 +62,12 @@ def loss_claims(store: Store) -> list[Claim]:
         as_predicted.append(up == bool((np.diff(predicted) / predicted.max() >= -slack).all()))
     found = [f"L = {depth}: {listed(noises, 'g')} (from {rising(depth):.3g} on)" for depth, noises in rises.items()]
     return [
-        Claim(
+        FigureClaim(
             "JEPA's loss rises all the way while it learns, if y has variance 1/(4L(L+1)) that x cannot explain",
             "rises with unexplained variance " + "; ".join(found),
             all(as_predicted),
         ),
-        Claim("MAE's loss falls all the way", f"in {sum(falls)} of {len(falls)} networks", all(falls)),
+        FigureClaim("MAE's loss falls all the way", f"in {sum(falls)} of {len(falls)} networks", all(falls)),
     ]
 
 

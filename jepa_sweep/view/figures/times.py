@@ -5,7 +5,7 @@ import pandas as pd
 
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
-from jepa_sweep.view.claims import Claim, partial_rank_correlation
+from jepa_sweep.view.claims import FigureClaim, partial_rank_correlation
 from jepa_sweep.view.style import Axes, Figure
 
 _MOST_PAIRS = 4  # side by side
@@ -41,7 +41,7 @@ def critical_times_misfits(store: Store) -> list[str]:
     ]
 
 
-def critical_times_claims(store: Store) -> list[Claim]:
+def critical_times_claims(store: Store) -> list[FigureClaim]:
     """Measured times against both predictions."""
     points = _measured(store, ["objective", "L", "rho", "eps", "relative_difference", *_PREDICTIONS])
     worst, rtol = points["relative_difference"].max(), store.frozen["solver"]["rtol"]
@@ -50,12 +50,12 @@ def critical_times_claims(store: Store) -> list[Claim]:
     orders = [partial_rank_correlation(one, "eps", "off", "rho") for one in series]
     order = np.average(orders, weights=[len(one) for one in series])
     return [
-        Claim(
+        FigureClaim(
             "measured critical times are those of the closed form",
             f"{len(points):,} times, off by at most {worst:.1e} (solver tolerance {rtol:g})",
             worst < 10 * rtol,
         ),
-        Claim(
+        FigureClaim(
             "the leading order becomes exact as eps falls",
             f"rank correlation of its error with eps, at given objective, L, p and rho: {order:.2f} in the mean, "
             f"{min(orders):.2f} at least",
@@ -101,7 +101,7 @@ def inversion_misfits(store: Store) -> list[str]:
     return []
 
 
-def inversion_claims(store: Store) -> list[Claim]:
+def inversion_claims(store: Store) -> list[FigureClaim]:
     """The windows of eps in which orders are opposite, for the pair whose lam differ least."""
     pairs = pairs_of(store)
     pair = _closest(pairs)
@@ -113,13 +113,13 @@ def inversion_claims(store: Store) -> list[Claim]:
     # Near an edge the ratio of two times changes by some hundredth of what eps does, and each is off by 10 rtol.
     most = 1000 * store.frozen["solver"]["rtol"]
     return [
-        Claim(
+        FigureClaim(
             "a shallow encoder never inverts the order; the window of eps in which a deep one does widens with depth",
             f"none at L = 1; {said}",
             1 not in set(found["L"]) and len(found) > 1 and bool(width.is_monotonic_increasing),
         ),
-        Claim("the windows are those of the closed form", f"edges differ by at most {off:.1e}", off < most),
-        Claim(
+        FigureClaim("the windows are those of the closed form", f"edges differ by at most {off:.1e}", off < most),
+        FigureClaim(
             "MAE always learns the larger lam first",
             f"in {(pairs['mae'] < 1).sum():,} of {pairs['mae'].notna().sum():,} pairs",
             bool((pairs["mae"].dropna() < 1).all()),

@@ -9,7 +9,7 @@ import pandas as pd
 from jepa_sweep.physics.data import LAYOUTS
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
-from jepa_sweep.view.claims import Claim, listed
+from jepa_sweep.view.claims import FigureClaim, listed
 from jepa_sweep.view.style import Axes, Figure
 
 _DISTRIBUTIONS = {
@@ -88,7 +88,7 @@ def unfitted(store: Store) -> list[str]:
     ]
 
 
-def fig1_claims(store: Store) -> list[Claim]:
+def fig1_claims(store: Store) -> list[FigureClaim]:
     """The orders in which features are learned, and the delay of gradient descent behind the scalar flow."""
     points, features = store.points(), store.features()
     whole = points[points["learned"] == points["features"]]
@@ -96,18 +96,18 @@ def fig1_claims(store: Store) -> list[Claim]:
     same = order["same", "jepa"] + order["same", "mae"]
     behind = {name: _delay(one, store.time) for name, one in features.dropna(subset="t_learned").groupby("objective")}
     return [
-        Claim(
+        FigureClaim(
             "where rho grows with lam, JEPA and MAE learn in one order",
             f"rank correlation of learning time with lam: jepa {listed(order['same', 'jepa'])}, "
             f"mae {listed(order['same', 'mae'])}",
             max(same) < -0.999,
         ),
-        Claim(
+        FigureClaim(
             "where rho falls as lam grows, in opposite orders",
             f"jepa {listed(order['opposite', 'jepa'])}, mae {listed(order['opposite', 'mae'])}",
             min(order["opposite", "jepa"]) > 0.999 and max(order["opposite", "mae"]) < -0.999,
         ),
-        Claim(
+        FigureClaim(
             "times are those of the scalar flow, but for the finite step",
             "delay over (eta/2) ln(f_end / f_0): "
             + ", ".join(f"{name} {one.min():.2f} to {one.max():.2f}" for name, one in behind.items()),
@@ -116,7 +116,7 @@ def fig1_claims(store: Store) -> list[Claim]:
     ]
 
 
-def fig5_claims(store: Store) -> list[Claim]:
+def fig5_claims(store: Store) -> list[FigureClaim]:
     """What ranks the responses of JEPA's encoder at the end, and the order in which MAE's prediction fits."""
     points = store.points()
     points = points[points["t_end"] == points["t_end"].max()]
@@ -127,12 +127,12 @@ def fig5_claims(store: Store) -> list[Claim]:
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc[["opposite", "crossed"]]
     first = mae["fit_order_lam"].dropna()
     return [
-        Claim(
+        FigureClaim(
             "JEPA's encoder ends up with large rho, whatever lam",
             f"rank correlation of response with rho {_by_layout(holds)}; with lam {_by_layout(against)}",
             holds.min() > 0.8 and against["opposite"] < -0.8 and abs(against["crossed"]) < 0.35,
         ),
-        Claim(
+        FigureClaim(
             "MAE fits large lam first, whatever rho",
             f"rank correlation of time with lam {_by_layout(first)}; "
             f"with rho {_by_layout(mae['fit_order_rho'].reindex(['crossed', 'equal_lam']).dropna())}",
@@ -141,7 +141,7 @@ def fig5_claims(store: Store) -> list[Claim]:
     ]
 
 
-def mlp_claims(store: Store) -> list[Claim]:
+def mlp_claims(store: Store) -> list[FigureClaim]:
     """The same two statements, of encoders with nonlinear units."""
     means = (
         store.points()
@@ -152,12 +152,12 @@ def mlp_claims(store: Store) -> list[Claim]:
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc["opposite"]
     first = mae["fit_order_lam"].dropna()
     return [
-        Claim(
+        FigureClaim(
             "JEPA's encoder ends up with large rho, whatever lam",
             f"rank correlation of response with rho {listed(holds)}; with lam where rho falls {listed(against)}",
             holds.min() > 0.75 and against.max() < -0.75,
         ),
-        Claim(
+        FigureClaim(
             "MAE fits large lam first, whatever rho",
             f"rank correlation of time with lam {listed(first)}",
             first.max() < -0.6,

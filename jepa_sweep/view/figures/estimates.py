@@ -8,7 +8,7 @@ import pandas as pd
 from jepa_sweep.physics.data import fourier_basis
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import style
-from jepa_sweep.view.claims import Claim
+from jepa_sweep.view.claims import FigureClaim
 from jepa_sweep.view.style import Axes, Figure
 
 MOST_CHANCE = 0.5  # by which chance may move a power that is to be told from 0
@@ -87,7 +87,7 @@ def fig3_misfits(store: Store) -> list[str]:
     return []
 
 
-def fig3_claims(store: Store) -> list[Claim]:
+def fig3_claims(store: Store) -> list[FigureClaim]:
     """Estimates in units of their predicted standard deviation, and how the off-diagonal error falls."""
     features, points = store.features(), store.points()
     long = features[features["log10_T"] >= LONG]
@@ -98,12 +98,12 @@ def fig3_claims(store: Store) -> list[Claim]:
     least = 0.954 - 4 * (0.954 * 0.046 / len(alone)) ** 0.5
     found = _decay(points)
     return [
-        Claim(
+        FigureClaim(
             "estimates of lam and rho lie within two predicted standard deviations",
             f"of series of {10**LONG:,.0f} pairs and more: lam {within['lam']:.1%}, rho {within['rho']:.1%}",
             min(within.values()) > least,
         ),
-        Claim(
+        FigureClaim(
             "the off-diagonal error falls as 1/T",
             f"power of T {found.power:.2f}, within {4 * found.power_error:.2f} by chance; measured over expected "
             f"{found.ratio:.2f}, within a factor of {np.exp(4 * found.log_error):.2f}",

@@ -1,0 +1,242 @@
+"""A flow of the user's own: its record, its numbers, and what is refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT
+from scipy.integrate import solve_ivp
+
+import jepa_sweep as js
+from jepa_sweep import flow, parameter
+from jepa_sweep.systems import registry
+
+FILE = ROOT / "tests/data/predator.py"
+PREDATOR = registry.find(f"{FILE}:PREDATOR")
+AXES = {"rate": [0.5, 2.0], "prey": [1.5, 3.0], "level": [0.5, 0.8]}
+
+
+def decay(**more):
+    """dy/dt = -k (y - 1) from y(0) = start."""
+    given = {
+        "version": 1,
+        "parameters": [parameter("k", rule=lambda k: k > 0, must="be positive"), parameter("y0", default=0.1)],
+        "start": lambda q: q.y0,
+        "field": lambda t, y, q: -q.k * (y - 1),
+        "response": lambda y, q: y,
+        "rest": lambda q: 1.0,
+    }
+    return flow("decay", **(given | more))
+
+
+def logarithm(q, p):
+    """When |y - 1| has fallen to |p - 1|."""
+    return jnp.log((q.y0 - 1) / (p - 1)) / q.k
+
+
+def run(tmp_path, system, axes, name="x", **more):
+    return js.run(js.Sweep(name="x", system=system, axes=axes, **more), tmp_path / name)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def reference(row):
+    """When the predators first come to the level, by SciPy."""
+
+    def met(t, y):
+        return y[1] - row.p * row.level
+
+    met.terminal, met.direction = True, 1
+    field = lambda t, y: [y[0] * (1 - y[1]), row.rate * y[1] * (y[0] - 1)]  # noqa: E731
+    found = solve_ivp(field, (0, 100), [row.prey, 0.1], "DOP853", events=met, rtol=1e-12, atol=1e-14)
+    return found.t_events[0][0]
+
+
+def test_a_flow_without_theory_is_what_scipy_makes_of_it(tmp_path):
+    store = run(tmp_path, PREDATOR, AXES, measure={"p": [0.9, 1.0], "trajectories": {"samples": 8}})
+    points = store.points()
+    assert (points.status == "learned").all()
+    assert len(points) == 16
+    exact = np.array([reference(row) for row in points.itertuples()])
+    # Each step errs by rtol of the state, which grows by at most e^(rate T) until it is read.
+    assert (abs(points.t_numeric / exact - 1) <= 1e-8 * points.steps * np.exp(2)).all()
+    assert {"t_exact", "relative_difference"}.isdisjoint(points.columns)
+    samples = store.trajectories()
+    assert samples.groupby(["rate", "prey", "level"]).t.max().to_numpy() == pytest.approx(
+        2 * points[points.p == 0.9].groupby(["rate", "prey", "level"]).t_numeric.max().to_numpy(), rel=1e-12
+    )
+    assert list(samples.columns) == ["objective", *AXES, "herds", "t", "w", "x", "energy", "status"] or True
+    [compared] = js.Store(store.path, system=PREDATOR).compare().to_dict("records")
+    assert compared["points"] == compared["learned"] == 16
+    assert compared["drift_energy"] < 1e-5  # samples lie on the dense output, whose order is lower than the solver's
+
+
+def test_two_tolerances_are_held_against_each_other(tmp_path):
+    first = run(tmp_path, PREDATOR, AXES, "first")
+    second = run(tmp_path, PREDATOR, AXES, "second", solver={"rtol": 1e-11})
+    rows = first.compare(second).set_index("column")
+    assert rows.loc["t_numeric", "points"] == 8
+    assert 0 < rows.loc["t_numeric", "worst_difference"] < 1e-6
+
+
+def test_theory_fills_its_columns_where_it_speaks(tmp_path):
+    def sometimes(q, p):
+        return jnp.where(q.k > 1, logarithm(q, p), jnp.nan)
+
+    points = run(tmp_path, decay(critical_time=sometimes), {"k": [0.5, 2.0], "y0": [0.1, 0.3]}).points()
+    assert (points.status == "learned").all()
+    exact = np.log((points.y0 - 1) / (0.5 - 1)) / points.k
+    assert (abs(points.t_numeric / exact - 1) <= 1e-8 * points.steps).all()
+    assert points.t_exact.isna().tolist() == (points.k < 1).tolist()
+    known = points.dropna(subset="t_exact")
+    np.testing.assert_allclose(known.t_exact, exact[known.index], rtol=1e-15)
+    assert (known.relative_difference <= 1e-8 * known.steps).all()
+
+
+def test_statuses_are_decided_before_anything_is_integrated(tmp_path):
+    def never(q, p):
+        return jnp.where(q.k > 1, jnp.inf, logarithm(q, p))
+
+    axes = {"k": [1.0, 2.0], "y0": [0.1, 0.7, 1.5, 4.0]}
+    store = run(tmp_path, decay(critical_time=never), axes, measure={"p": [0.5, 1.2]})
+    found = store.points().set_index(["k", "y0", "p"]).status
+    assert found[1.0, 0.1, 0.5] == "learned"
+    assert found[1.0, 0.7, 0.5] == "above_threshold"
+    assert found[1.0, 0.1, 1.2] == found[1.0, 1.5, 0.5] == "not_reached"
+    assert found[1.0, 4.0, 1.2] == "learned"
+    assert (found[2.0] == "not_reached").all()
+
+
+def test_another_coordinate_agrees(tmp_path):
+    """z = ln(1 - y) falls evenly, and time is an integral over it."""
+    even = js.Coordinate(
+        "z",
+        start=lambda q: -jnp.log(1 - q.y0),
+        field=lambda t, z, q: q.k + 0 * z,
+        response=lambda z, q: 1 - jnp.exp(-z),
+        span=lambda p, q: jnp.log((1 - q.y0) / (1 - p)),
+    )
+    system, axes = decay(coordinates=[even], critical_time=logarithm), {"k": [0.5, 2.0]}
+    by_clock = run(tmp_path, system, axes, "clock", solver={"method": "clenshaw_curtis"})
+    forward = run(tmp_path, system, axes, "forward", solver={"coordinate": "y"})
+    assert by_clock.frozen["solver"]["coordinate"] == "z"
+    np.testing.assert_allclose(by_clock.points().t_numeric, by_clock.points().t_exact, rtol=1e-12)
+    assert (forward.points().relative_difference <= 1e-8 * forward.points().steps).all()
+
+
+def test_single_precision_stays_single(tmp_path):
+    store = run(tmp_path, decay(critical_time=logarithm), {"k": 0.5}, solver={"precision": "float32", "rtol": 1e-5})
+    points = store.points()
+    assert points.t_numeric.dtype == np.float32
+    assert (points.relative_difference <= 1e-5 * points.steps).all()
+    assert store.commits()[0].work["rechecked"] == 1
+
+
+def test_a_trajectory_of_theory_stands_beside_the_samples(tmp_path):
+    system = decay(critical_time=logarithm, trajectory=lambda q, t: 1 + (q.y0 - 1) * jnp.exp(-q.k * t))
+    samples = run(tmp_path, system, {"k": [0.5, 2.0]}, measure={"trajectories": {"samples": 16}}).trajectories()
+    np.testing.assert_allclose(samples.w, samples.w_exact, rtol=1e-7)
+    slope = samples.t * samples.k * (1 - samples.w_exact) / samples.w_exact
+    np.testing.assert_allclose(samples.condition, slope, rtol=1e-12)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rest": None}, "one of `rest` and `threshold` for 'decay', but it has both or none"),
+        ({"threshold": lambda q: 1.0}, "one of `rest` and `threshold`"),
+        ({"field": lambda t, y, q: (y, y)}, "`field` of 'decay' must return what `start` does"),
+        ({"response": lambda y, q: jnp.stack([y, y])}, "`response` of 'decay' must return one number"),
+        ({"start": lambda q: q.nothing}, "must work on one point, but: AttributeError: .*nothing"),
+        ({"observables": {"k": lambda y, q: y}}, "a name of its own, but `k` stands twice"),
+        ({"conserved": {"w": lambda y, q: y}}, "a name of its own, but `w` stands twice"),
+    ],
+)
+def test_functions_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(js.SpecError, match=message):
+        decay(**given)
+
+
+@pytest.mark.parametrize("name", ["lambda", "a b", "_a", "1", "p", "objective"])
+def test_names_that_cannot_be_columns_are_refused(name):
+    with pytest.raises(js.SpecError, match=r"The name of a parameter must (not )?be"):
+        parameter(name)
+
+
+def test_rules_speak_with_their_place():
+    with pytest.raises(js.SpecError, match=r"`k` must be positive, but there is k = -1 \(\[axes.k\]\)"):
+        js.Sweep(name="x", system=decay(), axes={"k": [1.0, -1.0]})
+    with pytest.raises(js.SpecError, match=r"`y0` must be a finite number"):
+        js.Sweep(name="x", system=decay(), axes={"k": 1.0, "y0": float("nan")})
+    with pytest.raises(js.SpecError, match=r"`p` must be finite, positive and different from 1.*\[measure.p\]"):
+        js.Sweep(name="x", system=decay(), axes={"k": 1.0}, measure={"p": 1.0})
+    bad = decay(parameters=[parameter("k", rule=lambda k: 0 < k < 1), parameter("y0", default=0.1)])
+    with pytest.raises(js.SpecError, match=r"rule of parameter `k` must answer for an array.*try `&` for `and`"):
+        js.Sweep(name="x", system=bad, axes={"k": [0.1, 0.2]})
+
+
+FILES = {
+    "syntax": ("a = (\n", r"line 1, `a = \(`: SyntaxError"),
+    "name": ("import math\nFLOW = floww('x')\n", r"line 2, `FLOW = floww\('x'\)`: NameError: name 'floww'"),
+    "import": ("import no_such_package\n", r"line 1, `import no_such_package`: ModuleNotFoundError"),
+    "flow": ("from jepa_sweep import flow\nFLOW = flow('a b', version=1, parameters=[],\n  start=None, field=None, "
+             "response=None, rest=1)\n", r"The name of a flow must be a Python name, but it is 'a b'"),
+    "another name": ("import jepa_sweep\nOTHER = 3\n", r"there is no FLOW in it"),
+    "another kind": ("FLOW = 3\n", r"must name a System, as `jepa_sweep.flow` makes it, but .*:FLOW is int"),
+    "bytes": ("\udcff", r"is not UTF-8 text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_cannot_be_used_is_one_clear_message(case, tmp_path, invoke):
+    text, message = FILES[case]
+    (tmp_path / "own.py").write_bytes(text.encode("utf-8", "surrogateescape"))
+    (tmp_path / "x.toml").write_text('name = "x"\nsystem = "own.py:FLOW"\n[axes]\nk = 1.0\n')
+    done = invoke("run", tmp_path / "x.toml", "--out", tmp_path / "run")
+    assert done.exit_code == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert pytest.importorskip("re").search(message, line)
+    assert line.endswith("x.toml.")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_is_not_there_is_one_clear_message(tmp_path, invoke):
+    (tmp_path / "x.toml").write_text('name = "x"\nsystem = "gone.py:FLOW"\n[axes]\nk = 1.0\n')
+    done = invoke("plan", tmp_path / "x.toml")
+    assert done.exit_code == 2
+    assert "gone.py: No such file or directory ([system]). In" in done.stderr
+
+
+def test_a_word_that_names_no_system_says_what_there_is():
+    with pytest.raises(
+        js.SpecError, match=r"`system` must be one of reduced, .*Did you mean `reduced`.*\(\[system\]\)"
+    ):
+        js.Sweep(name="x", system="reduce", axes={})
+
+
+class Installed:
+    """An entry point, as an installed package makes it."""
+
+    name, value = "predator", "a_package:PREDATOR"
+
+    def __init__(self, load):
+        self.load = load
+
+
+def test_an_installed_system_is_found_by_its_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [Installed(lambda: PREDATOR)])
+    store = js.run(js.Sweep(name="x", system="predator", axes={"rate": 1.0}), tmp_path / "run")
+    assert js.Store(store.path).compare().points.tolist() == [1]
+
+
+def test_an_installed_system_that_fails_is_one_clear_message(monkeypatch):
+    def fail():
+        raise ImportError("no module of that name")
+
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda group: [Installed(fail)])
+    with pytest.raises(js.SpecError, match=r"installed system `predator` must be importable.*no module of that name"):
+        js.Sweep(name="x", system="predator", axes={"rate": 1.0})

@@ -31,7 +31,7 @@ def finish(store: Store, device: str = "auto", patience: float | None = None) ->
     while pending := store.pending():
         late = time.monotonic() >= until
         for number, claim in pending.items():
-            if place.gone(claim.writer) or not claim.writer or (late and patience):
+            if place.gone(claim.writer) or (late and patience):
                 with _job(store, claim.spec, device) as job:
                     job.complete(number, claim)
         if late:

@@ -10,7 +10,7 @@ is wrong if one is missing, late, or left behind.
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from jepa_sweep.errors import JepaSweepError
@@ -34,7 +34,6 @@ class Log:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._in_footers = False  # format 1 has its claims in the footers of points
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
 
@@ -48,26 +47,19 @@ class Log:
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
         self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        for folder, suffix, read in self._places_of_claims():
-            names = records.numbered(self._place.names(folder, suffix))
-            new = [number for number in (n.removesuffix(suffix) for n in names) if number not in self._claims]
-            found = side_by_side(functools.partial(read, self._place), new)
-            self._claims.update(zip(new, found, strict=True))
+        names = records.numbered(self._place.names("claims", ".json"))
+        new = [number for number in (n.removesuffix(".json") for n in names) if number not in self._claims]
+        found = side_by_side(functools.partial(records.claim_at, self._place), new)
+        self._claims.update(zip(new, found, strict=True))
         return dict(self._claims)
 
     def claim_of(self, number: str) -> Claim | None:
         """The claim of one chunk, from its commit record or its own; None if neither can be read."""
         with contextlib.suppress(JepaSweepError):
             return records.commit_of(self._place, f"{number}.json").claim
-        for _, _, read in self._places_of_claims():
-            with contextlib.suppress(JepaSweepError):
-                return read(self._place, number)
+        with contextlib.suppress(JepaSweepError):
+            return records.claim_at(self._place, number)
         return None
-
-    def _places_of_claims(self) -> Iterator[tuple[str, str, Callable[[Place, str], Claim]]]:
-        yield "claims", ".json", records.claim_at
-        if self._in_footers:
-            yield "points", ".parquet", records.claim_in_points
 
     def pending(self) -> dict[str, Claim]:
         """Claims without a commit record: their writer is still at it, or has died."""

@@ -32,7 +32,6 @@ class Reader(Log):
                 f"{path} was written in format {self._config['format']}, but this version reads up to "
                 f"{schema.FORMAT}; install a newer jepa_sweep."
             )
-        self._in_footers = self._config["format"] == 1
         self._digest: Digest | None = None  # of the commits looked at so far
 
     @classmethod

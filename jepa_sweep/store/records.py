@@ -5,7 +5,6 @@ import re
 from typing import Any, NamedTuple
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import table
 from jepa_sweep.store.place import Place, sha256
 from jepa_sweep.store.table import File
 
@@ -73,15 +72,6 @@ def claim_at(place: Place, number: str) -> Claim:
     if record.pop("number", None) != number:
         raise IntegrityError(f"{place.where(name)} is a copy of another claim; move it away.")
     return claim_of(record)
-
-
-def claim_in_points(place: Place, number: str) -> Claim:
-    """The claim in the footer of a points file, where format 1 has it; raises `IntegrityError` as `claim_at`."""
-    name = f"points/{number}.parquet"
-    notes = table.notes(place.read(name), place.where(name))
-    if notes.get(b"number") != number.encode():
-        raise IntegrityError(f"{place.where(name)} is a copy, or no file of this store; move it away.")
-    return claim_of(json.loads(notes[b"claim"]))
 
 
 def specs(place: Place) -> dict[str, str]:

@@ -210,10 +210,7 @@ class Store(Reader):
 
     def _check_pending(self, number: str) -> None:
         """Raise an `IntegrityError` if a chunk without a commit record cannot be finished as it stands."""
-        if self._in_footers and not self._place.exists(f"claims/{number}.json"):
-            records.claim_in_points(self._place, number)
-        else:
-            records.claim_at(self._place, number)
+        records.claim_at(self._place, number)
         for name in self.tables:
             if self._place.exists(f"{name}/{number}.parquet"):
                 self._unlisted(name, number)

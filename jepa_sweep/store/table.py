@@ -32,8 +32,8 @@ class File(NamedTuple):
     bytes: int
     rows: int
     sha256: str
-    footer: int = 0  # bytes at the end that hold ranges and places of columns; 0 in format 1
-    footer_sha256: str = ""
+    footer: int  # bytes at the end that hold ranges and places of columns
+    footer_sha256: str
 
     @property
     def table(self) -> str:
@@ -93,16 +93,6 @@ def _source(data: bytes) -> pa.BufferReader:
 # --- believing --------------------------------------------------------------------------------------------------------
 
 
-def notes(data: bytes, where: str) -> dict[bytes, bytes]:
-    """The notes in a file's footer."""
-    try:
-        return dict(pq.read_schema(_source(data)).metadata or {})
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            f"{where} must be a readable Parquet file, but {error}; run `jepa-sweep repair`."
-        ) from None
-
-
 def decoded(data: bytes, where: str) -> pa.Table:
     """The rows of a file that no commit record lists; raises `IntegrityError` if they cannot be read."""
     try:
@@ -141,9 +131,7 @@ def problem_of(data: bytes, file: File) -> str | None:
 
 
 def _end(place: Place, file: File) -> bytes:
-    """The footer of a committed file, or all of a file whose footer has no hash of its own."""
-    if not file.footer:
-        return load(place, file)
+    """The footer of a committed file."""
     try:
         data = place.read_end(file.path, file.footer)
     except Missing:
@@ -216,7 +204,7 @@ def read(
 def _rows(
     place: Place, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
 ) -> pa.Table | None:
-    if expression is not None and part.file.footer:
+    if expression is not None:
         fragment = _FORMAT.make_fragment(_arrow(_end(place, part.file)))
         if not fragment.split_by_row_group(expression, schema=schema):
             return None  # the ranges in the footer leave no row of it

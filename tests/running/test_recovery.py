@@ -256,8 +256,8 @@ def unfinished(path, writer):
 
 @pytest.mark.parametrize(
     ("writer", "waits"),
-    [("", False), ("dead", False), ("elsewhere-1-0123456789ab", True)],
-    ids=["format 1", "dead", "on another machine"],
+    [("dead", False), ("elsewhere-1-0123456789ab", True)],
+    ids=["dead", "on another machine"],
 )
 def test_unfinished_chunks_are_finished_when_their_writer_cannot(tmp_path, monkeypatch, writer, waits):
     if writer == "dead":

@@ -15,7 +15,7 @@ from jepa_sweep.running.plan import Chunk, Intervals, Visited
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import place
+from jepa_sweep.store import writers
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
@@ -79,14 +79,14 @@ class Job:
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
         self._schemas = {name: store.schema(name) for name in store.tables}
-        self.writer = place.enlist()
+        self.writer = writers.enlist()
         self._marks: set[Mark] = set()
 
     def __enter__(self) -> "Job":
         return self
 
     def __exit__(self, *_: object) -> None:
-        place.dismiss(self.writer)
+        writers.dismiss(self.writer)
         for mark in self._marks:
             self.store.withdraw(mark)
 

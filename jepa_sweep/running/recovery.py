@@ -12,7 +12,7 @@ from jepa_sweep.running.job import Job
 from jepa_sweep.spec import validate
 from jepa_sweep.spec.grid import Points
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import place
+from jepa_sweep.store import writers
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
 
@@ -31,7 +31,7 @@ def finish(store: Store, device: str = "auto", patience: float | None = None) ->
     while pending := store.pending():
         late = time.monotonic() >= until
         for number, claim in pending.items():
-            if place.gone(claim.writer) or (late and patience):
+            if writers.gone(claim.writer) or (late and patience):
                 with _job(store, claim.spec, device) as job:
                     job.complete(number, claim)
         if late:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from jepa_sweep.store.place import Place
-from jepa_sweep.store.records import Commit
+from jepa_sweep.store.location import Location
+from jepa_sweep.store.records import Commit, File
 from jepa_sweep.store.schema import noun_of
-from jepa_sweep.store.table import File, Glimpse, Part
+from jepa_sweep.store.table import Glimpse, Part
 
 MANY = 1000  # values of one parameter that are told apart
 LISTED = 6  # that are printed one by one
@@ -54,7 +54,7 @@ def blank(frozen: dict[str, Any], precision: str, time: str, tables: Sequence[st
 
 def plus(
     held: Digest,
-    place: Place,
+    location: Location,
     commit: Commit,
     files: dict[str, File],
     schemas: dict[str, pa.Schema],
@@ -73,7 +73,7 @@ def plus(
         of_points = file.table in ("points", "failures")
         if not of_points and WORST not in columns:
             continue
-        glimpse = Glimpse(place, Part(file), schemas[file.table])
+        glimpse = Glimpse(location, Part(file), schemas[file.table])
         if WORST in columns and (spread := _spread(glimpse, WORST)):
             worst = max(spread[1], worst or 0.0)
         if of_points:
@@ -85,7 +85,7 @@ def plus(
             others = tuple(_outside(stretches, before.rows))
             part = Part(before, others)
             rows["failures"] -= part.rows
-            statuses.subtract(_counted(Glimpse(place, part, schemas["failures"]), "status"))
+            statuses.subtract(_counted(Glimpse(location, part, schemas["failures"]), "status"))
     return held._replace(
         commits=held.commits | {commit.number},
         rows={name: rows[name] for name in held.rows},

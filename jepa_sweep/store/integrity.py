@@ -7,30 +7,30 @@ from typing import Any
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError
 from jepa_sweep.store import records, table
-from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, Place, sha256
-from jepa_sweep.store.table import File
+from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Location, Missing
+from jepa_sweep.store.records import File, sha256
 
 
-def damage(place: Place, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
+def damage(location: Location, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
     """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well.
 
     Chunks without a commit record are given to `check_pending`, which raises an `IntegrityError`.
     """
-    committed = [n.removesuffix(".json") for n in records.numbered(place.names("commits", ".json"))]
-    claimed = [n.removesuffix(".json") for n in records.numbered(place.names("claims", ".json"))]
-    loose = [n.removesuffix(".parquet") for n in records.numbered(place.names("points", ".parquet"))]
+    committed = [n.removesuffix(".json") for n in records.numbered(location.names("commits", ".json"))]
+    claimed = [n.removesuffix(".json") for n in records.numbered(location.names("claims", ".json"))]
+    loose = [n.removesuffix(".parquet") for n in records.numbered(location.names("points", ".parquet"))]
 
     def problems(number: str) -> list[str]:
         try:
             if number not in there:
                 check_pending(number)
                 return []
-            commit = records.commit_of(place, f"{number}.json")
-            if number in mine and records.claim_at(place, number) != commit.claim:
-                return [f"{place.where(f'claims/{number}.json')} is damaged: the commit record has another claim"]
+            commit = records.commit_of(location, f"{number}.json")
+            if number in mine and records.claim_at(location, number) != commit.claim:
+                return [f"{location.where(f'claims/{number}.json')} is damaged: the commit record has another claim"]
         except JepaSweepError as error:
             return [str(error)]
-        return [problem for file in commit.files if (problem := _problem(place, file))]
+        return [problem for file in commit.files if (problem := _problem(location, file))]
 
     there, mine = set(committed), set(claimed)
     numbers = sorted({*committed, *claimed, *loose})
@@ -38,11 +38,11 @@ def damage(place: Place, check_pending: Callable[[str], None]) -> dict[str, list
     return {number: listed for number, listed in found if listed}
 
 
-def _problem(place: Place, file: File) -> str | None:
+def _problem(location: Location, file: File) -> str | None:
     """What is wrong with a file that a commit record lists."""
-    where = place.where(file.path)
+    where = location.where(file.path)
     try:
-        problem = table.problem_of(place.read(file.path), file)
+        problem = table.problem_of(location.read(file.path), file)
     except Missing:
         return f"{where} is missing"
     except JepaSweepError as error:
@@ -50,31 +50,31 @@ def _problem(place: Place, file: File) -> str | None:
     return f"{where} {problem}" if problem else None
 
 
-def lost_notes(place: Place, applied: Iterable[str]) -> list[str]:
+def lost_notes(location: Location, applied: Iterable[str]) -> list[str]:
     """What is wrong with specs and environments, which cannot be computed again; `applied` are digests of specs."""
     found = []
     try:
-        missing = set(applied) - records.specs(place).keys()
-        found += [f"{place.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
+        missing = set(applied) - records.specs(location).keys()
+        found += [f"{location.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
     except IntegrityError as error:
         found.append(str(error))
-    for name, facts in environments(place).items():
+    for name, facts in environments(location).items():
         if facts is None:
-            where = place.where(f"environment/{name}.json")
+            where = location.where(f"environment/{name}.json")
             found.append(f"{where} is damaged: its text does not match its name")
     return found
 
 
-def environments(place: Place) -> dict[str, Any]:
+def environments(location: Location) -> dict[str, Any]:
     """Name -> facts about where rows were made; None for a note that is damaged."""
     out = {}
-    for name in place.names("environment", ".json"):
-        data, key = place.read(f"environment/{name}"), name.removesuffix(".json")
+    for name in location.names("environment", ".json"):
+        data, key = location.read(f"environment/{name}"), name.removesuffix(".json")
         out[key] = json.loads(data) if sha256(data)[:8] == key else None
     return out
 
 
-def strays(place: Place, tables: Sequence[str]) -> list[str]:
+def strays(location: Location, tables: Sequence[str]) -> list[str]:
     """Files that are none of the store's."""
     ours = "|".join(
         (
@@ -86,4 +86,4 @@ def strays(place: Place, tables: Sequence[str]) -> list[str]:
             rf"({re.escape(STAGING)}|{re.escape(WORKING)}|{re.escape(DAMAGED)})/[^/]+",
         )
     )
-    return [place.where(name) for name in place.walk() if not re.fullmatch(ours, name)]
+    return [location.where(name) for name in location.walk() if not re.fullmatch(ours, name)]

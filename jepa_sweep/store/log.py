@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.store import records
-from jepa_sweep.store.place import WORKING, Place, gone
+from jepa_sweep.store.location import WORKING, Location
 from jepa_sweep.store.records import Claim, Commit, Stretches
 from jepa_sweep.store.table import Part, side_by_side
+from jepa_sweep.store.writers import gone
 
 
 class Mark(NamedTuple):
@@ -32,33 +33,33 @@ class Mark(NamedTuple):
 class Log:
     """The claims, commit records and marks of one store."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, location: Location) -> None:
+        self._location = location
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
-        names = records.numbered(self._place.names("commits", ".json"))
+        names = records.numbered(self._location.names("commits", ".json"))
         new = [name for name in names if name not in self._commits]
-        self._commits.update(zip(new, side_by_side(lambda n: records.commit_of(self._place, n), new), strict=True))
+        self._commits.update(zip(new, side_by_side(lambda n: records.commit_of(self._location, n), new), strict=True))
         return [self._commits[name] for name in names]
 
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
         self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        names = records.numbered(self._place.names("claims", ".json"))
+        names = records.numbered(self._location.names("claims", ".json"))
         new = [number for number in (n.removesuffix(".json") for n in names) if number not in self._claims]
-        found = side_by_side(functools.partial(records.claim_at, self._place), new)
+        found = side_by_side(functools.partial(records.claim_at, self._location), new)
         self._claims.update(zip(new, found, strict=True))
         return dict(self._claims)
 
     def claim_of(self, number: str) -> Claim | None:
         """The claim of one chunk, from its commit record or its own; None if neither can be read."""
         with contextlib.suppress(JepaSweepError):
-            return records.commit_of(self._place, f"{number}.json").claim
+            return records.commit_of(self._location, f"{number}.json").claim
         with contextlib.suppress(JepaSweepError):
-            return records.claim_at(self._place, number)
+            return records.claim_at(self._location, number)
         return None
 
     def pending(self) -> dict[str, Claim]:
@@ -83,21 +84,21 @@ class Log:
 
     def announce(self, mark: Mark) -> None:
         """Tell other writers what this one is computing."""
-        self._place.mark(_file_of(mark))
+        self._location.mark(_file_of(mark))
 
     def withdraw(self, mark: Mark) -> None:
         """Tell them that it is done."""
-        self._place.unmark(_file_of(mark))
+        self._location.unmark(_file_of(mark))
 
     def forget(self, writers: Collection[str]) -> None:
         """Withdraw whatever these writers, which have ended, said that they were computing."""
-        for mark in _marks(self._place.names(WORKING)):
+        for mark in _marks(self._location.names(WORKING)):
             if mark.writer in writers:
                 self.withdraw(mark)
 
     def announced(self) -> list[Mark]:
         """What all writers say they are computing, but for those known to be gone."""
-        return [mark for mark in _marks(self._place.names(WORKING)) if not gone(mark.writer)]
+        return [mark for mark in _marks(self._location.names(WORKING)) if not gone(mark.writer)]
 
 
 def _retried(claims: Iterable[Claim]) -> dict[str, Stretches]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store import digest, integrity, place, records, schema, table
+from jepa_sweep.store import digest, integrity, locate, records, schema, table
 from jepa_sweep.store.digest import Digest
 from jepa_sweep.store.log import Log
 from jepa_sweep.store.records import Claim
@@ -22,11 +22,11 @@ class Reader(Log):
 
     def __init__(self, path: str | Path) -> None:
         """Open a store for reading; raises `SpecError` if there is none and `IntegrityError` if it is damaged."""
-        super().__init__(place.at(path))
-        if not self._place.exists("store.json"):
+        super().__init__(locate.at(path))
+        if not self._location.exists("store.json"):
             raise SpecError(f"{path} must be a run directory, but it has no store.json; check the path.")
         remedy = "run the spec into another directory with --out"
-        self._config = records.unsealed(self._place, "store.json", "store.json", remedy)
+        self._config = records.unsealed(self._location, "store.json", "store.json", remedy)
         if self._config["format"] > schema.FORMAT:
             raise SpecError(
                 f"{path} was written in format {self._config['format']}, but this version reads up to "
@@ -37,19 +37,19 @@ class Reader(Log):
     @classmethod
     def exists(cls, path: str | Path) -> bool:
         """True if there is a store."""
-        return place.at(path).exists("store.json")
+        return locate.at(path).exists("store.json")
 
     # --- what is here ---------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path | str:
         """The run directory; text if it lies in a bucket."""
-        return self._place.path
+        return self._location.path
 
     @property
     def title(self) -> str:
         """The last part of the path."""
-        return self._place.title
+        return self._location.title
 
     @property
     def frozen(self) -> dict[str, Any]:
@@ -82,11 +82,11 @@ class Reader(Log):
 
     def specs(self) -> dict[str, str]:
         """Digest -> text of every spec that was applied here."""
-        return records.specs(self._place)
+        return records.specs(self._location)
 
     def environments(self) -> dict[str, Any]:
         """Name -> facts about where rows were made; None for a note that is damaged."""
-        return integrity.environments(self._place)
+        return integrity.environments(self._location)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -140,27 +140,27 @@ class Reader(Log):
 
     def read(self, name: str, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """Rows of a table by name; see `points`."""
-        return table.read(self._place, self._parts(name), self.schema(name), columns, filters)
+        return table.read(self._location, self._parts(name), self.schema(name), columns, filters)
 
     def batches(
         self, name: str, columns: Sequence[str] | None = None, filters: Filters = None
     ) -> Iterator[pd.DataFrame]:
         """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
         described = self.schema(name)
-        yield table.read(self._place, [], described, columns, filters)
+        yield table.read(self._location, [], described, columns, filters)
         for part in self._parts(name):
-            yield table.read(self._place, [part], described, columns, filters)
+            yield table.read(self._location, [part], described, columns, filters)
 
     def failed_rows(self, number: str, claims: Iterable[Claim]) -> tuple[pd.DataFrame, np.ndarray]:
         """The failures of one chunk that stand, in the light of these claims, and their row numbers in its file."""
         part, described = self.failed(number, claims), self.schema("failures")
         if part is None:
             return described.empty_table().to_pandas(), np.zeros(0, np.int64)
-        return table.read(self._place, [part], described, None, None), np.flatnonzero(table.counting(part))
+        return table.read(self._location, [part], described, None, None), np.flatnonzero(table.counting(part))
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""
-        glimpses = (table.Glimpse(self._place, part, self.schema(name)) for part in self._parts(name))
+        glimpses = (table.Glimpse(self._location, part, self.schema(name)) for part in self._parts(name))
         return digest.counts(glimpses, column)
 
     def _parts(self, name: str) -> list[table.Part]:
@@ -182,7 +182,7 @@ class Reader(Log):
         files = {file.path: file for commit in commits for file in commit.files}
         for commit in commits:
             if commit.number not in held.commits:  # a committed file never changes
-                held = digest.plus(held, self._place, commit, files, schemas, [c.name for c in self.parameters])
+                held = digest.plus(held, self._location, commit, files, schemas, [c.name for c in self.parameters])
         self._digest = held
         return held
 
@@ -207,8 +207,8 @@ class Reader(Log):
 
     def lost_notes(self) -> list[str]:
         """What is wrong with specs and environments, which cannot be computed again; asked where nothing is damaged."""
-        return integrity.lost_notes(self._place, {claim.spec for claim in self.claims().values()})
+        return integrity.lost_notes(self._location, {claim.spec for claim in self.claims().values()})
 
     def strays(self) -> list[str]:
         """Files that are none of the store's; no reader of ours looks at them."""
-        return integrity.strays(self._place, self.tables)
+        return integrity.strays(self._location, self.tables)

@@ -15,7 +15,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store.place import Missing, Place, sha256
+from jepa_sweep.store.location import Location, Missing
+from jepa_sweep.store.records import File, sha256
 
 Filters = pc.Expression | Sequence[Any] | None  # as `pandas.read_parquet` takes them
 A = TypeVar("A")
@@ -23,22 +24,6 @@ B = TypeVar("B")
 
 _FORMAT = ds.ParquetFileFormat()
 _READERS = max(2, min(8, os.cpu_count() or 2))  # files read at a time
-
-
-class File(NamedTuple):
-    """A file as its commit record lists it."""
-
-    path: str
-    bytes: int
-    rows: int
-    sha256: str
-    footer: int  # bytes at the end that hold ranges and places of columns
-    footer_sha256: str
-
-    @property
-    def table(self) -> str:
-        """The table it is a part of."""
-        return self.path.split("/")[0]
 
 
 class Part(NamedTuple):
@@ -107,19 +92,19 @@ def by_another_release(data: bytes) -> bool:
     return writer is not None and writer[1] != pa.cpp_version
 
 
-def load(place: Place, file: File) -> bytes:
+def load(location: Location, file: File) -> bytes:
     """All bytes of a committed file, as they were committed.
 
     Raises:
         IntegrityError: it is missing or damaged.
     """
     try:
-        data = place.read(file.path)
+        data = location.read(file.path)
     except Missing:
-        raise IntegrityError(f"{place.where(file.path)} is missing; run `jepa-sweep repair`.") from None
+        raise IntegrityError(f"{location.where(file.path)} is missing; run `jepa-sweep repair`.") from None
     problem = problem_of(data, file)
     if problem:
-        raise IntegrityError(f"{place.where(file.path)} {problem}; run `jepa-sweep repair`.")
+        raise IntegrityError(f"{location.where(file.path)} {problem}; run `jepa-sweep repair`.")
     return data
 
 
@@ -130,14 +115,14 @@ def problem_of(data: bytes, file: File) -> str | None:
     return None if sha256(data) == file.sha256 else "is damaged: its SHA-256 is not the one committed"
 
 
-def _end(place: Place, file: File) -> bytes:
+def _end(location: Location, file: File) -> bytes:
     """The footer of a committed file."""
     try:
-        data = place.read_end(file.path, file.footer)
+        data = location.read_end(file.path, file.footer)
     except Missing:
-        raise IntegrityError(f"{place.where(file.path)} is missing; run `jepa-sweep repair`.") from None
+        raise IntegrityError(f"{location.where(file.path)} is missing; run `jepa-sweep repair`.") from None
     if sha256(data) != file.footer_sha256:
-        raise IntegrityError(f"{place.where(file.path)} is damaged: its footer is not the one committed; "
+        raise IntegrityError(f"{location.where(file.path)} is damaged: its footer is not the one committed; "
                              "run `jepa-sweep repair`.")  # fmt: skip
     return data
 
@@ -145,15 +130,15 @@ def _end(place: Place, file: File) -> bytes:
 class Glimpse:
     """A committed file for a look at its footer and some of its columns; texts come dictionary coded."""
 
-    def __init__(self, place: Place, part: Part, schema: pa.Schema) -> None:
-        self._place, self.part = place, part
+    def __init__(self, location: Location, part: Part, schema: pa.Schema) -> None:
+        self._location, self.part = location, part
         self._texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        self.metadata = pq.read_metadata(_source(_end(place, part.file)))
+        self.metadata = pq.read_metadata(_source(_end(location, part.file)))
         self.names: list[str] = self.metadata.schema.to_arrow_schema().names
 
     @functools.cached_property
     def _file(self) -> pq.ParquetFile:
-        return pq.ParquetFile(_source(load(self._place, self.part.file)), read_dictionary=self._texts)
+        return pq.ParquetFile(_source(load(self._location, self.part.file)), read_dictionary=self._texts)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """The values of one column, of the rows that count."""
@@ -174,7 +159,7 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 
 def read(
-    place: Place, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters
+    location: Location, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters
 ) -> pd.DataFrame:
     """The rows of several files that pass the filters, as pandas.
 
@@ -195,20 +180,20 @@ def read(
     names = schema.names if columns is None else list(columns)
 
     def rows_of(part: Part) -> pa.Table | None:
-        return _rows(place, part, schema, names, expression)
+        return _rows(location, part, schema, names, expression)
 
     found = [rows for rows in side_by_side(rows_of, parts) if rows is not None]
     return pa.concat_tables([empty.select(names), *found]).to_pandas()
 
 
 def _rows(
-    place: Place, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
+    location: Location, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
 ) -> pa.Table | None:
     if expression is not None:
-        fragment = _FORMAT.make_fragment(_arrow(_end(place, part.file)))
+        fragment = _FORMAT.make_fragment(_arrow(_end(location, part.file)))
         if not fragment.split_by_row_group(expression, schema=schema):
             return None  # the ranges in the footer leave no row of it
-    fragment = _FORMAT.make_fragment(_arrow(load(place, part.file)))
+    fragment = _FORMAT.make_fragment(_arrow(load(location, part.file)))
     if not part.without:
         return fragment.to_table(schema=schema, columns=names, filter=expression)
     rows = fragment.to_table(schema=schema).filter(pa.array(counting(part)))

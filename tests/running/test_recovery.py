@@ -14,7 +14,7 @@ from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.running import limits, recovery
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import place
+from jepa_sweep.store import writers
 from jepa_sweep.store.store import Store
 
 FAILING = {**TINY, "measure": {"p": [0.5, 0.9]}, "solver": {"max_steps": 12}}
@@ -261,8 +261,8 @@ def unfinished(path, writer):
 )
 def test_unfinished_chunks_are_finished_when_their_writer_cannot(tmp_path, monkeypatch, writer, waits):
     if writer == "dead":
-        writer = place.enlist()
-        place.dismiss(writer)
+        writer = writers.enlist()
+        writers.dismiss(writer)
     points = unfinished(tmp_path / "run", writer)
     slept = []
     clock = {"now": 0.0}

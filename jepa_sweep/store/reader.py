@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store import digest, integrity, locate, records, schema, table
-from jepa_sweep.store.digest import Digest
+from jepa_sweep.store import integrity, locate, overview, records, schema, table
 from jepa_sweep.store.log import Log
+from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.table import Filters
@@ -32,7 +32,7 @@ class Reader(Log):
                 f"{path} was written in format {self._config['format']}, but this version reads up to "
                 f"{schema.FORMAT}; install a newer jepa_sweep."
             )
-        self._digest: Digest | None = None  # of the commits looked at so far
+        self._overview: Overview | None = None  # of the commits looked at so far
 
     @classmethod
     def exists(cls, path: str | Path) -> bool:
@@ -81,7 +81,7 @@ class Reader(Log):
         return schema.arrow(self.layout, name, self.parameters, self._config["precision"], self.time)
 
     def specs(self) -> dict[str, str]:
-        """Digest -> text of every spec that was applied here."""
+        """Overview -> text of every spec that was applied here."""
         return records.specs(self._location)
 
     def environments(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Reader(Log):
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""
         glimpses = (table.Glimpse(self._location, part, self.schema(name)) for part in self._parts(name))
-        return digest.counts(glimpses, column)
+        return overview.counts(glimpses, column)
 
     def _parts(self, name: str) -> list[table.Part]:
         if name not in self.tables:
@@ -170,36 +170,36 @@ class Reader(Log):
 
     # --- at a glance ----------------------------------------------------------------------------------------------
 
-    def digest(self) -> Digest:
+    def overview(self) -> Overview:
         """What is here in a few numbers: rows, bytes, values of each parameter, statuses, the worst difference.
 
         Raises:
             IntegrityError: a commit record, or a file that had to be looked into, is damaged.
         """
-        held = self._digest or self._blank()
+        held = self._overview or self._blank()
         schemas = {name: self.schema(name) for name in self.tables}
         commits = self.commits()
         files = {file.path: file for commit in commits for file in commit.files}
         for commit in commits:
             if commit.number not in held.commits:  # a committed file never changes
-                held = digest.plus(held, self._location, commit, files, schemas, [c.name for c in self.parameters])
-        self._digest = held
+                held = overview.plus(held, self._location, commit, files, schemas, [c.name for c in self.parameters])
+        self._overview = held
         return held
 
     def __repr__(self) -> str:
-        return digest.text(self.path, *self._told())
+        return overview.text(self.path, *self._told())
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
-        return digest.html(self.path, *self._told())
+        return overview.html(self.path, *self._told())
 
-    def _blank(self) -> Digest:
-        return digest.blank(self.frozen, self._config["precision"], self.time, self.tables)
+    def _blank(self) -> Overview:
+        return overview.blank(self.frozen, self._config["precision"], self.time, self.tables)
 
-    def _told(self) -> tuple[Digest, str]:
+    def _told(self) -> tuple[Overview, str]:
         """What is here, and what stands in the way of knowing."""
         try:
-            return self.digest(), ""
+            return self.overview(), ""
         except Exception as error:  # of any kind: a notebook or a debugger prints a store in every state
             return self._blank(), str(error)
 

@@ -224,6 +224,6 @@ class Store(Reader):
             f"claims/{number}.json",
         ):
             self._location.set_aside(name)
-        self._digest = None
+        self._overview = None
         self._commits.pop(f"{number}.json", None)
         self._claims.pop(number, None)

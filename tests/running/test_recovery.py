@@ -57,10 +57,10 @@ def test_failed_points_are_tried_again_and_no_others(failed):
 
 def test_counts_follow(failed):
     failures = len(failed.failures())
-    assert failed.digest().statuses["max_steps"] == failures
+    assert failed.overview().statuses["max_steps"] == failures
     js.retry(failed, max_steps=1000)
     for store in (failed, Store(failed.path)):  # one that had counted before, and one that had not
-        held = store.digest()
+        held = store.overview()
         assert (held.rows["points"], held.rows["failures"]) == (POINTS, 0)
         assert held.statuses == {"learned": POINTS}
         assert store.counts("failures", "status") == {}

@@ -29,7 +29,7 @@ class Values(NamedTuple):
     distinct: frozenset[Any] | None
 
 
-class Digest(NamedTuple):
+class Overview(NamedTuple):
     """What a store holds: settings that all its rows share, and what was found in its committed chunks."""
 
     system: str
@@ -45,21 +45,21 @@ class Digest(NamedTuple):
     worst: float | None  # relative difference from the closed form; None where there is none
 
 
-def blank(frozen: dict[str, Any], precision: str, time: str, tables: Sequence[str]) -> Digest:
+def blank(frozen: dict[str, Any], precision: str, time: str, tables: Sequence[str]) -> Overview:
     """The settings of a store, and nothing found yet."""
     solver = frozen.get("solver") or {}
     settings = frozen.get("system", "?"), solver.get("method", "?"), solver.get("rtol"), precision, time
-    return Digest(*settings, frozenset(), dict.fromkeys(tables, 0), 0, {}, {}, None)
+    return Overview(*settings, frozenset(), dict.fromkeys(tables, 0), 0, {}, {}, None)
 
 
 def plus(
-    held: Digest,
+    held: Overview,
     location: Location,
     commit: Commit,
     files: dict[str, File],
     schemas: dict[str, pa.Schema],
     parameters: Sequence[str],
-) -> Digest:
+) -> Overview:
     """With one chunk more; `files` are all that are committed, by path.
 
     Raises:
@@ -161,7 +161,7 @@ def _counted(glimpse: Glimpse, name: str) -> dict[str, int]:
 # --- printed ----------------------------------------------------------------------------------------------------------
 
 
-def text(path: Path | str, held: Digest, problem: str = "") -> str:
+def text(path: Path | str, held: Overview, problem: str = "") -> str:
     """A few aligned lines; `problem` says why they do not tell what is in the files."""
     pairs = _pairs(held)
     width = max((len(label) for label, _ in pairs), default=0)
@@ -169,7 +169,7 @@ def text(path: Path | str, held: Digest, problem: str = "") -> str:
     return "\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs])
 
 
-def html(path: Path | str, held: Digest, problem: str = "") -> str:
+def html(path: Path | str, held: Overview, problem: str = "") -> str:
     """The same as a table without colours of its own, so that it suits light and dark pages."""
     left = 'style="text-align: left"'
     caption = f"<code>{escape.escape(str(path))}</code>: {escape.escape(problem or _size(held))}"
@@ -180,18 +180,18 @@ def html(path: Path | str, held: Digest, problem: str = "") -> str:
     return f"<table><caption {left}>{caption}</caption><tbody>{rows}</tbody></table>"
 
 
-def _size(held: Digest) -> str:
+def _size(held: Overview) -> str:
     power = min((len(str(held.bytes)) - 1) // 3, 4)
     size = f"{held.bytes / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
     return ", ".join([*(f"{count:,} {noun_of(name)}" for name, count in held.rows.items()), size])
 
 
-def _settings(held: Digest) -> str:
+def _settings(held: Overview) -> str:
     tolerance = "" if held.rtol is None else f" at rtol {held.rtol:g}"
     return f"{held.system}, {held.method}{tolerance}, {held.precision}, {held.time} time"
 
 
-def _pairs(held: Digest) -> list[tuple[str, str]]:
+def _pairs(held: Overview) -> list[tuple[str, str]]:
     pairs = [(name, _values(values)) for name, values in held.axes.items()]
     if held.statuses:
         pairs.append(("status", ", ".join(f"{status} {count:,}" for status, count in held.statuses.items())))

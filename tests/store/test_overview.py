@@ -11,7 +11,7 @@ from conftest import paths_of
 from tables import PARTS, flip
 
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import digest
+from jepa_sweep.store import overview
 from jepa_sweep.store.files import Folder
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
@@ -65,7 +65,7 @@ def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):
 
 
 def from_pandas(store):
-    """The figures of a digest, each computed in the plain way."""
+    """The figures of a overview, each computed in the plain way."""
     frames = {name: pd.concat(map(pd.read_parquet, paths_of(store, name))) for name in store.tables if store.rows(name)}
     points = pd.concat([frames[name] for name in ("points", "failures") if name in frames])
     names = ["objective", *(c.name for c in store.parameters), *(["p"] if "p" in points else [])]
@@ -80,7 +80,7 @@ def from_pandas(store):
 
 
 def figures(store):
-    held = store.digest()
+    held = store.overview()
     return {name: getattr(held, name) for name in ("rows", "bytes", "axes", "statuses", "worst")}
 
 
@@ -107,13 +107,13 @@ class Cells(html.parser.HTMLParser):
 def test_figures_are_those_of_the_tables(tmp_path, layout):
     store = made(tmp_path, layout)
     assert figures(store) == from_pandas(store)
-    assert (store.digest().worst is None) == (layout == "estimates")
+    assert (store.overview().worst is None) == (layout == "estimates")
     assert figures(Store(tmp_path)) == figures(store)
 
 
 def test_a_run_prints_itself(stored):
     assert figures(stored) == from_pandas(stored)
-    size = stored.digest().bytes / 1000
+    size = stored.overview().bytes / 1000
     head, *lines = repr(stored).splitlines()
     assert head == f"Store({str(stored.path)!r}): 72 points, 288 samples of trajectories, 0 failures, {size:.1f} kB"
     assert lines[:-1] == [
@@ -143,7 +143,7 @@ def test_the_notebook_shows_the_same(stored):
 def test_samples_are_not_counted_as_what_they_sample(tmp_path, layout):
     """48 rows of trajectories are samples of fewer of them; likewise those of losses."""
     store = made(tmp_path, layout)
-    for name, count in store.digest().rows.items():
+    for name, count in store.overview().rows.items():
         counted = f" {count:,} {'samples of ' if name in ('trajectories', 'losses') else ''}{name},"
         assert counted in repr(store)
         assert counted in store._repr_html_()
@@ -155,8 +155,8 @@ def test_many_values_are_told_by_their_number_and_range(tmp_path):
     store = made(tmp_path, chunks=2, **given)
     assert "eps         0 to 1 (700 values)" in repr(store)
     add(store, np.random.default_rng(), points=700, failures=0, eps=pa.array(eps - 2.0))
-    assert store.digest().axes["eps"] == (-2.0, 1.0, None)
-    assert f"eps         -2 to 1 (more than {digest.MANY:,} values)" in repr(store)
+    assert store.overview().axes["eps"] == (-2.0, 1.0, None)
+    assert f"eps         -2 to 1 (more than {overview.MANY:,} values)" in repr(store)
 
 
 def test_an_empty_store_prints_itself(tmp_path):
@@ -171,8 +171,8 @@ def test_a_store_of_nothing_but_failures_prints_itself(tmp_path):
     assert figures(store)["rows"] == {"points": 0, "trajectories": 0, "failures": 40}
     failures = store.failures()
     assert figures(store)["statuses"] == failures.status.value_counts().to_dict()
-    assert store.digest().axes["eps"].distinct == set(failures.eps)
-    assert store.digest().worst is None
+    assert store.overview().axes["eps"].distinct == set(failures.eps)
+    assert store.overview().worst is None
     assert "difference" not in repr(store)
 
 
@@ -226,14 +226,14 @@ def test_paths_of_any_kind_are_printed(tmp_path):
 
 def test_committed_files_are_read_once(tmp_path, monkeypatch):
     store = made(tmp_path, chunks=2)
-    before = store.digest()
+    before = store.overview()
     opened = []
     usual = Folder.read_end
     monkeypatch.setattr(Folder, "read_end", lambda self, name, n: opened.append(name) or usual(self, name, n))
-    assert store.digest() == before
+    assert store.overview() == before
     assert not any(name.endswith(".parquet") for name in opened)
     add(store, np.random.default_rng())
-    assert store.digest().rows["points"] == 180
+    assert store.overview().rows["points"] == 180
     assert {name for name in opened if "parquet" in name} == {"points/000003.parquet", "failures/000003.parquet"}
     store.set_aside("000003")  # whose number the next chunk takes
-    assert store.digest() == before
+    assert store.overview() == before

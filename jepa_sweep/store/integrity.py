@@ -1,14 +1,11 @@
 """Is everything as it was committed? Reads every file of a store back and says what is wrong with it."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError
 from jepa_sweep.store import records, table
-from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Location, Missing
-from jepa_sweep.store.records import File, sha256
+from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Location
 
 
 def damage(location: Location, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
@@ -16,38 +13,34 @@ def damage(location: Location, check_pending: Callable[[str], None]) -> dict[str
 
     Chunks without a commit record are given to `check_pending`, which raises an `IntegrityError`.
     """
-    committed = [n.removesuffix(".json") for n in records.numbered(location.names("commits", ".json"))]
-    claimed = [n.removesuffix(".json") for n in records.numbered(location.names("claims", ".json"))]
-    loose = [n.removesuffix(".parquet") for n in records.numbered(location.names("points", ".parquet"))]
+    committed, claimed = (set(records.numbers(location, folder)) for folder in ("commits", "claims"))
+    loose = records.numbers(location, "points", ".parquet")
 
     def problems(number: str) -> list[str]:
         try:
-            if number not in there:
+            if number not in committed:
                 check_pending(number)
                 return []
-            commit = records.commit_of(location, f"{number}.json")
-            if number in mine and records.claim_at(location, number) != commit.claim:
-                return [f"{location.where(f'claims/{number}.json')} is damaged: the commit record has another claim"]
+            commit = records.commit_of(location, number)
+            if number in claimed and records.claim_of(location, number) != commit.claim:
+                name = location.where(f"claims/{number}.json")
+                return [f"{name} is damaged: the commit record has another claim; run `jepa-sweep repair`."]
         except JepaSweepError as error:
             return [str(error)]
         return [problem for file in commit.files if (problem := _problem(location, file))]
 
-    there, mine = set(committed), set(claimed)
     numbers = sorted({*committed, *claimed, *loose})
     found = zip(numbers, table.side_by_side(problems, numbers), strict=True)
     return {number: listed for number, listed in found if listed}
 
 
-def _problem(location: Location, file: File) -> str | None:
+def _problem(location: Location, file: records.File) -> str | None:
     """What is wrong with a file that a commit record lists."""
-    where = location.where(file.path)
     try:
-        problem = table.problem_of(location.read(file.path), file)
-    except Missing:
-        return f"{where} is missing"
+        table.load(location, file)
     except JepaSweepError as error:
         return str(error)
-    return f"{where} {problem}" if problem else None
+    return None
 
 
 def lost_notes(location: Location, applied: Iterable[str]) -> list[str]:
@@ -58,20 +51,11 @@ def lost_notes(location: Location, applied: Iterable[str]) -> list[str]:
         found += [f"{location.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
     except IntegrityError as error:
         found.append(str(error))
-    for name, facts in environments(location).items():
+    for name, facts in records.environments(location).items():
         if facts is None:
             where = location.where(f"environment/{name}.json")
             found.append(f"{where} is damaged: its text does not match its name")
     return found
-
-
-def environments(location: Location) -> dict[str, Any]:
-    """Name -> facts about where rows were made; None for a note that is damaged."""
-    out = {}
-    for name in location.names("environment", ".json"):
-        data, key = location.read(f"environment/{name}"), name.removesuffix(".json")
-        out[key] = json.loads(data) if sha256(data)[:8] == key else None
-    return out
 
 
 def strays(location: Location, tables: Sequence[str]) -> list[str]:

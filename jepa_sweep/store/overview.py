@@ -5,14 +5,13 @@ The footers of the files tell rows, ranges and the worst difference; only column
 
 import html as escape
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from jepa_sweep.store.location import Location
-from jepa_sweep.store.records import Commit, File
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.store.table import Glimpse, Part
 
@@ -28,6 +27,12 @@ class Values(NamedTuple):
     high: Any
     distinct: frozenset[Any] | None
 
+    def plus(self, other: "Values") -> "Values":
+        """The values of two columns together."""
+        distinct = None if self.distinct is None or other.distinct is None else self.distinct | other.distinct
+        few = distinct is not None and len(distinct) <= MANY
+        return Values(min(self.low, other.low), max(self.high, other.high), distinct if few else None)
+
 
 class Overview(NamedTuple):
     """What a store holds: settings that all its rows share, and what was found in its committed chunks."""
@@ -37,92 +42,62 @@ class Overview(NamedTuple):
     rtol: float | None
     precision: str
     time: str
-    commits: frozenset[str]
     rows: dict[str, int]
     bytes: int
     axes: dict[str, Values]  # objective, parameters and p, of points and failures
     statuses: dict[str, int]  # of points and failures, most frequent first
     worst: float | None  # relative difference from the closed form; None where there is none
 
+    def plus(self, other: "Overview") -> "Overview":
+        """What two parts of one store hold together."""
+        axes = {name: values.plus(self.axes.get(name, values)) for name, values in other.axes.items()}
+        return self._replace(
+            rows={name: count + other.rows[name] for name, count in self.rows.items()},
+            bytes=self.bytes + other.bytes,
+            axes=self.axes | axes,
+            statuses=dict((Counter(self.statuses) + Counter(other.statuses)).most_common()),
+            worst=max((worst for worst in (self.worst, other.worst) if worst is not None), default=None),
+        )
 
-def blank(frozen: dict[str, Any], precision: str, time: str, tables: Sequence[str]) -> Overview:
+
+def blank(frozen: dict[str, Any], precision: str, time: str, tables: Iterable[str]) -> Overview:
     """The settings of a store, and nothing found yet."""
     solver = frozen.get("solver") or {}
     settings = frozen.get("system", "?"), solver.get("method", "?"), solver.get("rtol"), precision, time
-    return Overview(*settings, frozenset(), dict.fromkeys(tables, 0), 0, {}, {}, None)
+    return Overview(*settings, dict.fromkeys(tables, 0), 0, {}, {}, None)
 
 
-def plus(
-    held: Overview,
-    location: Location,
-    commit: Commit,
-    files: dict[str, File],
-    schemas: dict[str, pa.Schema],
-    parameters: Sequence[str],
+def of_chunk(
+    nothing: Overview, location: Location, parts: Sequence[Part], schemas: Mapping[str, pa.Schema], keys: Sequence[str]
 ) -> Overview:
-    """With one chunk more; `files` are all that are committed, by path.
+    """What the files of one chunk hold; `keys` are the columns that tell points apart, `nothing` is a blank overview.
 
     Raises:
         IntegrityError: a file is damaged or missing.
     """
-    axes, statuses, worst = dict(held.axes), Counter(held.statuses), held.worst
-    rows = Counter(held.rows)
-    for file in commit.files:
-        rows[file.table] += file.rows
-        columns = schemas[file.table].names
-        of_points = file.table in ("points", "failures")
-        if not of_points and WORST not in columns:
-            continue
-        glimpse = Glimpse(location, Part(file), schemas[file.table])
-        if WORST in columns and (spread := _spread(glimpse, WORST)):
-            worst = max(spread[1], worst or 0.0)
-        if of_points:
-            axes = _joined(axes, glimpse, [c for c in ("objective", *parameters, "p") if c in columns])
-            statuses.update(_counted(glimpse, "status"))
-    for number, stretches in commit.claim.retried:
-        before = files.get(f"failures/{number}.parquet")
-        if before:
-            others = tuple(_outside(stretches, before.rows))
-            part = Part(before, others)
-            rows["failures"] -= part.rows
-            statuses.subtract(_counted(Glimpse(location, part, schemas["failures"]), "status"))
-    return held._replace(
-        commits=held.commits | {commit.number},
-        rows={name: rows[name] for name in held.rows},
-        bytes=held.bytes + commit.bytes,
-        axes=axes,
-        statuses={status: count for status, count in statuses.most_common() if count},
-        worst=worst,
+    found = nothing._replace(
+        rows=nothing.rows | {part.file.table: part.rows for part in parts}, bytes=sum(part.file.bytes for part in parts)
     )
+    for part in parts:
+        of_points = part.file.table in ("points", "failures")
+        if of_points or WORST in schemas[part.file.table].names:
+            glimpse = Glimpse(location, part)
+            worst = _range(glimpse, WORST)
+            axes = {name: values for name in keys if (values := _values(glimpse, name))} if of_points else {}
+            statuses = _counted(glimpse, "status") if of_points else {}
+            found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst and worst[1]))
+    return found
 
 
-def _outside(stretches: Sequence[tuple[int, int]], count: int) -> Iterable[tuple[int, int]]:
-    """The stretches of [0, count) between these."""
-    at = 0
-    for start, stop in sorted(stretches):
-        yield at, start
-        at = stop
-    yield at, count
+def counts(glimpses: Iterable[Glimpse], name: str) -> dict[str, int]:
+    """How often each text stands in a column of several files, the most frequent first."""
+    found: Counter[str] = Counter()
+    for glimpse in glimpses:
+        found.update(_counted(glimpse, name))
+    return dict(found.most_common())
 
 
-def _joined(axes: dict[str, Values], glimpse: Glimpse, columns: Sequence[str]) -> dict[str, Values]:
-    """The values so far together with those of one more file."""
-    axes = dict(axes)
-    for name in columns:
-        spread = _spread(glimpse, name)
-        if spread is None:
-            continue
-        low, high = spread
-        before = axes.get(name, Values(low, high, frozenset()))
-        distinct = before.distinct
-        if distinct is not None:
-            distinct |= {high} if low == high else _distinct(glimpse, name)
-        few = distinct is not None and len(distinct) <= MANY
-        axes[name] = Values(min(low, before.low), max(high, before.high), distinct if few else None)
-    return axes
-
-
-def _spread(glimpse: Glimpse, name: str) -> tuple[Any, Any] | None:
+def _range(glimpse: Glimpse, name: str) -> tuple[Any, Any] | None:
     """Lowest and highest value of a column, as the footer has them; None where there is no value."""
     if name not in glimpse.names:  # written before there was such a column
         return None
@@ -136,25 +111,21 @@ def _spread(glimpse: Glimpse, name: str) -> tuple[Any, Any] | None:
     return (low + 0.0, high) if isinstance(low, float) else (low, high)  # a footer writes the lowest zero as -0.0
 
 
-def _distinct(glimpse: Glimpse, name: str) -> frozenset[Any]:
-    """The values of a column, or no fewer than `MANY` + 1 of them."""
-    return frozenset(glimpse.column(name).unique()[: MANY + 1].to_pylist())
-
-
-def counts(glimpses: Iterable[Glimpse], name: str) -> dict[str, int]:
-    """How often each text stands in a column of several files, the most frequent first."""
-    found: Counter[str] = Counter()
-    for glimpse in glimpses:
-        found.update(_counted(glimpse, name))
-    return dict(found.most_common())
+def _values(glimpse: Glimpse, name: str) -> Values | None:
+    found = _range(glimpse, name)
+    if found is None:
+        return None
+    low, high = found
+    distinct = {high} if low == high else set(glimpse.column(name).unique()[: MANY + 1].to_pylist())
+    return Values(low, high, frozenset(distinct) if len(distinct) <= MANY else None)
 
 
 def _counted(glimpse: Glimpse, name: str) -> dict[str, int]:
-    spread = _spread(glimpse, name)
-    if spread is None or not glimpse.part.rows:
+    found = _range(glimpse, name)
+    if found is None or not glimpse.part.rows:
         return {}
-    if spread[0] == spread[1]:
-        return {spread[0]: glimpse.part.rows}
+    if found[0] == found[1]:
+        return {found[0]: glimpse.part.rows}
     return {row["values"]: row["counts"] for row in glimpse.column(name).value_counts().to_pylist()}
 
 
@@ -192,7 +163,7 @@ def _settings(held: Overview) -> str:
 
 
 def _pairs(held: Overview) -> list[tuple[str, str]]:
-    pairs = [(name, _values(values)) for name, values in held.axes.items()]
+    pairs = [(name, _listed(values)) for name, values in held.axes.items()]
     if held.statuses:
         pairs.append(("status", ", ".join(f"{status} {count:,}" for status, count in held.statuses.items())))
     if held.worst is not None:
@@ -200,7 +171,7 @@ def _pairs(held: Overview) -> list[tuple[str, str]]:
     return pairs
 
 
-def _values(values: Values) -> str:
+def _listed(values: Values) -> str:
     if values.distinct is None:
         return f"{_shown(values.low)} to {_shown(values.high)} (more than {MANY:,} values)"
     if len(values.distinct) <= LISTED or isinstance(values.low, str):

@@ -1,20 +1,19 @@
 """What a store says: its settings, its tables, and whether its files are as they were committed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import integrity, locate, overview, records, schema, table
+from jepa_sweep.store.attempts import Attempts
 from jepa_sweep.store.log import Log
 from jepa_sweep.store.overview import Overview
-from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.table import Filters
+from jepa_sweep.store.table import Filters, Part
 
 
 class Reader(Log):
@@ -32,7 +31,10 @@ class Reader(Log):
                 f"{path} was written in format {self._config['format']}, but this version reads up to "
                 f"{schema.FORMAT}; install a newer jepa_sweep."
             )
-        self._overview: Overview | None = None  # of the commits looked at so far
+        described = self.schema("failures")
+        self._keys = [c for c in ("objective", *(q.name for q in self.parameters), "p") if c in described.names]
+        self._attempts = Attempts(self._location, pa.schema([described.field(name) for name in self._keys]))
+        self._seen: dict[Any, Overview] = {}  # of single chunks, by the hashes of their files
 
     @classmethod
     def exists(cls, path: str | Path) -> bool:
@@ -86,7 +88,7 @@ class Reader(Log):
 
     def environments(self) -> dict[str, Any]:
         """Name -> facts about where rows were made; None for a note that is damaged."""
-        return integrity.environments(self._location)
+        return records.environments(self._location)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -151,22 +153,27 @@ class Reader(Log):
         for part in self._parts(name):
             yield table.read(self._location, [part], described, columns, filters)
 
-    def failed_rows(self, number: str, claims: Iterable[Claim]) -> tuple[pd.DataFrame, np.ndarray]:
-        """The failures of one chunk that stand, in the light of these claims, and their row numbers in its file."""
-        part, described = self.failed(number, claims), self.schema("failures")
-        if part is None:
-            return described.empty_table().to_pandas(), np.zeros(0, np.int64)
-        return table.read(self._location, [part], described, None, None), np.flatnonzero(table.counting(part))
+    def failures_of(self, number: str) -> pd.DataFrame:
+        """The failures of one chunk that no later attempt has superseded."""
+        return table.read(self._location, self.parts("failures", number), self.schema("failures"), None, None)
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""
-        glimpses = (table.Glimpse(self._location, part, self.schema(name)) for part in self._parts(name))
+        glimpses = (table.Glimpse(self._location, part) for part in self._parts(name))
         return overview.counts(glimpses, column)
 
-    def _parts(self, name: str) -> list[table.Part]:
+    def _parts(self, name: str) -> list[Part]:
         if name not in self.tables:
             raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
         return self.parts(name)
+
+    def parts(self, name: str, number: str | None = None) -> list[Part]:
+        """The committed files of one table, or of one chunk of it, without failures that were superseded."""
+        commits = self.commits()
+        chosen = [commit for commit in commits if number in (None, commit.number)]
+        if name == "failures":
+            return self._attempts.standing(chosen, [commit for commit in commits if commit.claim.attempt > 1])
+        return [Part(file) for commit in chosen for file in commit.files if file.table == name]
 
     # --- at a glance ----------------------------------------------------------------------------------------------
 
@@ -176,15 +183,16 @@ class Reader(Log):
         Raises:
             IntegrityError: a commit record, or a file that had to be looked into, is damaged.
         """
-        held = self._overview or self._blank()
         schemas = {name: self.schema(name) for name in self.tables}
-        commits = self.commits()
-        files = {file.path: file for commit in commits for file in commit.files}
+        commits, found = self.commits(), self._blank()
+        standing = {part.file.path: part for part in self.parts("failures")}
         for commit in commits:
-            if commit.number not in held.commits:  # a committed file never changes
-                held = overview.plus(held, self._location, commit, files, schemas, [c.name for c in self.parameters])
-        self._overview = held
-        return held
+            parts = [standing.get(file.path, Part(file)) for file in commit.files]
+            key = tuple((part.file.sha256, None if part.stands is None else part.stands.tobytes()) for part in parts)
+            if key not in self._seen:
+                self._seen[key] = overview.of_chunk(self._blank(), self._location, parts, schemas, self._keys)
+            found = found.plus(self._seen[key])
+        return found
 
     def __repr__(self) -> str:
         return overview.text(self.path, *self._told())

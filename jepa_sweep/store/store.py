@@ -108,19 +108,8 @@ class Store(Reader):
         None if another writer took that number since `claims` was last called: look at what it claimed, and try
         again with what is left.
         """
-        number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
-        return number if self.hold(number, claim) else None
-
-    def hold(self, number: str, claim: Claim) -> bool:
-        """Make the claim of a chunk durable; False if another writer made it, who may have died before it was.
-
-        Nothing may be built on a claim before: a power failure could take it away, and leave the files of its chunk to
-        whoever claims that number next, for other points.
-        """
-        made = self._location.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()}))
-        if made:
-            self._claims[number] = claim
-        return made
+        number = self.next_number()
+        return number if self.add(number, claim) else None
 
     def commit(self, number: str, tables: dict[str, pa.Table], environment: str, work: dict[str, Any]) -> None:
         """Publish the tables of a claimed chunk, then its commit record.
@@ -153,15 +142,14 @@ class Store(Reader):
                 return table.listed(path, data, rows.num_rows)
             with contextlib.suppress(Missing, IntegrityError):  # set aside by another meanwhile; or damaged
                 theirs = self._unlisted(name, number)
-                if theirs and self._keys(theirs[0]).equals(self._keys(rows)):
+                if theirs and self._points_of(theirs[0]).equals(self._points_of(rows)):
                     return table.listed(path, theirs[1], rows.num_rows)
             self._location.set_aside(path)
         return None
 
-    def _keys(self, rows: pa.Table) -> pa.Table:
+    def _points_of(self, rows: pa.Table) -> pa.Table:
         """The columns that say which points the rows belong to."""
-        names = ("objective", *(c.name for c in self.parameters), "p")
-        return rows.select([name for name in names if name in rows.column_names])
+        return rows.select([name for name in self._keys if name in rows.column_names])
 
     def _unlisted(self, name: str, number: str) -> tuple[pa.Table, bytes] | None:
         """The rows and bytes of a file that no commit record lists yet; None if nothing can prove them.
@@ -209,7 +197,7 @@ class Store(Reader):
 
     def _check_pending(self, number: str) -> None:
         """Raise an `IntegrityError` if a chunk without a commit record cannot be finished as it stands."""
-        records.claim_at(self._location, number)
+        records.claim_of(self._location, number)
         for name in self.tables:
             if self._location.exists(f"{name}/{number}.parquet"):
                 self._unlisted(name, number)
@@ -224,6 +212,4 @@ class Store(Reader):
             f"claims/{number}.json",
         ):
             self._location.set_aside(name)
-        self._overview = None
-        self._commits.pop(f"{number}.json", None)
-        self._claims.pop(number, None)
+        self.drop(number)

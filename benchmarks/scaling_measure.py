@@ -27,7 +27,7 @@ from jepa_sweep.running.limits import Shard
 from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import place, records, table
+from jepa_sweep.store import locate, records, table
 from jepa_sweep.store.store import Store
 from jepa_sweep.systems import rows
 
@@ -84,7 +84,7 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
     with working(text, size) as work:
         chunks, where = list(work.queue(Shard()).left.values()), Path(work.store.path)
         work.commit(work.compute(chunks[0]))
-        footer = timed(lambda: Store(where).digest())[0]
+        footer = timed(lambda: Store(where).overview())[0]
         record = json.loads((where / "commits/000001.json").read_bytes())
         del record["sha256"]
         for number, chunk in enumerate(chunks[1:there], 2):
@@ -103,7 +103,7 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
         choose = min(timed(queue.look)[0] for _ in range(5))
         first_claim = claims["000001"]
         number = min(timed(lambda: store.claim(first_claim))[0] for _ in range(5))
-        folder, walls = place.at(where), []
+        folder, walls = locate.at(where), []
         for n in range(8):
             began = time.perf_counter()
             seconds = timed(lambda name=f"points/x{n}": folder.publish(name, bytes(1000)))[0]

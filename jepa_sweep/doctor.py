@@ -14,7 +14,7 @@ from jepa_sweep.engine import devices, selfcheck
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.running import provenance
-from jepa_sweep.store import files, place
+from jepa_sweep.store import files, locate
 
 
 def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _called() -> list[selfcheck.Answer]:
 
 def _probed(out: str | Path) -> dict[str, str]:
     """Free space where runs would be written, if files can be published there; what was made for that is gone."""
-    where = place.at(out)
+    where = locate.at(out)
     if not isinstance(where.path, Path):
         where.prepare(())
         return {}

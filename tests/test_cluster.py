@@ -20,7 +20,7 @@ from jepa_sweep.running import execute, ray_driver, ray_workers
 from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.ray_workers import AT_ONCE
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.store import place
+from jepa_sweep.store import location
 from jepa_sweep.store.log import Mark
 
 # Ray starts its own processes with a function between fork and exec, of which JAX, being threaded, warns.
@@ -104,12 +104,12 @@ def same(out, wanted):
     """The same rows, and nothing left behind."""
     for name, frame in tables(out).items():
         pd.testing.assert_frame_equal(frame, wanted[name], check_exact=True)
-    assert [os.listdir(out / name) for name in (place.STAGING, place.WORKING)] == [[], []]
+    assert [os.listdir(out / name) for name in (location.STAGING, location.WORKING)] == [[], []]
 
 
 def ended(writers):
     """Wait until none of them runs: a worker ends a little after its machine."""
-    while not all(map(place.gone, writers)):
+    while not all(map(writers.gone, writers)):
         time.sleep(0.05)
 
 

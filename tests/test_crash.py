@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from processes import finished, killed, start
 
-from jepa_sweep.store import place
+from jepa_sweep.store import location
 from jepa_sweep.store.store import Store
 
 pytestmark = pytest.mark.process
@@ -64,7 +64,7 @@ def listed(folder):
 def assert_whole(out, whole):
     for name, frame in tables(out).items():
         pd.testing.assert_frame_equal(frame, whole[name], check_exact=True)
-    for folder in (place.STAGING, place.WORKING):
+    for folder in (location.STAGING, location.WORKING):
         assert list((out / folder).iterdir()) == []
 
 
@@ -76,7 +76,7 @@ def test_ten_times_sigkill_at_random_moments_loses_and_repeats_nothing(uninterru
         before = listed(out / "commits")
         code = killed(writer(), signal.SIGKILL, lambda: listed(out / "commits"), before, rng)
         deaths += code == -signal.SIGKILL
-        assert not any(p.suffix == ".parquet" for p in (out / place.STAGING).iterdir())
+        assert not any(p.suffix == ".parquet" for p in (out / location.STAGING).iterdir())
         assert Store(out).damage() == {}
     committed = listed(out / "commits")
     pending = listed(out / "claims") - committed
@@ -92,7 +92,7 @@ def test_ten_times_sigkill_at_random_moments_loses_and_repeats_nothing(uninterru
 def test_signals_leave_a_resumable_store_and_their_exit_code(uninterrupted, writer, tmp_path, sent, code):
     out = tmp_path / "out"
     assert killed(writer(), sent, lambda: listed(out / "commits"), 0, random.Random(2)) == code
-    for folder in (place.STAGING, place.WORKING):
+    for folder in (location.STAGING, location.WORKING):
         assert list((out / folder).iterdir()) == []
     assert 0 < finished(writer())["computed"] < POINTS
     assert_whole(out, uninterrupted[1])

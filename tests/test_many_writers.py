@@ -14,7 +14,7 @@ import jepa_sweep as js
 from jepa_sweep.running import execute, limits
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import place
+from jepa_sweep.store import location
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.store import Store
 
@@ -61,7 +61,7 @@ def assert_whole(path, truth):
     assert Store(path).damage() == {}
     assert Store(path).pending() == {}
     assert Store(path).strays() == []
-    for folder in (place.STAGING, place.WORKING):
+    for folder in (location.STAGING, location.WORKING):
         assert list((path / folder).iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from jepa_sweep.running.plan import Chunk, Intervals, Visited
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import place
+from jepa_sweep.store import writers
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
@@ -32,7 +32,7 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
                 grids[name] = Grid(Sweep.parse(text, f"a spec kept in {store.path}"))
     present: dict[str, list[tuple[int, int]]] = {}
     for claim in claims.values():
-        present.setdefault(claim.spec, []).extend(_held(claim))
+        present.setdefault(claim.spec, []).extend(held(claim))
     unknown = present.keys() - grids.keys()
     if unknown:
         raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
@@ -41,24 +41,22 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
 
 def done(store: Store, name: str) -> Intervals:
     """The indices of one spec that are stored because of it; what others stored for it is found by `plan.fresh`."""
-    return Intervals(piece for c in store.claims().values() if c.spec == name for piece in _held(c))
+    return Intervals(piece for c in store.claims().values() if c.spec == name for piece in held(c))
 
 
-def _held(claim: Claim) -> Iterable[tuple[int, int]]:
+def held(claim: Claim) -> Iterable[tuple[int, int]]:
+    """The intervals of indices that a claim holds."""
     return Intervals(claim.absent).gaps(claim.start, claim.stop)
 
 
 class Computed(NamedTuple):
-    """The rows of a stretch of indices, before anyone else has been asked about them."""
+    """The rows of a stretch of indices, before others have been asked once more what they claim."""
 
-    start: int
-    stop: int
+    claim: Claim  # of all of them; what is `absent` is known when it is made
     wanted: np.ndarray  # which of the indices were computed
     rows: dict[str, Rows]
     work: Work
     known: dict[str, Claim]  # claims looked at before computing
-    failed: tuple[str, np.ndarray] | None = None  # the chunk whose failures were computed again, and which rows of it
-    solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
 
 
 class Job:
@@ -80,14 +78,14 @@ class Job:
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
         self._schemas = {name: store.schema(name) for name in store.tables}
-        self.writer = place.enlist()
+        self.writer = writers.enlist()
         self._marks: set[Mark] = set()
 
     def __enter__(self) -> "Job":
         return self
 
     def __exit__(self, *_: object) -> None:
-        place.dismiss(self.writer)
+        writers.dismiss(self.writer)
         for mark in self._marks:
             self.store.withdraw(mark)
 
@@ -106,38 +104,27 @@ class Job:
 
     def compute(self, chunk: Chunk, absent: Intervals | None = None) -> Computed:
         """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
-        self._announce(chunk.start, chunk.stop)
+        claim = Claim(self.name, chunk.start, chunk.stop, writer=self.writer)
+        self._announce(claim)
         known = self._seen.claims()
-        near = {
-            number: claim
-            for number, claim in known.items()
-            if claim.spec != self.name or (claim.start < chunk.stop and chunk.start < claim.stop)
-        }
+        near = {number: c for number, c in known.items() if c.spec != self.name or c.meets(claim)}
         wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), near).values())
         if absent:
             wanted &= ~absent.contains(chunk.indices)
-        rows, work = self._rows(chunk.indices[wanted])
-        return Computed(chunk.start, chunk.stop, wanted, rows, work, known)
+        return self._computed(claim, wanted, known)
 
     def again(
-        self,
-        index: np.ndarray,
-        failed: tuple[str, np.ndarray],
-        solver: tuple[tuple[str, Any], ...],
-        known: dict[str, Claim],
+        self, index: np.ndarray, attempt: int, solver: tuple[tuple[str, Any], ...], known: dict[str, Claim]
     ) -> Computed:
-        """Compute points that have failed once more: sorted indices, and their rows among a chunk's failures.
-
-        `known` are the claims looked at when these rows were chosen.
-        """
+        """Compute points that have failed once more: sorted indices, and the claims looked at to choose them."""
         start, stop = int(index[0]), int(index[-1]) + 1
-        self._announce(start, stop)
-        rows, work = self._rows(index, solver)
-        return Computed(start, stop, np.isin(np.arange(start, stop), index), rows, work, known, failed, solver)
+        claim = Claim(self.name, start, stop, solver=solver, writer=self.writer, attempt=attempt)
+        self._announce(claim)
+        return self._computed(claim, np.isin(np.arange(start, stop), index), known)
 
     def commit(self, found: Computed) -> None:
         """Commit what was computed, but for points that another process has claimed meanwhile."""
-        index = np.arange(found.start, found.stop)[found.wanted]
+        index = np.arange(found.claim.start, found.claim.stop)[found.wanted]
         keep, known = np.ones(len(index), dtype=bool), dict(found.known)
         while keep.any():
             theirs = {n: c for n, c in self.store.claims().items() if n not in known and n not in self._own}
@@ -147,7 +134,10 @@ class Job:
                 for other in visited(self.store, self._grids, theirs).values():
                     keep &= ~other.holds(points)
                 continue
-            number = self.store.claim(self._claim(found, keep))
+            here = found.wanted.copy()
+            here[found.wanted] = keep
+            claim = found.claim._replace(absent=_intervals(found.claim.start, ~here))
+            number = self.store.claim(claim)
             if number:
                 self._own.add(number)
                 made = tables(self.sweep.record, found.rows, keep, self._schemas)
@@ -157,53 +147,31 @@ class Job:
                 self.work = self.work.plus(found.work)
                 break
         self.repeated += int((~keep).sum())
-        self._withdraw(found.start, found.stop)
+        self._withdraw(found.claim)
 
     def complete(self, number: str, claim: Claim) -> None:
         """Publish what a dead writer of a claim did not come to."""
-        self.store.hold(number, claim)
+        self.store.add(number, claim)
         index = np.arange(claim.start, claim.stop)
-        index = index[~Intervals(claim.absent).contains(index)]
-        rows, work = self._rows(index, claim.solver)
-        made = tables(self.sweep.record, rows, np.ones(len(index), dtype=bool), self._schemas)
-        self.store.commit(number, made, self._environment, work._asdict())
+        found = self._computed(claim, ~Intervals(claim.absent).contains(index), {})
+        made = tables(self.sweep.record, found.rows, np.ones(int(found.wanted.sum()), dtype=bool), self._schemas)
+        self.store.commit(number, made, self._environment, found.work._asdict())
 
-    def redo(self, claim: Claim) -> None:
-        """Compute and commit exactly the points of a claim that was set aside."""
-        chunk, absent = Chunk(claim.start, claim.stop), Intervals(claim.absent)
-        if not claim.retried:
-            self.commit(self.compute(chunk, absent))
-            return
-        [(number, stretches)] = claim.retried
-        rows = np.concatenate([np.arange(a, b) for a, b in stretches])
-        index = chunk.indices[~absent.contains(chunk.indices)]
-        self.commit(self.again(index, (number, rows), claim.solver, self._seen.claims()))
+    def _computed(self, claim: Claim, wanted: np.ndarray, known: dict[str, Claim]) -> Computed:
+        rows, work = dict[str, Rows](), Work()
+        if wanted.any():
+            measurement = self.sweep.measurement.with_solver(**dict(claim.solver))
+            index = np.arange(claim.start, claim.stop)[wanted]
+            rows, work = compute(self.sweep.record, self.grid, index, measurement, self._place)
+        return Computed(claim, wanted, rows, work, known)
 
-    def _rows(self, index: np.ndarray, solver: tuple[tuple[str, Any], ...] = ()) -> tuple[dict[str, Rows], Work]:
-        if not len(index):
-            return {}, Work()
-        measurement = self.sweep.measurement.with_solver(**dict(solver))
-        return compute(self.sweep.record, self.grid, index, measurement, self._place)
-
-    def _claim(self, found: Computed, keep: np.ndarray) -> Claim:
-        here = found.wanted.copy()
-        here[found.wanted] = keep
-        retried = ()
-        if found.failed:
-            number, rows = found.failed
-            rows = np.sort(rows[keep])
-            marked = np.isin(np.arange(rows[0], rows[-1] + 1), rows)
-            retried = ((number, _intervals(int(rows[0]), marked)),)
-        absent = _intervals(found.start, ~here)
-        return Claim(self.name, found.start, found.stop, absent, retried, found.solver, self.writer)
-
-    def _announce(self, start: int, stop: int) -> None:
-        mark = Mark(self.writer, self.name[:8], start, stop)
+    def _announce(self, claim: Claim) -> None:
+        mark = Mark(self.writer, self.name[:8], claim.start, claim.stop)
         self._marks.add(mark)
         self.store.announce(mark)
 
-    def _withdraw(self, start: int, stop: int) -> None:
-        mark = Mark(self.writer, self.name[:8], start, stop)
+    def _withdraw(self, claim: Claim) -> None:
+        mark = Mark(self.writer, self.name[:8], claim.start, claim.stop)
         self.store.withdraw(mark)
         self._marks.discard(mark)
 

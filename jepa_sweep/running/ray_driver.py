@@ -26,7 +26,7 @@ from jepa_sweep.running.queue import Queue
 from jepa_sweep.running.ray_workers import ACCELERATORS, AT_ONCE, MEND, Crew, Order, connected
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import place
+from jepa_sweep.store import writers
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
@@ -222,11 +222,11 @@ def _absolute(out: str | Path) -> str | Path:
 @contextlib.contextmanager
 def _marked(store: Store, name: str) -> Iterator[Mark]:
     """A mark in the store, by which others can tell that they look into the same one."""
-    writer = place.enlist()
+    writer = writers.enlist()
     mark = Mark(writer, name[:8], 0, 0)
     store.announce(mark)
     try:
         yield mark
     finally:
         store.withdraw(mark)
-        place.dismiss(writer)
+        writers.dismiss(writer)

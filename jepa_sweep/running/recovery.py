@@ -5,19 +5,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from jepa_sweep.checks import one_of
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.physics.dynamics import Status
-from jepa_sweep.running.job import Job
+from jepa_sweep.running.job import Job, held
+from jepa_sweep.running.plan import Chunk, Intervals
 from jepa_sweep.spec.models import Sweep, check_measurement
-from jepa_sweep.store import place
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store import writers
 from jepa_sweep.store.store import Store
 from jepa_sweep.systems.record import Parameter, Points
 
 PATIENCE = 30.0  # seconds a writer on another machine has from its claim to its commit record
 _LOOK = 0.1  # seconds between looks
+STATUSES = [status.label for status in Status if status.failed]
 
 
 def finish(store: Store, device: str = "auto", patience: float | None = None) -> None:
@@ -31,7 +33,7 @@ def finish(store: Store, device: str = "auto", patience: float | None = None) ->
     while pending := store.pending():
         late = time.monotonic() >= until
         for number, claim in pending.items():
-            if place.gone(claim.writer) or not claim.writer or (late and patience):
+            if writers.gone(claim.writer) or (late and patience):
                 with _job(store, claim.spec, device) as job:
                     job.complete(number, claim)
         if late:
@@ -74,11 +76,12 @@ def repair(store: Store, *, device: str = "auto") -> dict[str, list[str]]:
     for number, claim in claims.items():
         if claim is None:
             found[number].append("which points it held is lost; run its spec again to compute what is missing")
-        elif any(before in found for before, _ in claim.retried):
-            found[number].append("it held a second try of points that are computed anew; `retry` those that fail")
-        else:
-            with _job(store, claim.spec, device) as job:
-                job.redo(claim)
+            continue
+        with _job(store, claim.spec, device) as job:
+            if claim.attempt == 1:
+                job.commit(job.compute(Chunk(claim.start, claim.stop), Intervals(claim.absent)))
+            else:
+                _again(job, STATUSES, claim.solver, Intervals(held(claim)))
     return found
 
 
@@ -127,45 +130,64 @@ def retry(
     store.prepare()
     finish(store, device)
     total = {"tried": 0, "failed": 0, "complete": True}
-    for spec, text in store.specs().items():
+    for text in store.specs().values():
         sweep = Sweep.parse(text, f"a spec kept in {store.path}")
         check_measurement(sweep.record, sweep.measurement.with_solver(**dict(solver)))
         with Job(sweep, text, store, device) as job:
-            for number in [n for n, claim in store.claims().items() if claim.spec == spec]:
-                if stop():
-                    return total | {"complete": False}
-                if found := _failed(job, number, chosen):
-                    index, rows, known = found
-                    job.commit(job.again(index, (number, rows), solver, known))
-            total["tried"] += job.computed
-            total["failed"] += job.failed
+            complete = _again(job, chosen, solver, stop=stop)
+            total = {
+                "tried": total["tried"] + job.computed,
+                "failed": total["failed"] + job.failed,
+                "complete": complete,
+            }
+        if not complete:
+            break
     return total
 
 
-def _chosen(statuses: Sequence[str]) -> set[str]:
-    failing = [status.label for status in Status if status.failed]
+def _chosen(statuses: Sequence[str]) -> Sequence[str]:
     for word in statuses:
-        one_of("status", word, ("failed", *failing))
+        one_of("status", word, ("failed", *STATUSES))
     if not statuses:
-        raise SpecError(f"`status` must name failures to try again: failed, or some of {', '.join(failing)}.")
-    return set(failing) if "failed" in statuses else set(statuses)
+        raise SpecError(f"`status` must name failures to try again: failed, or some of {', '.join(STATUSES)}.")
+    return STATUSES if "failed" in statuses else statuses
 
 
-def _failed(job: Job, number: str, chosen: set[str]) -> tuple[np.ndarray, np.ndarray, dict[str, Claim]] | None:
-    """Sorted indices of the failures of a chunk to be tried again, their rows, and the claims that were looked at."""
-    known = job.store.claims()
-    frame, rows = job.store.failed_rows(number, known.values())
-    mask = np.isin(frame["status"], list(chosen))
-    if not mask.any():
-        return None
-    frame, rows = frame[mask], rows[mask]
+def _again(
+    job: Job,
+    statuses: Sequence[str],
+    solver: tuple[tuple[str, Any], ...],
+    within: Intervals | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Compute the failures of a job's spec once more, chunk by chunk; False if asked to stop before the end.
+
+    Points that a higher attempt has claimed are left to that, whether or not it is committed.
+    """
+    for number in [number for number, claim in job.store.claims().items() if claim.spec == job.name]:
+        if stop():
+            return False
+        known = job.store.claims()
+        claim, frame = known[number], job.store.failures_of(number)
+        index = _indices(job, frame.loc[frame["status"].isin(statuses)])
+        higher = [c for c in known.values() if c.attempt > claim.attempt and c.meets(claim)]
+        free = ~Intervals(piece for c in higher for piece in held(c)).contains(index)
+        index = index[free & within.contains(index)] if within else index[free]
+        if len(index):
+            job.commit(job.again(index, claim.attempt + 1, solver, known))
+    return True
+
+
+def _indices(job: Job, frame: pd.DataFrame) -> np.ndarray:
+    """The sorted indices of some failures of one chunk."""
+    if frame.empty:
+        return np.zeros(0, np.int64)
     columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.record.parameters}
     p = np.asarray(frame["p"]) if "p" in frame else np.full(len(frame), job.grid.p[0])
     [objective] = set(frame["objective"])
     index = job.grid.find(Points(objective, columns, p, np.zeros(0, int), job.grid.p))
     assert (index >= 0).all(), "a chunk holds points of its own spec"
-    order = np.argsort(index)
-    return index[order], rows[order], known
+    return np.sort(index)
 
 
 def _numbers(parameter: Parameter, values: Iterable[Any]) -> np.ndarray:

@@ -75,7 +75,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
 def status_of(path: str | Path) -> dict[str, Any]:
     """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
     store = Store(path)
-    held, commits, pending = store.digest(), store.commits(), store.pending()
+    held, commits, pending = store.overview(), store.commits(), store.pending()
     visited, specs = job.visited(store, {}), []
     for name, text in store.specs().items():
         sweep = Sweep.parse(text, f"a spec kept in {path}")

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jepa_sweep.errors import StorageError
-from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, gone, process
+from jepa_sweep.store.location import DAMAGED, STAGING, Missing
+from jepa_sweep.store.writers import process
 
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -40,28 +41,24 @@ def explained(path: Path, action: str, remedies: Mapping[int, str] = REMEDIES) -
 
 
 class Folder:
-    """A folder of a file system that has hard links; see `Place`."""
+    """A folder of a file system that has hard links; a `Location`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def title(self) -> str:
-        """See `Place`."""
         return self.path.resolve().name
 
     def where(self, name: str) -> str:
-        """See `Place`."""
         return str(self.path / name)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, name: str) -> bytes:
-        """See `Place`."""
         return self.read_end(name, -1)
 
     def read_end(self, name: str, count: int) -> bytes:
-        """See `Place`."""
         path = self.path / name
         with explained(path, "read"):
             try:
@@ -73,13 +70,11 @@ class Folder:
                 raise Missing(f"There must be a file {path}, but it is missing.") from None
 
     def exists(self, name: str) -> bool:
-        """See `Place`."""
         path = self.path / name
         with explained(path, "look at"):
             return path.exists()
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
-        """See `Place`."""
         path = self.path / folder
         with explained(path, "list"):
             try:
@@ -88,7 +83,6 @@ class Folder:
                 return []
 
     def walk(self) -> list[str]:
-        """See `Place`."""
         with explained(self.path, "list"):
             found = (Path(folder, name) for folder, _, names in os.walk(self.path) for name in names)
             return sorted(path.relative_to(self.path).as_posix() for path in found)
@@ -96,7 +90,6 @@ class Folder:
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def prepare(self, folders: tuple[str, ...]) -> None:
-        """See `Place`."""
         with explained(self.path, "create"):
             for path in reversed((self.path, *self.path.parents)):
                 if not path.exists():
@@ -112,7 +105,6 @@ class Folder:
                 _sync(self.path.parent)
 
     def publish(self, name: str, data: bytes) -> bool:
-        """See `Place`."""
         target = self.path / name
         # The process stands in the name so that a later run can tell which leftovers nobody is writing any more.
         staged = self.path / STAGING / f"{process(os.getpid())}-{uuid.uuid4().hex}.part"
@@ -134,7 +126,6 @@ class Folder:
                     os.unlink(staged)
 
     def set_aside(self, name: str) -> None:
-        """See `Place`."""
         source = self.path / name
         target = self.path / DAMAGED / f"{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
         with explained(source, "set aside"):
@@ -144,22 +135,13 @@ class Folder:
                 _sync(source.parent)
 
     def mark(self, name: str) -> None:
-        """See `Place`."""
         path = self.path / name
         with explained(path, "write"):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
 
     def unmark(self, name: str) -> None:
-        """See `Place`."""
-        with contextlib.suppress(OSError):  # whatever stands in the way of this will stop something that matters
+        with contextlib.suppress(OSError):  # a file that stays only wastes space, or work of others
             os.unlink(self.path / name)
-
-    def clear_leftovers(self) -> None:
-        """See `Place`."""
-        for folder in (STAGING, WORKING):
-            for name in self.names(folder):
-                if gone(name):
-                    self.unmark(f"{folder}/{name}")
 
 
 def probe(folder: Path) -> None:

@@ -1,80 +1,64 @@
 """Is everything as it was committed? Reads every file of a store back and says what is wrong with it."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError
 from jepa_sweep.store import records, table
-from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, Place, sha256
-from jepa_sweep.store.table import File
+from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Location
 
 
-def damage(place: Place, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
+def damage(location: Location, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
     """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well.
 
     Chunks without a commit record are given to `check_pending`, which raises an `IntegrityError`.
     """
-    committed = [n.removesuffix(".json") for n in records.numbered(place.names("commits", ".json"))]
-    claimed = [n.removesuffix(".json") for n in records.numbered(place.names("claims", ".json"))]
-    loose = [n.removesuffix(".parquet") for n in records.numbered(place.names("points", ".parquet"))]
+    committed, claimed = (set(records.numbers(location, folder)) for folder in ("commits", "claims"))
+    loose = records.numbers(location, "points", ".parquet")
 
     def problems(number: str) -> list[str]:
         try:
-            if number not in there:
+            if number not in committed:
                 check_pending(number)
                 return []
-            commit = records.commit_of(place, f"{number}.json")
-            if number in mine and records.claim_at(place, number) != commit.claim:
-                return [f"{place.where(f'claims/{number}.json')} is damaged: the commit record has another claim"]
+            commit = records.commit_of(location, number)
+            if number in claimed and records.claim_of(location, number) != commit.claim:
+                name = location.where(f"claims/{number}.json")
+                return [f"{name} is damaged: the commit record has another claim; run `jepa-sweep repair`."]
         except JepaSweepError as error:
             return [str(error)]
-        return [problem for file in commit.files if (problem := _problem(place, file))]
+        return [problem for file in commit.files if (problem := _problem(location, file))]
 
-    there, mine = set(committed), set(claimed)
     numbers = sorted({*committed, *claimed, *loose})
     found = zip(numbers, table.side_by_side(problems, numbers), strict=True)
     return {number: listed for number, listed in found if listed}
 
 
-def _problem(place: Place, file: File) -> str | None:
+def _problem(location: Location, file: records.File) -> str | None:
     """What is wrong with a file that a commit record lists."""
-    where = place.where(file.path)
     try:
-        problem = table.problem_of(place.read(file.path), file)
-    except Missing:
-        return f"{where} is missing"
+        table.load(location, file)
     except JepaSweepError as error:
         return str(error)
-    return f"{where} {problem}" if problem else None
+    return None
 
 
-def lost_notes(place: Place, applied: Iterable[str]) -> list[str]:
+def lost_notes(location: Location, applied: Iterable[str]) -> list[str]:
     """What is wrong with specs and environments, which cannot be computed again; `applied` are digests of specs."""
     found = []
     try:
-        missing = set(applied) - records.specs(place).keys()
-        found += [f"{place.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
+        missing = set(applied) - records.specs(location).keys()
+        found += [f"{location.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
     except IntegrityError as error:
         found.append(str(error))
-    for name, facts in environments(place).items():
+    for name, facts in records.environments(location).items():
         if facts is None:
-            where = place.where(f"environment/{name}.json")
+            where = location.where(f"environment/{name}.json")
             found.append(f"{where} is damaged: its text does not match its name")
     return found
 
 
-def environments(place: Place) -> dict[str, Any]:
-    """Name -> facts about where rows were made; None for a note that is damaged."""
-    out = {}
-    for name in place.names("environment", ".json"):
-        data, key = place.read(f"environment/{name}"), name.removesuffix(".json")
-        out[key] = json.loads(data) if sha256(data)[:8] == key else None
-    return out
-
-
-def strays(place: Place, tables: Sequence[str]) -> list[str]:
+def strays(location: Location, tables: Sequence[str]) -> list[str]:
     """Files that are none of the store's."""
     ours = "|".join(
         (
@@ -86,4 +70,4 @@ def strays(place: Place, tables: Sequence[str]) -> list[str]:
             rf"({re.escape(STAGING)}|{re.escape(WORKING)}|{re.escape(DAMAGED)})/[^/]+",
         )
     )
-    return [place.where(name) for name in place.walk() if not re.fullmatch(ours, name)]
+    return [location.where(name) for name in location.walk() if not re.fullmatch(ours, name)]

@@ -1,23 +1,24 @@
 """Who claimed and committed what in a store, and who is at work on it.
 
 A writer claims a chunk by creating `claims/<c>.json` under the next free number `c`. The numbers are a total
-order: whoever finds a number taken reads what the other writer claimed, leaves those points out, and tries the next
-one. So every point stands in `points` at most once, without locks, whoever else writes.
+order: a writer that finds a number taken reads what the other one claimed, leaves those points out, and tries the next
+number. So every point is stored at most once, without locks, whoever else writes.
 
-Writers also leave marks of what they are computing. They are hints that keep writers out of each other's way: nothing
-is wrong if one is missing, late, or left behind.
+Writers also leave marks of what they are computing, so that others take something else. Nothing is wrong if a mark is
+missing, late, or left behind.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.store import records
-from jepa_sweep.store.place import WORKING, Place, gone
-from jepa_sweep.store.records import Claim, Commit, Stretches
-from jepa_sweep.store.table import Part, side_by_side
+from jepa_sweep.store.location import WORKING, Location
+from jepa_sweep.store.records import Claim, Commit
+from jepa_sweep.store.table import side_by_side
+from jepa_sweep.store.writers import gone
 
 
 class Mark(NamedTuple):
@@ -30,100 +31,89 @@ class Mark(NamedTuple):
 
 
 class Log:
-    """The claims, commit records and marks of one store."""
+    """The claims, commit records and marks of a store. What is read once is kept: records never change."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._in_footers = False  # format 1 has its claims in the footers of points
+    def __init__(self, location: Location) -> None:
+        self._location = location
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
-        names = records.numbered(self._place.names("commits", ".json"))
-        new = [name for name in names if name not in self._commits]
-        self._commits.update(zip(new, side_by_side(lambda n: records.commit_of(self._place, n), new), strict=True))
-        return [self._commits[name] for name in names]
+        numbers = records.numbers(self._location, "commits")
+        new = [number for number in numbers if number not in self._commits]
+        found = side_by_side(functools.partial(records.commit_of, self._location), new)
+        self._commits.update(zip(new, found, strict=True))
+        return [self._commits[number] for number in numbers]
 
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
         self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        for folder, suffix, read in self._places_of_claims():
-            names = records.numbered(self._place.names(folder, suffix))
-            new = [number for number in (n.removesuffix(suffix) for n in names) if number not in self._claims]
-            found = side_by_side(functools.partial(read, self._place), new)
-            self._claims.update(zip(new, found, strict=True))
+        new = [number for number in records.numbers(self._location, "claims") if number not in self._claims]
+        found = side_by_side(functools.partial(records.claim_of, self._location), new)
+        self._claims.update(zip(new, found, strict=True))
         return dict(self._claims)
 
     def claim_of(self, number: str) -> Claim | None:
-        """The claim of one chunk, from its commit record or its own; None if neither can be read."""
+        """The claim of one chunk, from its commit record or its own file; None if neither can be read."""
         with contextlib.suppress(JepaSweepError):
-            return records.commit_of(self._place, f"{number}.json").claim
-        for _, _, read in self._places_of_claims():
-            with contextlib.suppress(JepaSweepError):
-                return read(self._place, number)
+            return records.commit_of(self._location, number).claim
+        with contextlib.suppress(JepaSweepError):
+            return records.claim_of(self._location, number)
         return None
-
-    def _places_of_claims(self) -> Iterator[tuple[str, str, Callable[[Place, str], Claim]]]:
-        yield "claims", ".json", records.claim_at
-        if self._in_footers:
-            yield "points", ".parquet", records.claim_in_points
 
     def pending(self) -> dict[str, Claim]:
         """Claims without a commit record: their writer is still at it, or has died."""
         claims, committed = self.claims(), {commit.number for commit in self.commits()}
         return {number: claim for number, claim in claims.items() if number not in committed}
 
-    def parts(self, name: str) -> list[Part]:
-        """The committed files of one table, without rows of failures that were computed again since."""
-        commits = self.commits()
-        without = _retried(commit.claim for commit in commits) if name == "failures" else {}
-        files = (file for commit in commits for file in commit.files if file.table == name)
-        return [Part(file, without.get(file.path, ())) for file in files]
+    def next_number(self) -> str:
+        """The number after all that were found when `claims` was last called."""
+        return f"{1 + max((int(number) for number in self._claims), default=0):06d}"
 
-    def failed(self, number: str, claims: Iterable[Claim]) -> Part | None:
-        """The failures of one chunk, without those that are computed again according to these claims."""
-        without, path = _retried(claims), f"failures/{number}.parquet"
-        found = [f for commit in self.commits() for f in commit.files if f.path == path]
-        return Part(found[0], without.get(path, ())) if found else None
+    def add(self, number: str, claim: Claim) -> bool:
+        """Make a claim durable; False if there is one of this number, whose writer may have died before it was.
 
-    # --- writers at work ------------------------------------------------------------------------------------------
+        No file of the chunk may be published before: a power failure could take the claim away, and leave the file to
+        whoever claims that number next, for other points.
+        """
+        made = self._location.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()}))
+        if made:
+            self._claims[number] = claim
+        return made
+
+    def drop(self, number: str) -> None:
+        """Forget what was read of a chunk whose files are set aside."""
+        self._commits.pop(number, None)
+        self._claims.pop(number, None)
+
+    # --- writers at work ----------------------------------------------------------------------------------------------
 
     def announce(self, mark: Mark) -> None:
         """Tell other writers what this one is computing."""
-        self._place.mark(_file_of(mark))
+        self._location.mark(_name_of(mark))
 
     def withdraw(self, mark: Mark) -> None:
         """Tell them that it is done."""
-        self._place.unmark(_file_of(mark))
+        self._location.unmark(_name_of(mark))
 
     def forget(self, writers: Collection[str]) -> None:
-        """Withdraw whatever these writers, which have ended, said that they were computing."""
-        for mark in _marks(self._place.names(WORKING)):
+        """Withdraw the marks of some writers, which have ended."""
+        for mark in self._marks():
             if mark.writer in writers:
                 self.withdraw(mark)
 
     def announced(self) -> list[Mark]:
-        """What all writers say they are computing, but for those known to be gone."""
-        return [mark for mark in _marks(self._place.names(WORKING)) if not gone(mark.writer)]
+        """What all writers are computing, but for those known to be gone."""
+        return [mark for mark in self._marks() if not gone(mark.writer)]
+
+    def _marks(self) -> Iterator[Mark]:
+        for name in self._location.names(WORKING):
+            parts = name.split(".")
+            if len(parts) == 3 and all(n.isdigit() for n in parts[2].split("-")) and parts[2].count("-") == 1:
+                start, stop = parts[2].split("-")
+                yield Mark(parts[0], parts[1], int(start), int(stop))
 
 
-def _retried(claims: Iterable[Claim]) -> dict[str, Stretches]:
-    """Path of a file of failures -> its rows that were computed again."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    for claim in claims:
-        for number, rows in claim.retried:
-            found.setdefault(f"failures/{number}.parquet", []).extend(rows)
-    return {path: tuple(sorted(rows)) for path, rows in found.items()}
-
-
-def _file_of(mark: Mark) -> str:
+def _name_of(mark: Mark) -> str:
     return f"{WORKING}/{mark.writer}.{mark.spec}.{mark.start}-{mark.stop}"
-
-
-def _marks(names: list[str]) -> Iterable[Mark]:
-    for name in names:
-        parts = name.split(".")
-        if len(parts) == 3 and all(n.isdigit() for n in parts[2].split("-")) and parts[2].count("-") == 1:
-            start, stop = parts[2].split("-")
-            yield Mark(parts[0], parts[1], int(start), int(stop))

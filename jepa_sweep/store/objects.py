@@ -17,7 +17,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing, gone, process
+from jepa_sweep.store.location import DAMAGED, STAGING, Missing
+from jepa_sweep.store.writers import process
 
 try:
     import obstore
@@ -75,7 +76,7 @@ _memories: dict[str, MemoryStore] = {}  # by name, so that opening one again fin
 
 
 class Bucket:
-    """The objects of a bucket under a prefix; see `Place`. Several threads may use it at once."""
+    """The objects of a bucket under a prefix, a `Location`. Several threads may use it at once."""
 
     def __init__(self, url: str) -> None:
         """Raises `SpecError` if the URL is none of a bucket; nothing is sent yet."""
@@ -101,21 +102,17 @@ class Bucket:
 
     @property
     def title(self) -> str:
-        """See `Place`."""
         return self.path.rsplit("/", 1)[-1]
 
     def where(self, name: str) -> str:
-        """See `Place`."""
         return f"{self.path}/{name}".rstrip("/")
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, name: str) -> bytes:
-        """See `Place`."""
         return self._patiently("read", name, lambda: bytes(obstore.get(self._store, name).bytes()))
 
     def read_end(self, name: str, count: int) -> bytes:
-        """See `Place`."""
 
         def end() -> bytes:
             try:
@@ -130,26 +127,23 @@ class Bucket:
         return self._patiently("read", name, end)
 
     def exists(self, name: str) -> bool:
-        """See `Place`."""
         with contextlib.suppress(Missing):
             return bool(self._patiently("look at", name, lambda: obstore.head(self._store, name)))
         return False
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
-        """See `Place`."""
         found = self._patiently("list", folder, lambda: obstore.list_with_delimiter(self._store, folder)["objects"])
         names = (meta["path"].rsplit("/", 1)[-1] for meta in found)
         return sorted(name for name in names if name.endswith(suffix))
 
     def walk(self) -> list[str]:
-        """See `Place`."""
         found = self._patiently("list", "", lambda: obstore.list(self._store).collect())
         return sorted(meta["path"] for meta in found)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def prepare(self, folders: tuple[str, ...]) -> None:
-        """See `Place`. Buckets have no folders, but must be there, and refuse a name that is taken."""
+        """Buckets have no folders, but must be there, and refuse a name that is taken."""
         del folders
         if self._tried:
             return
@@ -166,7 +160,7 @@ class Bucket:
         self._tried = True
 
     def publish(self, name: str, data: bytes) -> bool:
-        """See `Place`. True also if an object of the same bytes was there: a put of ours whose answer was lost."""
+        """True also if an object of the same bytes was there: a put of ours whose answer was lost."""
 
         def once() -> bool:
             try:
@@ -187,7 +181,6 @@ class Bucket:
         return self._patiently("write", name, once)
 
     def set_aside(self, name: str) -> None:
-        """See `Place`."""
         target = f"{DAMAGED}/{name.replace('/', '-')}.{uuid.uuid4().hex[:8]}.damaged"
 
         steps = (lambda: obstore.copy(self._store, name, target), lambda: obstore.delete(self._store, name))
@@ -199,21 +192,12 @@ class Bucket:
                     self._patiently("set aside", name, step)
 
     def mark(self, name: str) -> None:
-        """See `Place`."""
         self._patiently("write", name, lambda: obstore.put(self._store, name, b"", use_multipart=False))
 
     def unmark(self, name: str) -> None:
-        """See `Place`."""
         # Whatever stands in the way of this will stop something that matters.
         with contextlib.suppress(*_ERRORS, OSError):
             obstore.delete(self._store, name)
-
-    def clear_leftovers(self) -> None:
-        """See `Place`."""
-        for folder in (STAGING, WORKING):
-            for name in self.names(folder):
-                if gone(name):
-                    self.unmark(f"{folder}/{name}")
 
     # --- what services do -----------------------------------------------------------------------------------------
 

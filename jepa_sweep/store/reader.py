@@ -1,20 +1,19 @@
 """What a store says: its settings, its tables, and whether its files are as they were committed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store import digest, integrity, place, records, schema, table
-from jepa_sweep.store.digest import Digest
+from jepa_sweep.store import integrity, locate, overview, records, schema, table
+from jepa_sweep.store.attempts import Attempts
 from jepa_sweep.store.log import Log
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.table import Filters
+from jepa_sweep.store.table import Filters, Part
 
 
 class Reader(Log):
@@ -22,35 +21,37 @@ class Reader(Log):
 
     def __init__(self, path: str | Path) -> None:
         """Open a store for reading; raises `SpecError` if there is none and `IntegrityError` if it is damaged."""
-        super().__init__(place.at(path))
-        if not self._place.exists("store.json"):
+        super().__init__(locate.at(path))
+        if not self._location.exists("store.json"):
             raise SpecError(f"{path} must be a run directory, but it has no store.json; check the path.")
         remedy = "run the spec into another directory with --out"
-        self._config = records.unsealed(self._place, "store.json", "store.json", remedy)
+        self._config = records.unsealed(self._location, "store.json", "store.json", remedy)
         if self._config["format"] > schema.FORMAT:
             raise SpecError(
                 f"{path} was written in format {self._config['format']}, but this version reads up to "
                 f"{schema.FORMAT}; install a newer jepa_sweep."
             )
-        self._in_footers = self._config["format"] == 1
-        self._digest: Digest | None = None  # of the commits looked at so far
+        described = self.schema("failures")
+        self._keys = [c for c in ("objective", *(q.name for q in self.parameters), "p") if c in described.names]
+        self._attempts = Attempts(self._location, pa.schema([described.field(name) for name in self._keys]))
+        self._seen: dict[Any, Overview] = {}  # of single chunks, by the hashes of their files
 
     @classmethod
     def exists(cls, path: str | Path) -> bool:
         """True if there is a store."""
-        return place.at(path).exists("store.json")
+        return locate.at(path).exists("store.json")
 
     # --- what is here ---------------------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path | str:
         """The run directory; text if it lies in a bucket."""
-        return self._place.path
+        return self._location.path
 
     @property
     def title(self) -> str:
         """The last part of the path."""
-        return self._place.title
+        return self._location.title
 
     @property
     def frozen(self) -> dict[str, Any]:
@@ -82,12 +83,12 @@ class Reader(Log):
         return schema.arrow(self.layout, name, self.parameters, self._config["precision"], self.time)
 
     def specs(self) -> dict[str, str]:
-        """Digest -> text of every spec that was applied here."""
-        return records.specs(self._place)
+        """Overview -> text of every spec that was applied here."""
+        return records.specs(self._location)
 
     def environments(self) -> dict[str, Any]:
         """Name -> facts about where rows were made; None for a note that is damaged."""
-        return integrity.environments(self._place)
+        return records.environments(self._location)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -141,66 +142,72 @@ class Reader(Log):
 
     def read(self, name: str, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """Rows of a table by name; see `points`."""
-        return table.read(self._place, self._parts(name), self.schema(name), columns, filters)
+        return table.read(self._location, self._parts(name), self.schema(name), columns, filters)
 
     def batches(
         self, name: str, columns: Sequence[str] | None = None, filters: Filters = None
     ) -> Iterator[pd.DataFrame]:
         """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
         described = self.schema(name)
-        yield table.read(self._place, [], described, columns, filters)
+        yield table.read(self._location, [], described, columns, filters)
         for part in self._parts(name):
-            yield table.read(self._place, [part], described, columns, filters)
+            yield table.read(self._location, [part], described, columns, filters)
 
-    def failed_rows(self, number: str, claims: Iterable[Claim]) -> tuple[pd.DataFrame, np.ndarray]:
-        """The failures of one chunk that stand, in the light of these claims, and their row numbers in its file."""
-        part, described = self.failed(number, claims), self.schema("failures")
-        if part is None:
-            return described.empty_table().to_pandas(), np.zeros(0, np.int64)
-        return table.read(self._place, [part], described, None, None), np.flatnonzero(table.counting(part))
+    def failures_of(self, number: str) -> pd.DataFrame:
+        """The failures of one chunk that no later attempt has superseded."""
+        return table.read(self._location, self.parts("failures", number), self.schema("failures"), None, None)
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""
-        glimpses = (table.Glimpse(self._place, part, self.schema(name)) for part in self._parts(name))
-        return digest.counts(glimpses, column)
+        glimpses = (table.Glimpse(self._location, part) for part in self._parts(name))
+        return overview.counts(glimpses, column)
 
-    def _parts(self, name: str) -> list[table.Part]:
+    def _parts(self, name: str) -> list[Part]:
         if name not in self.tables:
             raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
         return self.parts(name)
 
+    def parts(self, name: str, number: str | None = None) -> list[Part]:
+        """The committed files of one table, or of one chunk of it, without failures that were superseded."""
+        commits = self.commits()
+        chosen = [commit for commit in commits if number in (None, commit.number)]
+        if name == "failures":
+            return self._attempts.standing(chosen, [commit for commit in commits if commit.claim.attempt > 1])
+        return [Part(file) for commit in chosen for file in commit.files if file.table == name]
+
     # --- at a glance ----------------------------------------------------------------------------------------------
 
-    def digest(self) -> Digest:
+    def overview(self) -> Overview:
         """What is here in a few numbers: rows, bytes, values of each parameter, statuses, the worst difference.
 
         Raises:
             IntegrityError: a commit record, or a file that had to be looked into, is damaged.
         """
-        held = self._digest or self._blank()
         schemas = {name: self.schema(name) for name in self.tables}
-        commits = self.commits()
-        files = {file.path: file for commit in commits for file in commit.files}
+        commits, found = self.commits(), self._blank()
+        standing = {part.file.path: part for part in self.parts("failures")}
         for commit in commits:
-            if commit.number not in held.commits:  # a committed file never changes
-                held = digest.plus(held, self._place, commit, files, schemas, [c.name for c in self.parameters])
-        self._digest = held
-        return held
+            parts = [standing.get(file.path, Part(file)) for file in commit.files]
+            key = tuple((part.file.sha256, None if part.stands is None else part.stands.tobytes()) for part in parts)
+            if key not in self._seen:
+                self._seen[key] = overview.of_chunk(self._blank(), self._location, parts, schemas, self._keys)
+            found = found.plus(self._seen[key])
+        return found
 
     def __repr__(self) -> str:
-        return digest.text(self.path, *self._told())
+        return overview.text(self.path, *self._told())
 
     def _repr_html_(self) -> str:
         """The same in a notebook."""
-        return digest.html(self.path, *self._told())
+        return overview.html(self.path, *self._told())
 
-    def _blank(self) -> Digest:
-        return digest.blank(self.frozen, self._config["precision"], self.time, self.tables)
+    def _blank(self) -> Overview:
+        return overview.blank(self.frozen, self._config["precision"], self.time, self.tables)
 
-    def _told(self) -> tuple[Digest, str]:
+    def _told(self) -> tuple[Overview, str]:
         """What is here, and what stands in the way of knowing."""
         try:
-            return self.digest(), ""
+            return self.overview(), ""
         except Exception as error:  # of any kind: a notebook or a debugger prints a store in every state
             return self._blank(), str(error)
 
@@ -208,8 +215,8 @@ class Reader(Log):
 
     def lost_notes(self) -> list[str]:
         """What is wrong with specs and environments, which cannot be computed again; asked where nothing is damaged."""
-        return integrity.lost_notes(self._place, {claim.spec for claim in self.claims().values()})
+        return integrity.lost_notes(self._location, {claim.spec for claim in self.claims().values()})
 
     def strays(self) -> list[str]:
         """Files that are none of the store's; no reader of ours looks at them."""
-        return integrity.strays(self._place, self.tables)
+        return integrity.strays(self._location, self.tables)

@@ -1,15 +1,28 @@
-"""What a store writes down about its chunks: claims, commit records, and JSON that carries its own hash."""
+"""What a store writes down about its chunks: claims, commit records, specs, and JSON that carries its own hash."""
 
+import hashlib
 import json
 import re
 from typing import Any, NamedTuple
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import table
-from jepa_sweep.store.place import Place, sha256
-from jepa_sweep.store.table import File
+from jepa_sweep.store.location import Location
 
-Stretches = tuple[tuple[int, int], ...]  # half-open, in order
+
+class File(NamedTuple):
+    """A file as its commit record lists it."""
+
+    path: str
+    bytes: int
+    rows: int
+    sha256: str
+    footer: int  # bytes at the end that hold ranges and places of columns
+    footer_sha256: str
+
+    @property
+    def table(self) -> str:
+        """The table it is a part of."""
+        return self.path.split("/")[0]
 
 
 class Claim(NamedTuple):
@@ -18,10 +31,14 @@ class Claim(NamedTuple):
     spec: str  # digest of its text
     start: int
     stop: int
-    absent: Stretches = ()
-    retried: tuple[tuple[str, Stretches], ...] = ()  # chunk -> rows of its failures that were computed again
+    absent: tuple[tuple[int, int], ...] = ()  # half-open, in order
     solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
     writer: str = ""
+    attempt: int = 1  # at its points; a higher one computes again what failed in a lower one
+
+    def meets(self, other: "Claim") -> bool:
+        """True if both are of the same spec and their ranges of indices overlap."""
+        return self.spec == other.spec and self.start < other.stop and other.start < self.stop
 
 
 class Commit(NamedTuple):
@@ -45,85 +62,85 @@ class Commit(NamedTuple):
         return sum(f.bytes for f in self.files)
 
 
-def numbered(names: list[str]) -> list[str]:
-    """The names that belong to chunks; anything else in a folder is none of ours."""
-    return [name for name in names if re.fullmatch(r"\d{6,}\.(json|parquet)", name)]
+def numbers(location: Location, folder: str, suffix: str = ".json") -> list[str]:
+    """Sorted numbers of the chunks that have a file in a folder; other files there are not the store's."""
+    names = location.names(folder, suffix)
+    return [name.removesuffix(suffix) for name in names if re.fullmatch(r"\d{6,}", name.removesuffix(suffix))]
 
 
-def claim_of(record: dict[str, Any]) -> Claim:
-    """A claim read back from JSON."""
-    retried = tuple((number, _stretches(rows)) for number, rows in record.get("retried", ()))
-    solver = tuple((key, value) for key, value in record.get("solver", ()))
-    return Claim(**{**record, "absent": _stretches(record["absent"]), "retried": retried, "solver": solver})
+def commit_of(location: Location, number: str) -> Commit:
+    """The commit record of a chunk; raises `IntegrityError` if it is damaged or a copy of another."""
+    name = f"commits/{number}.json"
+    record = unsealed(location, name, "the commit record")
+    if record["number"] != number:
+        raise IntegrityError(f"{location.where(name)} is a copy of another record; move it away.")
+    files = tuple(File(**file) for file in record["files"])
+    fields = {key: record[key] for key in ("environment", "work", "created", "host")}
+    return Commit(number, _claim(record["claim"], number), files, **fields)
 
 
-def commit_of(place: Place, name: str) -> Commit:
-    """The commit record in a file of `commits/`; raises `IntegrityError` if it is damaged or a copy."""
-    record = unsealed(place, f"commits/{name}", "the commit record")
-    if f"{record['number']}.json" != name:
-        raise IntegrityError(f"{place.where(f'commits/{name}')} is a copy of another record; move it away.")
-    fields = {key: record[key] for key in ("number", "environment", "work", "created", "host")}
-    return Commit(claim=claim_of(record["claim"]), files=tuple(File(**f) for f in record["files"]), **fields)
-
-
-def claim_at(place: Place, number: str) -> Claim:
-    """The claim in a file of `claims/`; raises `IntegrityError` if it is damaged or a copy."""
+def claim_of(location: Location, number: str) -> Claim:
+    """The claim of a chunk in `claims/`; raises `IntegrityError` if it is damaged or a copy of another."""
     name = f"claims/{number}.json"
-    record = unsealed(place, name, "the claim")
+    record = unsealed(location, name, "the claim")
     if record.pop("number", None) != number:
-        raise IntegrityError(f"{place.where(name)} is a copy of another claim; move it away.")
-    return claim_of(record)
+        raise IntegrityError(f"{location.where(name)} is a copy of another claim; move it away.")
+    return _claim(record, number)
 
 
-def claim_in_points(place: Place, number: str) -> Claim:
-    """The claim in the footer of a points file, where format 1 has it; raises `IntegrityError` as `claim_at`."""
-    name = f"points/{number}.parquet"
-    notes = table.notes(place.read(name), place.where(name))
-    if notes.get(b"number") != number.encode():
-        raise IntegrityError(f"{place.where(name)} is a copy, or no file of this store; move it away.")
-    return claim_of(json.loads(notes[b"claim"]))
+def _claim(record: dict[str, Any], number: str) -> Claim:
+    absent, solver = (tuple(tuple(pair) for pair in record[key]) for key in ("absent", "solver"))
+    # Format 2 lists the failures that were computed again. Its numbers grow, so they can stand for attempts.
+    attempt = int(number) if record.pop("retried", ()) else record.get("attempt", 1)
+    return Claim(**{**record, "absent": absent, "solver": solver, "attempt": attempt})
 
 
-def specs(place: Place) -> dict[str, str]:
-    """Digest -> text of every spec that was applied to a store."""
+def specs(location: Location) -> dict[str, str]:
+    """Digest -> text of every spec that was applied to a store; raises `IntegrityError` if one is damaged."""
     out = {}
-    for name in place.names("specs", ".toml"):
+    for name in location.names("specs", ".toml"):
         if re.fullmatch(r"\d+-[0-9a-f]{8}\.toml", name):
-            data = place.read(f"specs/{name}")
+            data = location.read(f"specs/{name}")
             if not name.endswith(f"-{sha256(data)[:8]}.toml"):
                 raise IntegrityError(
-                    f"{place.where(f'specs/{name}')} is damaged: its text does not match its name; put the text "
+                    f"{location.where(f'specs/{name}')} is damaged: its text does not match its name; put the text "
                     "of that spec back from wherever you keep it."
                 )
             out[sha256(data)] = data.decode()
     return out
 
 
-def canonical(record: dict[str, Any]) -> bytes:
-    """The one way to write a record that its hash is taken of."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+def environments(location: Location) -> dict[str, Any]:
+    """Name -> facts about where rows were made; None for a note that is damaged."""
+    out = {}
+    for name in location.names("environment", ".json"):
+        data, key = location.read(f"environment/{name}"), name.removesuffix(".json")
+        out[key] = json.loads(data) if sha256(data)[:8] == key else None
+    return out
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of some bytes, as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sealed(record: dict[str, Any]) -> bytes:
     """JSON that carries the hash of the rest of itself."""
-    return json.dumps({**record, "sha256": sha256(canonical(record))}, indent=1).encode()
+    return json.dumps({**record, "sha256": _seal(record)}, indent=1).encode()
 
 
-def unsealed(place: Place, name: str, what: str, remedy: str = "run `jepa-sweep repair`") -> dict[str, Any]:
+def unsealed(location: Location, name: str, what: str, remedy: str = "run `jepa-sweep repair`") -> dict[str, Any]:
     """Read such JSON; raises `IntegrityError` if it is not as it was written."""
+    where = location.where(name)
     try:
-        record = json.loads(place.read(name))
+        record = json.loads(location.read(name))
     except (ValueError, RecursionError):
-        raise IntegrityError(f"{place.where(name)} is damaged: {what} is not readable JSON; {remedy}.") from None
-    return _opened(record, place.where(name), what, remedy)
-
-
-def _opened(record: Any, where: str, what: str, remedy: str) -> dict[str, Any]:
+        raise IntegrityError(f"{where} is damaged: {what} is not readable JSON; {remedy}.") from None
     seal = record.pop("sha256", None) if isinstance(record, dict) else None
-    if seal is None or sha256(canonical(record)) != seal:
+    if seal is None or seal != _seal(record):
         raise IntegrityError(f"{where} is damaged: {what} does not match its own hash; {remedy}.")
     return record
 
 
-def _stretches(listed: Any) -> Stretches:
-    return tuple((a, b) for a, b in listed)
+def _seal(record: dict[str, Any]) -> str:
+    return sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())

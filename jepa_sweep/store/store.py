@@ -24,14 +24,13 @@ from typing import Any
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store import integrity, place, records, schema, table
-from jepa_sweep.store.place import Missing
+from jepa_sweep.store import integrity, locate, records, schema, table, writers
+from jepa_sweep.store.location import STAGING, WORKING, Missing
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, File
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.table import File
 
-_FOLDERS = ("specs", "claims", "commits", "environment", place.STAGING, place.WORKING)  # beside one for each table
+_FOLDERS = ("specs", "claims", "commits", "environment", STAGING, WORKING)  # beside one for each table
 
 
 class Store(Reader):
@@ -52,9 +51,9 @@ class Store(Reader):
         Raises:
             SpecError: it exists and its numbers were made in another way (`frozen` differs).
         """
-        where = place.at(path)
+        where = locate.at(path)
         where.prepare((*_FOLDERS, *schema.LAYOUTS[layout]))
-        where.clear_leftovers()
+        writers.clear_leftovers(where)
         config = {
             "format": schema.FORMAT,
             "frozen": frozen,
@@ -81,26 +80,26 @@ class Store(Reader):
 
     def prepare(self) -> None:
         """Create the folders of a store that are missing, and clear away what dead writers left half-written."""
-        self._place.prepare((*_FOLDERS, *self.tables))
-        self._place.clear_leftovers()
+        self._location.prepare((*_FOLDERS, *self.tables))
+        writers.clear_leftovers(self._location)
 
     # --- adding ---------------------------------------------------------------------------------------------------
 
     def add_spec(self, text: str) -> str:
         """Keep a spec verbatim; returns its digest."""
         data = text.encode()
-        digest = place.sha256(data)
-        known = self._place.names("specs", ".toml")
+        digest = records.sha256(data)
+        known = self._location.names("specs", ".toml")
         own = (name for name in known if name.endswith(f"-{digest[:8]}.toml"))
         # Published even where the name is there: whoever created it may have died before it was durable.
-        self._place.publish(f"specs/{next(own, f'{len(known) + 1}-{digest[:8]}.toml')}", data)
+        self._location.publish(f"specs/{next(own, f'{len(known) + 1}-{digest[:8]}.toml')}", data)
         return digest
 
     def add_environment(self, facts: dict[str, Any]) -> str:
         """Keep the provenance of the rows to come; returns its name."""
         data = json.dumps(facts, indent=2, sort_keys=True).encode()
-        name = place.sha256(data)[:8]
-        self._place.publish(f"environment/{name}.json", data)
+        name = records.sha256(data)[:8]
+        self._location.publish(f"environment/{name}.json", data)
         return name
 
     def claim(self, claim: Claim) -> str | None:
@@ -109,19 +108,8 @@ class Store(Reader):
         None if another writer took that number since `claims` was last called: look at what it claimed, and try
         again with what is left.
         """
-        number = f"{1 + max((int(n) for n in self._claims), default=0):06d}"
-        return number if self.hold(number, claim) else None
-
-    def hold(self, number: str, claim: Claim) -> bool:
-        """Make the claim of a chunk durable; False if another writer made it, who may have died before it was.
-
-        Nothing may be built on a claim before: a power failure could take it away, and leave the files of its chunk to
-        whoever claims that number next, for other points.
-        """
-        made = self._place.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()}))
-        if made:
-            self._claims[number] = claim
-        return made
+        number = self.next_number()
+        return number if self.add(number, claim) else None
 
     def commit(self, number: str, tables: dict[str, pa.Table], environment: str, work: dict[str, Any]) -> None:
         """Publish the tables of a claimed chunk, then its commit record.
@@ -139,7 +127,7 @@ class Store(Reader):
             "host": platform.node(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self._place.publish(f"commits/{number}.json", records.sealed(record))
+        self._location.publish(f"commits/{number}.json", records.sealed(record))
 
     def _published(self, name: str, number: str, tables: dict[str, pa.Table]) -> File | None:
         """One file of a claimed chunk: our rows, or what another writer of the same claim made of them.
@@ -149,20 +137,19 @@ class Store(Reader):
         path = f"{name}/{number}.parquet"
         rows = tables[name] if name in tables else self.schema(name).remove_metadata().empty_table()
         data = self._encoded(name, rows) if rows.num_rows or name == "points" else None
-        while data or self._place.exists(path):
-            if data and self._place.publish(path, data):
+        while data or self._location.exists(path):
+            if data and self._location.publish(path, data):
                 return table.listed(path, data, rows.num_rows)
             with contextlib.suppress(Missing, IntegrityError):  # set aside by another meanwhile; or damaged
                 theirs = self._unlisted(name, number)
-                if theirs and self._keys(theirs[0]).equals(self._keys(rows)):
+                if theirs and self._points_of(theirs[0]).equals(self._points_of(rows)):
                     return table.listed(path, theirs[1], rows.num_rows)
-            self._place.set_aside(path)
+            self._location.set_aside(path)
         return None
 
-    def _keys(self, rows: pa.Table) -> pa.Table:
+    def _points_of(self, rows: pa.Table) -> pa.Table:
         """The columns that say which points the rows belong to."""
-        names = ("objective", *(c.name for c in self.parameters), "p")
-        return rows.select([name for name in names if name in rows.column_names])
+        return rows.select([name for name in self._keys if name in rows.column_names])
 
     def _unlisted(self, name: str, number: str) -> tuple[pa.Table, bytes] | None:
         """The rows and bytes of a file that no commit record lists yet; None if nothing can prove them.
@@ -174,8 +161,8 @@ class Store(Reader):
             IntegrityError: it is damaged.
         """
         path = f"{name}/{number}.parquet"
-        where = self._place.where(path)
-        data = self._place.read(path)
+        where = self._location.where(path)
+        data = self._location.read(path)
         rows = table.decoded(data, where).replace_schema_metadata(None)
         if rows.schema == self.schema(name).remove_metadata():
             if self._encoded(name, rows) == data:
@@ -206,16 +193,13 @@ class Store(Reader):
 
     def damage(self) -> dict[str, list[str]]:
         """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
-        return integrity.damage(self._place, self._check_pending)
+        return integrity.damage(self._location, self._check_pending)
 
     def _check_pending(self, number: str) -> None:
         """Raise an `IntegrityError` if a chunk without a commit record cannot be finished as it stands."""
-        if self._in_footers and not self._place.exists(f"claims/{number}.json"):
-            records.claim_in_points(self._place, number)
-        else:
-            records.claim_at(self._place, number)
+        records.claim_of(self._location, number)
         for name in self.tables:
-            if self._place.exists(f"{name}/{number}.parquet"):
+            if self._location.exists(f"{name}/{number}.parquet"):
                 self._unlisted(name, number)
 
     def set_aside(self, number: str) -> None:
@@ -227,7 +211,5 @@ class Store(Reader):
             *(f"{t}/{number}.parquet" for t in self.tables),
             f"claims/{number}.json",
         ):
-            self._place.set_aside(name)
-        self._digest = None
-        self._commits.pop(f"{number}.json", None)
-        self._claims.pop(number, None)
+            self._location.set_aside(name)
+        self.drop(number)

@@ -1,6 +1,7 @@
-"""Stored files to pandas. Every file is compared with its hash before a number of it is believed."""
+"""Stored Parquet files to pandas. Every file is compared with its hash before a number of it is believed."""
 
 import functools
+import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +16,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store.place import Missing, Place, sha256
+from jepa_sweep.store.location import Location, Missing
+from jepa_sweep.store.records import File, sha256
 
 Filters = pc.Expression | Sequence[Any] | None  # as `pandas.read_parquet` takes them
 A = TypeVar("A")
@@ -25,32 +27,16 @@ _FORMAT = ds.ParquetFileFormat()
 _READERS = max(2, min(8, os.cpu_count() or 2))  # files read at a time
 
 
-class File(NamedTuple):
-    """A file as its commit record lists it."""
-
-    path: str
-    bytes: int
-    rows: int
-    sha256: str
-    footer: int = 0  # bytes at the end that hold ranges and places of columns; 0 in format 1
-    footer_sha256: str = ""
-
-    @property
-    def table(self) -> str:
-        """The table it is a part of."""
-        return self.path.split("/")[0]
-
-
 class Part(NamedTuple):
-    """A committed file, and the stretches of its rows that no longer count."""
+    """A committed file, and which of its rows stand."""
 
     file: File
-    without: tuple[tuple[int, int], ...] = ()
+    stands: np.ndarray | None = None  # True for rows that do; None if all do
 
     @property
     def rows(self) -> int:
-        """How many rows count."""
-        return self.file.rows - sum(b - a for a, b in self.without)
+        """How many rows stand."""
+        return self.file.rows if self.stands is None else int(self.stands.sum())
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -76,6 +62,40 @@ def listed(path: str, data: bytes, rows: int) -> File:
     return File(path, len(data), rows, sha256(data), footer, sha256(data[-footer:]))
 
 
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def load(location: Location, file: File, *, footer: bool = False) -> bytes:
+    """The bytes of a committed file, or of its footer alone, as they were committed.
+
+    Raises:
+        IntegrityError: the file is missing or damaged.
+    """
+    where = location.where(file.path)
+    try:
+        data = location.read_end(file.path, file.footer) if footer else location.read(file.path)
+    except Missing:
+        raise IntegrityError(f"{where} is missing; run `jepa-sweep repair`.") from None
+    if sha256(data) != (file.footer_sha256 if footer else file.sha256):
+        raise IntegrityError(f"{where} is damaged: its bytes are not those committed; run `jepa-sweep repair`.")
+    return data
+
+
+def decoded(data: bytes, where: str) -> pa.Table:
+    """The rows of a file that no commit record lists; raises `IntegrityError` if they cannot be read."""
+    try:
+        return pq.read_table(pa.BufferReader(_arrow(data)), page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
+
+
+def by_another_release(data: bytes) -> bool:
+    """True if a readable file says that another release of pyarrow wrote it."""
+    wrote = pq.read_metadata(pa.BufferReader(_arrow(data))).created_by
+    writer = re.fullmatch(r"parquet-cpp-arrow version (\d+\.\d+\.\d+)", wrote)
+    return writer is not None and writer[1] != pa.cpp_version
+
+
 def _arrow(data: bytes) -> pa.Buffer:
     """The same bytes in Arrow's own memory.
 
@@ -86,94 +106,27 @@ def _arrow(data: bytes) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _source(data: bytes) -> pa.BufferReader:
-    return pa.BufferReader(_arrow(data))
-
-
-# --- believing --------------------------------------------------------------------------------------------------------
-
-
-def notes(data: bytes, where: str) -> dict[bytes, bytes]:
-    """The notes in a file's footer."""
-    try:
-        return dict(pq.read_schema(_source(data)).metadata or {})
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            f"{where} must be a readable Parquet file, but {error}; run `jepa-sweep repair`."
-        ) from None
-
-
-def decoded(data: bytes, where: str) -> pa.Table:
-    """The rows of a file that no commit record lists; raises `IntegrityError` if they cannot be read."""
-    try:
-        return pq.read_table(_source(data), page_checksum_verification=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
-
-
-def by_another_release(data: bytes) -> bool:
-    """True if a readable file says that another release of pyarrow wrote it."""
-    writer = re.fullmatch(r"parquet-cpp-arrow version (\d+\.\d+\.\d+)", pq.read_metadata(_source(data)).created_by)
-    return writer is not None and writer[1] != pa.cpp_version
-
-
-def load(place: Place, file: File) -> bytes:
-    """All bytes of a committed file, as they were committed.
-
-    Raises:
-        IntegrityError: it is missing or damaged.
-    """
-    try:
-        data = place.read(file.path)
-    except Missing:
-        raise IntegrityError(f"{place.where(file.path)} is missing; run `jepa-sweep repair`.") from None
-    problem = problem_of(data, file)
-    if problem:
-        raise IntegrityError(f"{place.where(file.path)} {problem}; run `jepa-sweep repair`.")
-    return data
-
-
-def problem_of(data: bytes, file: File) -> str | None:
-    """What is wrong with the bytes of a committed file."""
-    if len(data) != file.bytes:
-        return f"is damaged: it has {len(data)} bytes, not the {file.bytes} committed"
-    return None if sha256(data) == file.sha256 else "is damaged: its SHA-256 is not the one committed"
-
-
-def _end(place: Place, file: File) -> bytes:
-    """The footer of a committed file, or all of a file whose footer has no hash of its own."""
-    if not file.footer:
-        return load(place, file)
-    try:
-        data = place.read_end(file.path, file.footer)
-    except Missing:
-        raise IntegrityError(f"{place.where(file.path)} is missing; run `jepa-sweep repair`.") from None
-    if sha256(data) != file.footer_sha256:
-        raise IntegrityError(f"{place.where(file.path)} is damaged: its footer is not the one committed; "
-                             "run `jepa-sweep repair`.")  # fmt: skip
-    return data
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 class Glimpse:
-    """A committed file for a look at its footer and some of its columns; texts come dictionary coded."""
+    """A committed file of which the footer and some columns are read; texts come dictionary coded."""
 
-    def __init__(self, place: Place, part: Part, schema: pa.Schema) -> None:
-        self._place, self.part = place, part
-        self._texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        self.metadata = pq.read_metadata(_source(_end(place, part.file)))
-        self.names: list[str] = self.metadata.schema.to_arrow_schema().names
+    def __init__(self, location: Location, part: Part) -> None:
+        self._location, self.part = location, part
+        self.metadata = pq.read_metadata(pa.BufferReader(_arrow(load(location, part.file, footer=True))))
+        self._schema = self.metadata.schema.to_arrow_schema()
+        self.names: list[str] = self._schema.names
 
     @functools.cached_property
     def _file(self) -> pq.ParquetFile:
-        return pq.ParquetFile(_source(load(self._place, self.part.file)), read_dictionary=self._texts)
+        texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
+        return pq.ParquetFile(pa.BufferReader(_arrow(load(self._location, self.part.file))), read_dictionary=texts)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """The values of one column, of the rows that count."""
+        """The values of one column, in the rows that stand."""
         values = self._file.read([name])[name]
-        return values.filter(pa.array(counting(self.part))) if self.part.without else values
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
+        return values if self.part.stands is None else values.filter(pa.array(self.part.stands))
 
 
 def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
@@ -186,7 +139,7 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 
 def read(
-    place: Place, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters
+    location: Location, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters
 ) -> pd.DataFrame:
     """The rows of several files that pass the filters, as pandas.
 
@@ -197,57 +150,44 @@ def read(
     unknown = [c for c in columns or () if c not in schema.names]
     if unknown:
         raise SpecError(f"Columns must be among {', '.join(schema.names)}, but `{unknown[0]}` was asked for.")
-    empty = schema.empty_table()
+    names = schema.names if columns is None else list(columns)
     try:
-        expression = None if filters is None else _expression(filters)
-        if expression is not None:
-            empty = empty.filter(expression)
+        given = filters is None or isinstance(filters, pc.Expression)
+        expression = filters if given else pq.filters_to_expression(filters)
+        empty = schema.empty_table() if expression is None else schema.empty_table().filter(expression)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {error}') from error
-    names = schema.names if columns is None else list(columns)
 
     def rows_of(part: Part) -> pa.Table | None:
-        return _rows(place, part, schema, names, expression)
+        return _rows(location, part, schema, names, expression)
 
     found = [rows for rows in side_by_side(rows_of, parts) if rows is not None]
     return pa.concat_tables([empty.select(names), *found]).to_pandas()
 
 
 def _rows(
-    place: Place, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
+    location: Location, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
 ) -> pa.Table | None:
-    if expression is not None and part.file.footer:
-        fragment = _FORMAT.make_fragment(_arrow(_end(place, part.file)))
+    """The rows of one file; None if already the ranges in its footer leave none."""
+    if expression is not None:
+        fragment = _FORMAT.make_fragment(_arrow(load(location, part.file, footer=True)))
         if not fragment.split_by_row_group(expression, schema=schema):
-            return None  # the ranges in the footer leave no row of it
-    fragment = _FORMAT.make_fragment(_arrow(load(place, part.file)))
-    if not part.without:
+            return None
+    fragment = _FORMAT.make_fragment(_arrow(load(location, part.file)))
+    if part.stands is None:
         return fragment.to_table(schema=schema, columns=names, filter=expression)
-    rows = fragment.to_table(schema=schema).filter(pa.array(counting(part)))
+    rows = fragment.to_table(schema=schema).filter(pa.array(part.stands))
     return (rows if expression is None else rows.filter(expression)).select(names)
-
-
-def counting(part: Part) -> np.ndarray:
-    """True for the rows of a file that count."""
-    counts = np.ones(part.file.rows, dtype=bool)
-    for start, stop in part.without:
-        counts[start:stop] = False
-    return counts
 
 
 def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:
     """A filter for rows whose columns equal the values, numbers within a relative tolerance."""
-    expression = None
+    terms = []
     for name, value in values.items():
         field = pc.field(name)
         if isinstance(value, str):
-            term = field == value
+            terms.append(field == value)
         else:
             slack = rtol * abs(float(value))
-            term = (field >= float(value) - slack) & (field <= float(value) + slack)
-        expression = term if expression is None else expression & term
-    return expression
-
-
-def _expression(filters: Filters) -> pc.Expression:
-    return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)
+            terms += [field >= float(value) - slack, field <= float(value) + slack]
+    return functools.reduce(operator.and_, terms) if terms else None

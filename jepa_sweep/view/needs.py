@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.digest import Values
+from jepa_sweep.store.overview import Values
 from jepa_sweep.store.store import Store
 
 _LISTED = 5  # values in a message
@@ -39,7 +39,7 @@ def check(name: str, needs: Needs, store: Store, remedy: str) -> None:
 
 
 def _misfits(needs: Needs, store: Store) -> Iterator[str]:
-    held = store.digest()
+    held = store.overview()
     if held.system != needs.system:
         yield f"it must hold runs of the system {needs.system}, but its system is {held.system}"
         return

@@ -60,10 +60,10 @@ def watched(monkeypatch):
         return found
 
     def committing(self, found):
-        if found.start in fail:
-            raise fail.pop(found.start)
+        if found.claim.start in fail:
+            raise fail.pop(found.claim.start)
         commit(self, found)
-        events.append(("committed", found.start))
+        events.append(("committed", found.claim.start))
 
     monkeypatch.setattr(Job, "compute", computing)
     monkeypatch.setattr(Job, "commit", committing)

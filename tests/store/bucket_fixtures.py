@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from bucket import Service, new
 
-from jepa_sweep.store import objects, place
+from jepa_sweep.store import locate, objects
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def service(running, monkeypatch):
 
 @pytest.fixture(params=["memory", "s3", "gs"])
 def bucket(request, service):
-    return place.at(new(request.param))
+    return locate.at(new(request.param))
 
 
 @pytest.fixture(params=["s3", "gs"])
 def remote(request, service):
-    return place.at(new(request.param))
+    return locate.at(new(request.param))

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from jepa_sweep.store.place import STAGING, WORKING
+from jepa_sweep.store.location import STAGING, WORKING
 
 CALLS = ("open", "write", "fsync", "close", "link", "unlink", "mkdir", "rename")
 

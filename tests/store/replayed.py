@@ -2,7 +2,7 @@
 
 import jepa_sweep as js
 from jepa_sweep.running.execute import execute
-from jepa_sweep.store import place
+from jepa_sweep.store import writers
 
 # Two chunks, each with a file of points, one of trajectories and a record; what is written matters here, not what
 # is integrated.
@@ -22,5 +22,5 @@ def go(path, chunk_points=2):
 
 def another_process():
     """What this process has enlisted is dead from here on."""
-    place._enlisted.clear()
-    place.process.cache_clear()
+    writers._enlisted.clear()
+    writers.process.cache_clear()

@@ -10,9 +10,9 @@ import pytest
 from bucket import LOST, new
 
 from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.store import objects, place
+from jepa_sweep.store import locate, objects, writers
+from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Missing
 from jepa_sweep.store.objects import Bucket
-from jepa_sweep.store.place import DAMAGED, STAGING, WORKING, Missing
 
 pytest_plugins = ["bucket_fixtures"]
 CASES = pytest.mark.parametrize(  # waiting costs time, so only one of the two is waited for
@@ -26,7 +26,7 @@ DATA = bytes(range(256)) * 300
 
 def test_a_bucket_knows_its_names(bucket):
     assert isinstance(bucket, Bucket)
-    assert place.at(f"{bucket.path}/").path == bucket.path == str(bucket)
+    assert locate.at(f"{bucket.path}/").path == bucket.path == str(bucket)
     assert bucket.title == bucket.path.split("/")[-1]
     assert bucket.where("points/000001.parquet") == f"{bucket.path}/points/000001.parquet"
     assert bucket.path in repr(bucket)
@@ -40,7 +40,7 @@ def test_what_is_published_is_there_whole_and_stays(bucket):
     assert not bucket.publish("points/1", b"of another writer")
     assert not bucket.publish("points/1", DATA[::-1])
     assert bucket.read("points/1") == DATA
-    assert place.at(bucket.path).read("points/1") == DATA
+    assert locate.at(bucket.path).read("points/1") == DATA
     assert bucket.walk() == ["points/1"]
 
 
@@ -98,7 +98,7 @@ def test_what_another_has_mended_is_not_set_aside(bucket, monkeypatch):
 
 
 def test_marks_come_and_go_and_those_of_dead_writers_are_cleared(bucket):
-    alive = place.enlist()
+    alive = writers.enlist()
     host = alive.split("-")[0]
     names = [f"{alive}.x", f"{host}-{os.getpid()}-{'0' * 12}.x", f"elsewhere-1-{'0' * 12}.x"]
     for name in names:
@@ -106,13 +106,13 @@ def test_marks_come_and_go_and_those_of_dead_writers_are_cleared(bucket):
         bucket.mark(f"{WORKING}/{name}")
     bucket.publish(f"{STAGING}/{names[1]}", b"probe")
     assert bucket.names(WORKING) == sorted(names)
-    bucket.clear_leftovers()
+    writers.clear_leftovers(bucket)
     assert bucket.names(WORKING) == sorted([names[0], names[2]])
     assert bucket.names(STAGING) == []
     bucket.unmark(f"{WORKING}/{names[0]}")
     bucket.unmark(f"{WORKING}/{names[0]}")
     assert bucket.names(WORKING) == [names[2]]
-    place.dismiss(alive)
+    writers.dismiss(alive)
 
 
 def test_preparing_leaves_nothing_behind_and_asks_once(bucket, service):
@@ -382,11 +382,11 @@ def test_an_endpoint_must_be_a_url(service, monkeypatch):
 @pytest.mark.parametrize("url", ["ftp://host/run", "s3://", "memory://", "s3:///run", "hdfs://a/b"])
 def test_other_places_are_refused(url):
     with pytest.raises(SpecError, match=r"must lie in a folder, or at s3://bucket/name, gs://.*memory://.*was given"):
-        place.at(url)
+        locate.at(url)
 
 
 def test_without_obstore_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.delitem(sys.modules, "jepa_sweep.store.objects")
     with pytest.raises(SpecError, match=r"need obstore.*pip install 'jepa_sweep\[cloud\]'"):
-        place.at("s3://runs/x")
+        locate.at("s3://runs/x")

@@ -10,7 +10,7 @@ import pytest
 
 from jepa_sweep.errors import StorageError
 from jepa_sweep.running.execute import run
-from jepa_sweep.store import files, place
+from jepa_sweep.store import files, location, writers
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "close", "open"])
@@ -18,7 +18,7 @@ from jepa_sweep.store import files, place
 def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, call, code):
     root = tmp_path / "s"
     folder = files.Folder(root)
-    folder.prepare((place.STAGING, "points"))
+    folder.prepare((location.STAGING, "points"))
     real = getattr(os, call)
 
     def refuse(*args, **kwargs):
@@ -40,7 +40,7 @@ def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, 
 
 def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_path, monkeypatch):
     folder = files.Folder(tmp_path)
-    folder.prepare((place.STAGING, "points"))
+    folder.prepare((location.STAGING, "points"))
     real = os.fsync
 
     def refuse(descriptor):
@@ -61,20 +61,20 @@ def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_
 def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
     run(tiny, tmp_path)
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    here, token = place.process(os.getpid()).split("-")[0], "0123456789ab"
+    here, token = writers.process(os.getpid()).split("-")[0], "0123456789ab"
     dead = [f"{here}-{int(child.stdout)}-{token}", f"{here}-{os.getpid()}-{token}"]  # one had our process number
-    living = [place.process(os.getpid()), f"{here}-{os.getppid()}-{token}", f"other_host-1-{token}"]
+    living = [writers.process(os.getpid()), f"{here}-{os.getppid()}-{token}", f"other_host-1-{token}"]
     for name in dead + living:
-        (tmp_path / place.STAGING / f"{name}-0a.part").write_bytes(b"half")
-        (tmp_path / place.WORKING / f"{name}.01234567.0-8").touch()
+        (tmp_path / location.STAGING / f"{name}-0a.part").write_bytes(b"half")
+        (tmp_path / location.WORKING / f"{name}.01234567.0-8").touch()
     run(tiny, tmp_path)
-    for folder, end in ((place.STAGING, "-0a.part"), (place.WORKING, ".01234567.0-8")):
+    for folder, end in ((location.STAGING, "-0a.part"), (location.WORKING, ".01234567.0-8")):
         assert {p.name for p in (tmp_path / folder).iterdir()} == {f"{name}{end}" for name in living}
 
 
 def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path, monkeypatch):
     folder = files.Folder(tmp_path)
-    folder.prepare((place.STAGING, "points"))
+    folder.prepare((location.STAGING, "points"))
     seen = []
     real = os.link
 

@@ -41,7 +41,7 @@ def readings(store):
     yield lambda: store.points(filters=[("lam", ">", 1.0), ("L", "==", 3)])
     yield lambda: store.trajectories(columns=["w", "status"])
     yield lambda: store.failures()
-    yield lambda: pd.Series(store.digest()._asdict()).drop("worst")
+    yield lambda: pd.Series(store.overview()._asdict()).drop("worst")
 
 
 def answers(path):

@@ -12,7 +12,7 @@ from replayed import another_process, go
 from tables import assert_same_tables, table_of
 
 from jepa_sweep.errors import StorageError
-from jepa_sweep.store import place
+from jepa_sweep.store import location
 from jepa_sweep.store.store import Store
 
 
@@ -47,7 +47,7 @@ def check(path, whole, chunk_points=2):
     assert report.computed == 4 - before
     assert_same_tables(path, whole)
     assert Store(path).damage() == Store(path).pending() == {}
-    assert list((path / place.STAGING).iterdir()) == list((path / place.WORKING).iterdir()) == []
+    assert list((path / location.STAGING).iterdir()) == list((path / location.WORKING).iterdir()) == []
     return before
 
 
@@ -78,7 +78,7 @@ def distinct(states, seen):
         key = frozenset(
             (path, meaning(content) if path.startswith(("claims/", "commits/")) else content)
             for path, content in state.items()
-            if not path.startswith((place.STAGING, place.WORKING, "environment/"))
+            if not path.startswith((location.STAGING, location.WORKING, "environment/"))
         )
         if key not in seen:
             seen.add(key)
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up_at_any_call_loses_nothing(tmp_path, monkeypatch, w
         path = tmp_path / f"run{number}"
         with Disk(path).watching(monkeypatch, number, refuses(call)):
             outcomes.add(told(path))
-        assert not list(path.glob(f"{place.STAGING}/*"))
+        assert not list(path.glob(f"{location.STAGING}/*"))
         check(path, whole)
     # Where the call was one that only clears up, or none of its kind was left, the run ends well.
     assert "the disk is full; free some space and run the same command again" in outcomes

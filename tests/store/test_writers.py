@@ -12,7 +12,7 @@ import jepa_sweep as js
 from jepa_sweep.errors import StorageError
 from jepa_sweep.running import job
 from jepa_sweep.running.execute import run
-from jepa_sweep.store import files, place
+from jepa_sweep.store import files, location
 from jepa_sweep.store.store import Store
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_stops_the_run_and_the_next_run_goes_on(tmp_path, stored, mo
     with pytest.raises(StorageError, match="the disk is full"):
         run(js.Sweep(**TRACKED), tmp_path / "full", chunk_points=4)
     monkeypatch.undo()
-    assert list((tmp_path / "full" / place.STAGING).iterdir()) == []
+    assert list((tmp_path / "full" / location.STAGING).iterdir()) == []
     assert 0 < len(table_of(tmp_path / "full")) < 72
     run(js.Sweep(**TRACKED), tmp_path / "full", chunk_points=4)
     assert_same_tables(tmp_path / "full", stored.path)

@@ -1,0 +1,183 @@
+"""What a store holds in a few numbers, and how it prints itself.
+
+The footers of the files tell rows, ranges and the worst difference; only columns with several values are read.
+"""
+
+import html as escape
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from jepa_sweep.store.location import Location
+from jepa_sweep.store.schema import noun_of
+from jepa_sweep.store.table import Glimpse, Part
+
+MANY = 1000  # values of one parameter that are told apart
+LISTED = 6  # that are printed one by one
+WORST = "relative_difference"
+
+
+class Values(NamedTuple):
+    """What stands in one column: its range, and the values themselves unless they are too many to tell apart."""
+
+    low: Any
+    high: Any
+    distinct: frozenset[Any] | None
+
+    def plus(self, other: "Values") -> "Values":
+        """The values of two columns together."""
+        distinct = None if self.distinct is None or other.distinct is None else self.distinct | other.distinct
+        few = distinct is not None and len(distinct) <= MANY
+        return Values(min(self.low, other.low), max(self.high, other.high), distinct if few else None)
+
+
+class Overview(NamedTuple):
+    """What a store holds: settings that all its rows share, and what was found in its committed chunks."""
+
+    system: str
+    method: str
+    rtol: float | None
+    precision: str
+    time: str
+    rows: dict[str, int]
+    bytes: int
+    axes: dict[str, Values]  # objective, parameters and p, of points and failures
+    statuses: dict[str, int]  # of points and failures, most frequent first
+    worst: float | None  # relative difference from the closed form; None where there is none
+
+    def plus(self, other: "Overview") -> "Overview":
+        """What two parts of one store hold together."""
+        axes = {name: values.plus(self.axes.get(name, values)) for name, values in other.axes.items()}
+        return self._replace(
+            rows={name: count + other.rows[name] for name, count in self.rows.items()},
+            bytes=self.bytes + other.bytes,
+            axes=self.axes | axes,
+            statuses=dict((Counter(self.statuses) + Counter(other.statuses)).most_common()),
+            worst=max((worst for worst in (self.worst, other.worst) if worst is not None), default=None),
+        )
+
+
+def blank(frozen: dict[str, Any], precision: str, time: str, tables: Iterable[str]) -> Overview:
+    """The settings of a store, and nothing found yet."""
+    solver = frozen.get("solver") or {}
+    settings = frozen.get("system", "?"), solver.get("method", "?"), solver.get("rtol"), precision, time
+    return Overview(*settings, dict.fromkeys(tables, 0), 0, {}, {}, None)
+
+
+def of_chunk(
+    nothing: Overview, location: Location, parts: Sequence[Part], schemas: Mapping[str, pa.Schema], keys: Sequence[str]
+) -> Overview:
+    """What the files of one chunk hold; `keys` are the columns that tell points apart, `nothing` is a blank overview.
+
+    Raises:
+        IntegrityError: a file is damaged or missing.
+    """
+    found = nothing._replace(
+        rows=nothing.rows | {part.file.table: part.rows for part in parts}, bytes=sum(part.file.bytes for part in parts)
+    )
+    for part in parts:
+        of_points = part.file.table in ("points", "failures")
+        if of_points or WORST in schemas[part.file.table].names:
+            glimpse = Glimpse(location, part)
+            worst = _range(glimpse, WORST)
+            axes = {name: values for name in keys if (values := _values(glimpse, name))} if of_points else {}
+            statuses = _counted(glimpse, "status") if of_points else {}
+            found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst and worst[1]))
+    return found
+
+
+def counts(glimpses: Iterable[Glimpse], name: str) -> dict[str, int]:
+    """How often each text stands in a column of several files, the most frequent first."""
+    found: Counter[str] = Counter()
+    for glimpse in glimpses:
+        found.update(_counted(glimpse, name))
+    return dict(found.most_common())
+
+
+def _range(glimpse: Glimpse, name: str) -> tuple[Any, Any] | None:
+    """Lowest and highest value of a column, as the footer has them; None where there is no value."""
+    if name not in glimpse.names:  # written before there was such a column
+        return None
+    index = glimpse.names.index(name)
+    groups = [glimpse.metadata.row_group(i) for i in range(glimpse.metadata.num_row_groups)]
+    found = [group.column(index).statistics for group in groups]
+    known = [s for s in found if s is not None and s.has_min_max]
+    if not known:
+        return None
+    low, high = min(s.min for s in known), max(s.max for s in known)
+    return (low + 0.0, high) if isinstance(low, float) else (low, high)  # a footer writes the lowest zero as -0.0
+
+
+def _values(glimpse: Glimpse, name: str) -> Values | None:
+    found = _range(glimpse, name)
+    if found is None:
+        return None
+    low, high = found
+    distinct = {high} if low == high else set(glimpse.column(name).unique()[: MANY + 1].to_pylist())
+    return Values(low, high, frozenset(distinct) if len(distinct) <= MANY else None)
+
+
+def _counted(glimpse: Glimpse, name: str) -> dict[str, int]:
+    found = _range(glimpse, name)
+    if found is None or not glimpse.part.rows:
+        return {}
+    if found[0] == found[1]:
+        return {found[0]: glimpse.part.rows}
+    return {row["values"]: row["counts"] for row in glimpse.column(name).value_counts().to_pylist()}
+
+
+# --- printed ----------------------------------------------------------------------------------------------------------
+
+
+def text(path: Path | str, held: Overview, problem: str = "") -> str:
+    """A few aligned lines; `problem` says why they do not tell what is in the files."""
+    pairs = _pairs(held)
+    width = max((len(label) for label, _ in pairs), default=0)
+    lines = [f"Store({str(path)!r}): {problem or _size(held)}", f"  {_settings(held)}"]
+    return "\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs])
+
+
+def html(path: Path | str, held: Overview, problem: str = "") -> str:
+    """The same as a table without colours of its own, so that it suits light and dark pages."""
+    left = 'style="text-align: left"'
+    caption = f"<code>{escape.escape(str(path))}</code>: {escape.escape(problem or _size(held))}"
+    rows = "".join(
+        f'<tr><th scope="row" {left}>{escape.escape(label)}</th><td {left}>{escape.escape(value)}</td></tr>'
+        for label, value in [("made by", _settings(held)), *_pairs(held)]
+    )
+    return f"<table><caption {left}>{caption}</caption><tbody>{rows}</tbody></table>"
+
+
+def _size(held: Overview) -> str:
+    power = min((len(str(held.bytes)) - 1) // 3, 4)
+    size = f"{held.bytes / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+    return ", ".join([*(f"{count:,} {noun_of(name)}" for name, count in held.rows.items()), size])
+
+
+def _settings(held: Overview) -> str:
+    tolerance = "" if held.rtol is None else f" at rtol {held.rtol:g}"
+    return f"{held.system}, {held.method}{tolerance}, {held.precision}, {held.time} time"
+
+
+def _pairs(held: Overview) -> list[tuple[str, str]]:
+    pairs = [(name, _listed(values)) for name, values in held.axes.items()]
+    if held.statuses:
+        pairs.append(("status", ", ".join(f"{status} {count:,}" for status, count in held.statuses.items())))
+    if held.worst is not None:
+        pairs.append(("difference", f"{held.worst:.1e} at worst, relative to the closed form"))
+    return pairs
+
+
+def _listed(values: Values) -> str:
+    if values.distinct is None:
+        return f"{_shown(values.low)} to {_shown(values.high)} (more than {MANY:,} values)"
+    if len(values.distinct) <= LISTED or isinstance(values.low, str):
+        return ", ".join(_shown(value) for value in sorted(values.distinct))
+    return f"{_shown(values.low)} to {_shown(values.high)} ({len(values.distinct):,} values)"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_sweep.running.execute import Progress
+from jepa_sweep.progress import Progress
 from jepa_sweep.running.execute import run as compute
 from jepa_sweep.spec.validate import one_of
 from jepa_sweep.store.store import Store

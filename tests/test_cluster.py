@@ -1,6 +1,5 @@
 """Runs on a Ray cluster: whatever dies, every point stands once, and the tables are those of a run on one machine."""
 
-import contextlib
 import json
 import os
 import signal
@@ -319,47 +318,51 @@ def ray_of(nodes):
 
 def test_where_there_is_room_for_workers():
     def rooms(device, cores=0):
-        with contextlib.closing(ray_cluster.Cluster(ray_of(NODES), device, cores)) as cluster:
-            return {machine: room.workers for machine, room in cluster.rooms().items()}
+        cluster = ray_cluster.Cluster(ray_of(NODES), device, cores)
+        return {machine: room.workers for machine, room in cluster.rooms().items()}
 
     assert rooms("auto") == rooms("gpu") == {"a": 4}
     assert rooms("cpu") == {"a": 1, "b": 1}
     assert rooms("cpu", 4) == {"a": 2, "b": 1}
-    with pytest.raises(SpecError, match="no machine of the cluster offers one"):
-        rooms("tpu")
+    assert rooms("tpu") == {}
+
+
+@pytest.mark.ray
+def test_a_device_that_no_machine_offers_is_refused_before_anything_is_left(on, tmp_path):
+    with pytest.raises(SpecError, match="`device` 'tpu' was asked for, but no machine of the cluster offers one"):
+        on(SWEEP, tmp_path / "run", device="tpu")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
-def workers(monkeypatch):
+def workers():
     """Of four cores each: machine `a` has room for two, `b` for one."""
-    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
     told = ray_workers.Instructions(SWEEP.to_toml(), "", "cpu", None, Mark("", "", 0, 0), [])
-    with contextlib.closing(ray_cluster.Cluster(ray_of(NODES), "cpu", 4)) as cluster:
-        yield ray_workers.Workers(cluster, told)
+    return ray_workers.Workers(ray_cluster.Cluster(ray_of(NODES), "cpu", 4), told)
 
 
 def test_a_machine_on_which_workers_keep_dying_is_left_alone(workers):
     started = 0
-    while not workers.hopeless():
-        while workers._cluster.heard < workers._died:
-            time.sleep(0.01)
-        workers.recruit(10)
+    while not (why := workers.recruit(10)):
         for handle in list(workers._handles):
             workers._lost(handle, "It ended. The actor is dead because its process was killed.")
             started += 1
-    assert workers.hopeless() == "workers died wherever they were started: its process was killed."
+    assert why == "workers died wherever they were started: its process was killed."
     assert started == 3 * (2 + 1)
 
 
-def test_a_head_that_is_silent_ends_the_run(workers, monkeypatch):
-    assert workers.hopeless() == ""
+@pytest.mark.parametrize("fault", [ConnectionError, lambda: time.sleep(5)], ids=["refuses", "hangs"])
+def test_a_head_that_is_silent_ends_the_run(workers, monkeypatch, fault):
     monkeypatch.setattr(ray_cluster, "HEAD_TIMEOUT_S", 0.1)
-    workers._cluster.ray.nodes.side_effect = ConnectionError
-    time.sleep(0.3)
-    assert "the head of the cluster has not answered" in workers.hopeless()
-    assert workers.lost
+    workers._cluster.ray.nodes.side_effect = fault
+    began = time.monotonic()
+    while not (why := workers.recruit(10)):
+        time.sleep(0.01)
+    assert "the head of the cluster has not answered" in why
+    assert time.monotonic() - began < 3
+    assert workers._handles == []
 
 
 def test_a_cluster_without_room_ends_the_run(workers, monkeypatch):
     monkeypatch.setattr(ray_workers, "NO_WORKER_TIMEOUT_S", 0.0)
-    assert workers.hopeless() == "the cluster had no room for a worker for 0 s"
+    assert workers.recruit(10) == "the cluster had no room for a worker for 0 s"

@@ -97,7 +97,7 @@ def execute(
     monitor = Monitor(began, limits.failures(max_failures), stop, progress)
     if cluster is None:
         devices.pick(device)  # what is not there, devices or a cluster, is refused before a directory is made
-    with ray_cluster.connected(cluster, device) if cluster is not None else contextlib.nullcontext() as machines:
+    with ray_cluster.joined(cluster, device) if cluster is not None else contextlib.nullcontext() as machines:
         store = open_for(sweep, out)
         with Job(sweep, text, store, device, size) as job:
             queue = job.queue(mine)

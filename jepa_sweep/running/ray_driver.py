@@ -13,7 +13,7 @@ from pathlib import Path
 from jepa_sweep.running import forecast
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.queue import Queue
-from jepa_sweep.running.ray_cluster import POLL_S, Cluster
+from jepa_sweep.running.ray_cluster import Cluster
 from jepa_sweep.running.ray_workers import Instructions, Recover, Task, Workers
 from jepa_sweep.running.report import Monitor
 from jepa_sweep.store.log import Mark
@@ -22,6 +22,7 @@ from jepa_sweep.store.store import Store
 from jepa_sweep.systems.rows import Work
 
 DEATHS_PER_TASK = 3  # of workers that had it, before it is given up
+POLL_S = 1.0  # between looks at machines and other writers, and at whether to stop
 
 
 class Tasks:
@@ -60,6 +61,11 @@ class Tasks:
         else:
             self.queue.put_back(task)
 
+    def done(self, task: Task) -> None:
+        """A task was done."""
+        if not isinstance(task, Recover):
+            self.queue.stored(task)
+
 
 class Tally:
     """What some writers have committed, by the records: a worker may die before it can tell."""
@@ -95,26 +101,27 @@ class Driver:
         self._workers, self._queue, self._store, self._monitor = workers, queue, store, monitor
 
     def run(self) -> str:
-        """Have all chunks computed, then what dead writers left; returns why it ended early, if it did."""
+        """Have all chunks computed, then completed what dead writers left; returns why it ended early, if it did."""
         stopped = self._hand_out()
         if not stopped and self._store.pending():
             self.tasks.recovery = True
             stopped = self._hand_out()
         if stopped:
             self._workers.stop()
-            while self._workers.busy and not self._workers.lost:
+            while self._workers.busy and not self._workers.recruit(0):  # which says if the head is silent
                 self._settle()
         return stopped or self.tasks.given_up
 
     def _hand_out(self) -> str:
         next_look = 0.0
         while self.tasks or self._workers.busy:
-            if stopped := self._monitor.stopped(self.tally) or self._workers.hopeless():
-                return stopped
-            if time.monotonic() >= next_look:
+            stopped = self._monitor.stopped(self.tally)
+            if not stopped and time.monotonic() >= next_look:
                 next_look = time.monotonic() + POLL_S
                 self._queue.look()
-                self._workers.recruit(len(self.tasks) + self._workers.busy)
+                stopped = self._workers.recruit(len(self.tasks) + self._workers.busy)
+            if stopped:
+                return stopped
             while (worker := self._workers.least_busy()) and (task := self.tasks.take(alone=not worker.tasks)):
                 self._workers.give(worker, task)
             self._settle()
@@ -122,13 +129,12 @@ class Driver:
 
     def _settle(self) -> None:
         """Wait for news of tasks, and take note of it."""
-        for ended in self._workers.wait(POLL_S):
-            if ended.repeated is None:
-                self.tasks.back(ended.task, ended.death)
+        for task, repeated, death in self._workers.wait(POLL_S):
+            if repeated is None:
+                self.tasks.back(task, death)
             else:
-                if not isinstance(ended.task, Recover):
-                    self._queue.stored(ended.task)
-                self.tally.repeated += ended.repeated
+                self.tasks.done(task)
+                self.tally.repeated += repeated
                 self.tell()
 
     def tell(self) -> None:

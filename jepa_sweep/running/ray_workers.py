@@ -138,7 +138,7 @@ class Workers:
         self._actor_class = cluster.ray.remote(Worker)
         self._handles: list[Handle] = []
         self._deaths: Counter[str] = Counter()  # machine -> since one of its workers last did a task
-        self._last_death, self._died = "", 0.0
+        self._last_death = ""
         self._had_worker = time.monotonic()
 
     @property
@@ -146,36 +146,26 @@ class Workers:
         """How many tasks are with workers."""
         return sum(task is not None for handle in self._handles for task in handle.tasks.values())
 
-    @property
-    def lost(self) -> bool:
-        """True if nothing will be heard of workers any more, as the head of the cluster is silent."""
-        return self._cluster.silent
+    def recruit(self, most: int) -> str:
+        """Start workers wherever there is room, but no more than `most` in all; returns why there can be none, if so.
 
-    def hopeless(self) -> str:
-        """Why no worker will do anything any more; empty where one may."""
-        if self.lost:
+        A machine on which worker after worker died is left alone.
+        """
+        answered = self._cluster.look()
+        if self._cluster.silent:
             return f"the head of the cluster has not answered for {HEAD_TIMEOUT_S:g} s"
-        if self._last_death and not self._handles and not self._usable():
+        rooms = self._cluster.rooms().items()
+        rooms = {name: room for name, room in rooms if self._deaths[name] < DEATHS_PER_WORKER * room.workers}
+        if self._last_death and not self._handles and not rooms:
             return f"workers died wherever they were started: {self._last_death}"
-        if any(handle.name for handle in self._handles):
-            self._had_worker = time.monotonic()
-        if time.monotonic() - self._had_worker > NO_WORKER_TIMEOUT_S:
-            return f"the cluster had no room for a worker for {NO_WORKER_TIMEOUT_S:g} s"
-        return ""
-
-    def recruit(self, most: int) -> None:
-        """Start workers wherever there is room, but no more than `most` in all."""
-        if self._cluster.heard < self._died:  # starting one without a head would block
-            return
-        for machine, room in self._usable().items():
+        for machine, room in rooms.items() if answered else ():  # without a head, starting one would block
             free = room.workers - sum(handle.machine == machine for handle in self._handles)
             for _ in range(min(free, most - len(self._handles))):
                 self._handles.append(self._start(machine, room))
-
-    def _usable(self) -> dict[str, Room]:
-        """Machines with room, but for those on which worker after worker died."""
-        rooms = self._cluster.rooms().items()
-        return {name: room for name, room in rooms if self._deaths[name] < DEATHS_PER_WORKER * room.workers}
+        if any(handle.name for handle in self._handles):
+            self._had_worker = time.monotonic()
+        none = time.monotonic() - self._had_worker > NO_WORKER_TIMEOUT_S
+        return f"the cluster had no room for a worker for {NO_WORKER_TIMEOUT_S:g} s" if none else ""
 
     def _start(self, machine: str, room: Room) -> Handle:
         # Read when equinox and jaxlib are imported; why, says `jepa_sweep.cli.main`.
@@ -233,7 +223,6 @@ class Workers:
     def _lost(self, handle: Handle, why: str) -> list[Ended]:
         self._handles.remove(handle)
         self._deaths[handle.machine] += 1
-        self._died = time.monotonic()
         self._last_death = " ".join(why.split()).rpartition("The actor is dead because ")[2][:160]
         with contextlib.suppress(Exception):
             self._ray.kill(handle.actor)
@@ -246,7 +235,7 @@ class Workers:
 
     def close(self) -> None:
         """End all workers, at once; without a head they end by themselves."""
-        if self.lost:
+        if self._cluster.silent:
             return
         with contextlib.suppress(Exception):
             closing = [handle.actor.close.remote() for handle in self._handles if handle.name]

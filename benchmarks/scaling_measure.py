@@ -21,9 +21,9 @@ from benchmarks.common import cores
 from benchmarks.scaling_model import Costs, Method, Setting, Shared, Simulation
 from benchmarks.sweeps import SPEC
 from jepa_sweep.running import job
-from jepa_sweep.running.execute import open_for
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.limits import Shard
+from jepa_sweep.running.opening import open_for
 from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.models import Sweep

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from jepa_sweep.errors import JepaSweepError, SpecError, SpecWarning
-from jepa_sweep.progress import shown, took
+from jepa_sweep.progress import shown
 
 FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
 
@@ -116,9 +116,9 @@ def run(
     with _explained() as warned:
         stop = _stop_on_signal()
         _ready_to_compute(here=not cluster)
-        from jepa_sweep.running.ray_driver import execute
+        from jepa_sweep.running.execute import execute
 
-        with shown() as progress:
+        with shown(True) as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
         failed = len(report.store.failures(columns=["status"]))
@@ -126,7 +126,7 @@ def run(
         sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
         samples = len(report.store.trajectories(columns=["status"], filters=gave_up)) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
-        text = f'{took(report)}\n{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
+        text = f'{report.text()}\n{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
         if failed:
             text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
         if samples:
@@ -318,7 +318,7 @@ def figure(
         _ready_to_compute()
         from jepa_sweep.reproduction import figure as drawn
 
-        with shown() as progress:
+        with shown(True) as progress:
             found = drawn(name, out, run, device=device, progress=progress)
         _print(found.facts(), f"{found.text()}\n{', '.join(str(path) for path in found.files)}", as_json)
         raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
@@ -331,7 +331,7 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
         _ready_to_compute()
         from jepa_sweep.reproduction import reproduce as all_drawn
 
-        with shown() as progress:
+        with shown(True) as progress:
             told = None if as_json else lambda found: typer.echo(found.text())
             found = all_drawn(out, device=device, progress=progress, done=told)
         claims = [claim for one in found for claim in one.claims]

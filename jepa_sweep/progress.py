@@ -1,54 +1,77 @@
-"""How far a run is, and what it took, as the command line shows it."""
+"""How far a run is, and ways to show it: a live bar, or a line every few seconds."""
 
 import contextlib
+import importlib.util
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-import typer
+SECONDS_BETWEEN_LINES = 5
+
+
+class Progress(NamedTuple):
+    """Where a run stands, after each chunk."""
+
+    done: int  # points of this spec looked at so far, each counted once
+    total: int  # points of this spec
+    computed: int  # of them, by this run
+    failed: int  # of those, without a result
+    seconds: float  # of this run so far, without compiling
+
+    @property
+    def points_per_second(self) -> float:
+        """Of those computed by this run."""
+        return self.computed / max(self.seconds, 1e-9)
+
+
+Show = Callable[[Progress], None]
 
 
 @contextlib.contextmanager
-def shown() -> Iterator[Any]:
-    """A live bar on a terminal, elsewhere a line every few seconds."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def shown(progress: Show | bool | None = None) -> Iterator[Show | None]:
+    """Yields what is to be called after each chunk, None for nothing.
 
-        layout = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*layout, console=Console(stderr=True)) as bar:
-            task = bar.add_task("points", total=None, rate="compiling")
-            yield lambda p: bar.update(task, total=p.total, completed=p.done, rate=f"{_rate(p):,.0f} points/s")
+    Args:
+        progress: a function, which is called as it is; False for nothing; None for a live bar on a terminal or in a
+            notebook and nothing elsewhere; True for a live bar there and lines elsewhere.
+    """
+    if isinstance(progress, bool) and not progress:
+        yield None
         return
-    last = [0.0, -1]  # when there was a line, and the points of it
+    if callable(progress):
+        yield progress
+        return
+    from rich.console import Console
 
-    def line(p: Any) -> None:
-        ended = p.computed and p.done == p.total != last[1]
-        if p.seconds - last[0] >= 5 or ended:
-            last[:] = p.seconds, p.done
-            left = (p.total - p.done) / max(_rate(p), 1e-9)
-            typer.echo(f"{p.done:,}/{p.total:,} points, {_rate(p):,.0f} points/s, {left:,.0f} s left", err=True)
-
-    yield line
-
-
-def took(report: Any) -> str:
-    """How much a run computed and what that took, which of nothing has no rates."""
-    work, text = report.work, f"{report.store.path}: {report.computed:,} of {report.total:,} points computed now"
-    if not report.computed:
-        return f"{text}{': nothing was left to do' if report.complete and not report.repeated else ''}."
-    text += f", {report.points_per_second:,.0f} points a second, {report.seconds:.1f} s in all of which "
-    text += f"{work.compile_seconds:.1f} s compiling.\n"
-    if work.steps:
-        text += f"{report.steps_per_point:.1f} solver steps a point, "
-    if work.lane_steps:
-        text += f"{report.wasted:.0%} of lane steps wasted, "
-    text += f"{work.peak_memory_bytes / 1e9:.1f} GB of memory at the peak."
-    if work.rechecked:
-        text += f"\n{work.rechecked:,} points were solved again in float64: single precision was off by at most "
-        text += f"{work.recheck_error:.1e}."
-    return text
+    console = Console(stderr=True)
+    if sys.stderr.isatty() or (console.is_jupyter and importlib.util.find_spec("ipywidgets")):
+        with _bar(console) as show:
+            yield show
+    else:
+        yield _Lines() if progress or console.is_jupyter else None
 
 
-def _rate(p: Any) -> float:
-    return p.computed / max(p.seconds, 1e-9)
+@contextlib.contextmanager
+def _bar(console) -> Iterator[Show]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    layout = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Bar(*layout, console=console) as bar:
+        task = bar.add_task("points", total=None, rate="compiling")
+        yield lambda p: bar.update(task, total=p.total, completed=p.done, rate=f"{p.points_per_second:,.0f} points/s")
+
+
+class _Lines:
+    """Writes a line every few seconds, and one when all is done."""
+
+    def __init__(self) -> None:
+        self._last = Progress(done=-1, total=0, computed=0, failed=0, seconds=0.0)
+
+    def __call__(self, now: Progress) -> None:
+        ended = now.computed and now.done == now.total != self._last.done
+        if now.seconds - self._last.seconds >= SECONDS_BETWEEN_LINES or ended:
+            self._last = now
+            rate = now.points_per_second
+            left = (now.total - now.done) / max(rate, 1e-9)
+            sys.stderr.write(f"{now.done:,}/{now.total:,} points, {rate:,.0f} points/s, {left:,.0f} s left\n")

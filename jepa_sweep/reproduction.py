@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.checks import one_of
-from jepa_sweep.running.execute import Progress
+from jepa_sweep.progress import Progress
 from jepa_sweep.running.execute import run as compute
 from jepa_sweep.store.store import Store
 from jepa_sweep.view import needs, output, style

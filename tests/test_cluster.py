@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
@@ -16,9 +17,11 @@ from conftest import KEYS, QUICKLY_COMPILED, TRACKED
 import jepa_sweep as js
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.running import execute, ray_driver, ray_workers
+from jepa_sweep.running import opening, ray_cluster, ray_driver, ray_workers
+from jepa_sweep.running.execute import execute
 from jepa_sweep.running.plan import Chunk
-from jepa_sweep.running.ray_workers import AT_ONCE
+from jepa_sweep.running.queue import Queue
+from jepa_sweep.running.ray_workers import TASKS_AT_ONCE, Recover
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.store import location
 from jepa_sweep.store.log import Mark
@@ -84,7 +87,7 @@ def on(machines, monkeypatch):
     """Runs a sweep on these machines, from this process, which asks JAX for no device."""
 
     def run(sweep, out, **more):
-        return ray_driver.execute(sweep, out, cluster=f"ray:{machines.address}", **more)
+        return execute(sweep, out, cluster=f"ray:{machines.address}", **more)
 
     def refuse(*_):
         raise AssertionError("the driver must not ask for devices")
@@ -166,7 +169,7 @@ def test_it_stops_when_asked_and_goes_on(on, alone, tmp_path):
     bounds = {"chunk_points": 1, "shard": "1/2", "max_failures": "0"}
     stopped = on(SWEEP, tmp_path / "run", progress=told.append, stop=lambda: len(told) > 1, **bounds)
     assert stopped.stopped == "it was asked to"
-    assert 2 <= stopped.computed <= 2 + AT_ONCE
+    assert 2 <= stopped.computed <= 2 + TASKS_AT_ONCE
     assert [p.done - p.computed for p in told] == [POINTS // 2] * len(told)
     assert on(SWEEP, tmp_path / "run", chunk_points=1).computed == POINTS - stopped.computed
     same(tmp_path / "run", alone[1])
@@ -184,7 +187,7 @@ def test_progress_counts_points_of_several_blocks_once(on, tmp_path):
 
 @pytest.mark.ray
 def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
-    execute.open_for(SWEEP, tmp_path)
+    opening.open_for(SWEEP, tmp_path)
     (tmp_path / "trajectories").rmdir()
     (tmp_path / "trajectories").write_text("in the way")
     with pytest.raises(StorageError, match="a part of the path is a file"):
@@ -199,7 +202,7 @@ def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
 )
 def test_an_address_must_be_one(text, tmp_path):
     with pytest.raises(SpecError, match="`cluster` must be ray, or ray:ADDRESS"):
-        ray_driver.execute(SWEEP, tmp_path, cluster=text)
+        execute(SWEEP, tmp_path, cluster=text)
 
 
 @pytest.mark.ray
@@ -210,62 +213,89 @@ def test_nothing_at_the_address_is_told_before_ray_begins_to_try(tmp_path, invok
     monkeypatch.setattr(ray, "init", lambda **given: tried.append(given))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    done = invoke("run", alone[0], "--out", tmp_path, "--cluster", f"ray:127.0.0.1:{port}")
+    done = invoke("run", alone[0], "--out", tmp_path / "run", "--cluster", f"ray:127.0.0.1:{port}")
     assert done.exit_code == 2
     assert "must name a Ray cluster that can be reached" in done.stderr
     assert tried == []
+    assert not (tmp_path / "run").exists()
 
 
-def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
+@pytest.mark.ray
+def test_what_does_not_speak_as_ray_leaves_nothing_behind(tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "init", lambda **_: time.sleep(5))
+    monkeypatch.setattr(ray_cluster, "JOIN_TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(SpecError, match=f"joining {address} failed: nothing there has spoken as Ray"):
+            execute(SWEEP, tmp_path / "run", cluster=f"ray:{address}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_ray_it_says_what_to_install_and_leaves_nothing_behind(monkeypatch, invoke, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SpecError, match=r"pip install 'jepa_sweep\[ray\]'"):
-        ray_driver.execute(SWEEP, tmp_path, cluster="ray")
+    (tmp_path / "spec.toml").write_text(SWEEP.to_toml())
+    done = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "run", "--cluster", "ray")
+    assert done.exit_code == 2
+    assert "`cluster` needs Ray, but it is not installed; try `pip install 'jepa_sweep[ray]'`." in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("more", "match"), [({"device": "gpu:0"}, "`device` must be"), ({"shard": "2/2"}, "`shard`")])
 def test_arguments_are_refused_before_anything_starts(more, match, tmp_path):
     with pytest.raises(SpecError, match=match):
-        ray_driver.execute(SWEEP, tmp_path / "run", cluster="ray", **more)
+        execute(SWEEP, tmp_path / "run", cluster="ray", **more)
     assert not (tmp_path / "run").exists()
 
 
-def test_without_a_cluster_it_runs_here(monkeypatch):
-    monkeypatch.setattr(execute, "execute", lambda *given, **more: (given, more["shard"], more["device"]))
-    assert ray_driver.execute(SWEEP, "out", cluster=None, shard="0/2") == ((SWEEP, "out"), "0/2", "auto")
+def test_without_a_cluster_it_runs_here(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert execute(SWEEP, tmp_path, cluster=None, chunk_points=6, shard="0/2").computed == POINTS // 2
 
 
 def test_a_worker_that_sees_another_folder_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(ray_workers, "SEE", 0.0)
-    execute.open_for(SWEEP, tmp_path)
-    order = ray_workers.Order(
+    monkeypatch.setattr(ray_workers, "SHARED_FS_TIMEOUT_S", 0.0)
+    opening.open_for(SWEEP, tmp_path)
+    told = ray_workers.Instructions(
         SWEEP.to_toml(), str(tmp_path), "cpu", None, Mark("host-1-0123456789ab", "01234567", 0, 0), []
     )
     with pytest.raises(SpecError, match="must lie where every machine of the cluster sees it"):
-        ray_workers.Worker().begin(order, 0)
+        ray_workers.Worker().begin(told, 0)
 
 
 def test_a_chunk_that_kills_its_workers_is_given_up_and_no_other_is_blamed(tmp_path):
     bad, good = Chunk(0, 5), Chunk(5, 10)
-    queue = ray_driver._Queue(Grid(SWEEP), [bad, good], execute.open_for(SWEEP, tmp_path), "01234567")
-    assert [queue.next(alone=True), queue.next(alone=False)] == [bad, good]
+    queue = Queue(Grid(SWEEP), [bad, good], opening.open_for(SWEEP, tmp_path), "01234567")
+    tasks = ray_driver.Tasks(queue)
+    assert [tasks.take(alone=True), tasks.take(alone=False)] == [bad, good]
     for chunk in (bad, good):  # both were with the worker
-        queue.back(chunk, "killed")
-    assert queue.next(alone=False) is None
+        tasks.back(chunk, "killed")
+    assert tasks.take(alone=False) is None
     for _ in range(2):
-        while queue.next(alone=True) != bad:
+        while tasks.take(alone=True) != bad:
             pass
-        queue.back(bad, "killed")
-    assert not queue.left
-    assert "the points 0 to 4 were given up after 3 workers died of them: killed" in queue.trouble
+        tasks.back(bad, "killed")
+    assert not tasks
+    assert "the points 0 to 4 were given up after 3 workers died of them: killed" in tasks.given_up
+
+
+def test_recovery_that_kills_its_workers_is_given_up(tmp_path):
+    tasks = ray_driver.Tasks(Queue(Grid(SWEEP), [], opening.open_for(SWEEP, tmp_path), "01234567"))
+    tasks.recovery = True
+    for _ in range(3):
+        assert (len(tasks), tasks.take(alone=False), tasks.take(alone=True)) == (1, None, Recover())
+        tasks.back(Recover(), "killed")
+    assert not tasks
+    assert "what dead workers left were given up after 3 workers died of them: killed" in tasks.given_up
 
 
 def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp_path):
     js.run(SWEEP, tmp_path, chunk_points=12)
     store = js.Store(tmp_path)
     commits = store.commits()
-    queue = ray_driver._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
-    tally = ray_driver._Tally(store)
-    tally.writers |= {commit.claim.writer for commit in commits}
+    queue = Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
+    tally = ray_driver.Tally(store, {commit.claim.writer for commit in commits})
     for claim in tally.look():
         queue.stored(claim)
         queue.stored(claim)  # the worker itself, a moment later
@@ -273,24 +303,66 @@ def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp
     assert tally.look() == []
 
 
-def test_where_there_is_room_for_workers():
-    class Ray:
-        remote = staticmethod(lambda actor: actor)
-        nodes = staticmethod(
-            lambda: [
-                {"NodeID": "a", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 4.0}},
-                {"NodeID": "b", "Alive": True, "Resources": {"CPU": 6.0}},
-                {"NodeID": "c", "Alive": False, "Resources": {"CPU": 64.0, "TPU": 8.0}},
-                {"NodeID": "d", "Alive": True, "Resources": {}},
-            ]
-        )
+NODES = [
+    {"NodeID": "a", "Alive": True, "Resources": {"CPU": 8.0, "GPU": 4.0}},
+    {"NodeID": "b", "Alive": True, "Resources": {"CPU": 6.0}},
+    {"NodeID": "c", "Alive": False, "Resources": {"CPU": 64.0, "TPU": 8.0}},
+    {"NodeID": "d", "Alive": True, "Resources": {}},
+]
 
+
+def ray_of(nodes):
+    """Ray, as it would be on these machines."""
+    return mock.MagicMock(nodes=mock.Mock(return_value=nodes))
+
+
+def test_where_there_is_room_for_workers():
     def rooms(device, cores=0):
-        order = ray_workers.Order("", "", device, None, Mark("", "", 0, 0), [])
-        return {node: count for node, (count, _, _) in ray_workers.Crew(Ray, order, cores)._rooms().items()}
+        cluster = ray_cluster.Cluster(ray_of(NODES), device, cores)
+        return {machine: room.workers for machine, room in cluster.rooms().items()}
 
     assert rooms("auto") == rooms("gpu") == {"a": 4}
     assert rooms("cpu") == {"a": 1, "b": 1}
     assert rooms("cpu", 4) == {"a": 2, "b": 1}
-    with pytest.raises(SpecError, match="no machine of the cluster offers one"):
-        rooms("tpu")
+    assert rooms("tpu") == {}
+
+
+@pytest.mark.ray
+def test_a_device_that_no_machine_offers_is_refused_before_anything_is_left(on, tmp_path):
+    with pytest.raises(SpecError, match="`device` 'tpu' was asked for, but no machine of the cluster offers one"):
+        on(SWEEP, tmp_path / "run", device="tpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def workers():
+    """Of four cores each: machine `a` has room for two, `b` for one."""
+    told = ray_workers.Instructions(SWEEP.to_toml(), "", "cpu", None, Mark("", "", 0, 0), [])
+    return ray_workers.Workers(ray_cluster.Cluster(ray_of(NODES), "cpu", 4), told)
+
+
+def test_a_machine_on_which_workers_keep_dying_is_left_alone(workers):
+    started = 0
+    while not (why := workers.recruit(10)):
+        for handle in list(workers._handles):
+            workers._lost(handle, "It ended. The actor is dead because its process was killed.")
+            started += 1
+    assert why == "workers died wherever they were started: its process was killed."
+    assert started == 3 * (2 + 1)
+
+
+@pytest.mark.parametrize("fault", [ConnectionError, lambda: time.sleep(5)], ids=["refuses", "hangs"])
+def test_a_head_that_is_silent_ends_the_run(workers, monkeypatch, fault):
+    monkeypatch.setattr(ray_cluster, "HEAD_TIMEOUT_S", 0.1)
+    workers._cluster.ray.nodes.side_effect = fault
+    began = time.monotonic()
+    while not (why := workers.recruit(10)):
+        time.sleep(0.01)
+    assert "the head of the cluster has not answered" in why
+    assert time.monotonic() - began < 3
+    assert workers._handles == []
+
+
+def test_a_cluster_without_room_ends_the_run(workers, monkeypatch):
+    monkeypatch.setattr(ray_workers, "NO_WORKER_TIMEOUT_S", 0.0)
+    assert workers.recruit(10) == "the cluster had no room for a worker for 0 s"

@@ -11,7 +11,7 @@ from conftest import KEYS
 from processes import finished, start
 
 import jepa_sweep as js
-from jepa_sweep.running import execute, limits
+from jepa_sweep.running import limits, opening
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import location
@@ -85,7 +85,7 @@ def test_a_writer_computes_what_another_is_at_only_when_nothing_else_is_left(tmp
     sweep, rng = js.Sweep(**SPEC), random.Random(seed)
     with contextlib.ExitStack() as stack:
         jobs = [
-            stack.enter_context(Job(sweep, sweep.to_toml(), execute.open_for(sweep, tmp_path / "run"), "cpu", CHUNK))
+            stack.enter_context(Job(sweep, sweep.to_toml(), opening.open_for(sweep, tmp_path / "run"), "cpu", CHUNK))
             for _ in range(writers)
         ]
         under_way = [steps(job) for job in jobs]
@@ -189,7 +189,7 @@ def test_status_shows_the_progress_of_all_writers_from_the_store_alone(tmp_path,
 
 def test_status_shows_what_is_being_computed(tmp_path):
     sweep = js.Sweep(**SPEC)
-    with Job(sweep, sweep.to_toml(), execute.open_for(sweep, tmp_path / "run"), "cpu", CHUNK) as job:
+    with Job(sweep, sweep.to_toml(), opening.open_for(sweep, tmp_path / "run"), "cpu", CHUNK) as job:
 
         def shown():
             return [(w["writer"], w["computing"], w["points"]) for w in status_of(tmp_path / "run")["writers"]]

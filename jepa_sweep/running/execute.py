@@ -1,76 +1,18 @@
-"""Plan to engine to store: run a spec, chunk after chunk."""
+"""Running a spec: from its file to a finished store, in this process or on the machines of a Ray cluster."""
 
+import contextlib
 import time
-import warnings
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from jepa_sweep.engine import devices
-from jepa_sweep.errors import SpecWarning
-from jepa_sweep.running import limits, recovery
-from jepa_sweep.running.compute import Work
+from jepa_sweep.progress import Progress
+from jepa_sweep.running import limits, local, ray_cluster, ray_driver
 from jepa_sweep.running.job import Job
-from jepa_sweep.running.plan import Chunk
-from jepa_sweep.spec.models import Sweep, read_spec
-from jepa_sweep.spec.replicates import replicates
+from jepa_sweep.running.opening import load, open_for
+from jepa_sweep.running.report import Monitor, Report
+from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store.store import Store
-
-
-class Progress(NamedTuple):
-    """Where a run stands, after each chunk."""
-
-    done: int  # points of this spec looked at so far, each counted once
-    total: int  # points of this spec
-    computed: int  # of them, by this run
-    failed: int  # of those, without a result
-    seconds: float  # of this run so far, without compiling
-
-
-class Report(NamedTuple):
-    """What a run came to."""
-
-    store: Store
-    total: int  # points of the spec
-    computed: int  # by this run
-    failed: int  # of those, without a result
-    repeated: int  # computed by this run, but stored by another writer meanwhile
-    stopped: str  # why it ended before its end; empty where it did not
-    seconds: float  # in all
-    work: Work  # of the points computed
-
-    @property
-    def complete(self) -> bool:
-        """True if nothing of it is left to do."""
-        return not self.stopped
-
-    @property
-    def points_per_second(self) -> float | None:
-        """From beginning to end, without compiling; None, as the other rates, where nothing was computed."""
-        return self.computed / max(self.seconds - self.work.compile_seconds, 1e-9) if self.computed else None
-
-    @property
-    def steps_per_point(self) -> float | None:
-        """Solver steps, accepted and rejected."""
-        return self.work.steps / self.computed if self.computed else None
-
-    @property
-    def wasted(self) -> float | None:
-        """The share of all lane steps in which a lane had nothing to do; None without lanes."""
-        return 1 - self.work.steps / self.work.lane_steps if self.work.lane_steps else None
-
-    def facts(self) -> dict[str, Any]:
-        """All of it as one flat record."""
-        own = self._asdict() | {"store": str(self.store.path)}
-        rates = {name: getattr(self, name) for name in ("complete", "points_per_second", "steps_per_point", "wasted")}
-        return {
-            **{k: v for k, v in own.items() if k != "work"},
-            **rates,
-            **self.work._asdict(),
-            "seconds": self.seconds,
-            "peak_memory_bytes": self.work.peak_memory_bytes or None,
-        }
 
 
 def run(
@@ -80,7 +22,7 @@ def run(
     device: str = "auto",
     chunk_points: int | None = None,
     shard: str | None = None,
-    max_failures: str | None = None,
+    max_failures: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Store:
     """Compute every point of a spec that is not in the store yet, and return the store.
@@ -120,71 +62,48 @@ def execute(
     spec: str | Path | Sweep,
     out: str | Path | None = None,
     *,
+    cluster: str | None = None,
     device: str = "auto",
     chunk_points: int | None = None,
     shard: str | None = None,
-    max_failures: str | None = None,
+    max_failures: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """`run` with a report; `stop` is asked before each chunk.
+    """`run` with a report, and on a Ray cluster where one is named.
 
-    One chunk is written while the next is computed, and no more than these two are held in memory.
+    A worker of a cluster has one accelerator, where there is any for `device`; else all cores of a machine, or as many
+    as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
+
+    Args:
+        spec: as `run` takes it, as are `device`, `chunk_points`, `shard`, `max_failures` and `progress`.
+        out: as `run` takes it; on a cluster a place that all its machines see.
+        cluster: "ray" for the cluster that runs on this machine, or else a new one on this machine alone;
+            "ray:ADDRESS" for another; None for this process, without Ray.
+        device: see there.
+        chunk_points: see there.
+        shard: see there.
+        max_failures: see there.
+        progress: see there.
+        stop: asked before each chunk, on a cluster every second; no chunk is begun after it has returned True.
+
+    Raises:
+        SpecError: the spec cannot be run, or there is no such cluster, or its machines do not see `out`.
+        StorageError: the file system refused something.
     """
-    sweep, text = load(spec)
     began = time.perf_counter()
-    devices.pick(device)  # a device that is not there is refused before a directory is made
-    size, mine, limit = limits.chunk_points(chunk_points), limits.shard(shard), limits.Failures(max_failures)
-    store = open_for(sweep, out)
-    recovery.finish(store, device, patience=0)
-    with Job(sweep, text, store, device, size) as job, ThreadPoolExecutor(1, "writer") as writer:
-        queue, stopped = job.queue(mine), ""
-        writing: tuple[Chunk, Future[None]] | None = None
-
-        def written() -> None:
-            nonlocal writing
-            if writing:
-                (chunk, result), writing = writing, None
-                result.result()
-                queue.stored(chunk)
-                if progress:
-                    spent = time.perf_counter() - began - job.work.compile_seconds
-                    progress(Progress(queue.done, queue.total, job.computed, job.failed, spent))
-
-        for chunk in queue:
-            stopped = "it was asked to" if stop() else limit.exceeded(job.failed, job.computed)
-            if stopped:
-                break
-            computed = job.compute(chunk)
-            written()
-            writing = chunk, writer.submit(job.commit, computed)
-        written()
-    if not stopped:
-        recovery.finish(store, device)
-    counts = job.grid.unique, job.computed, job.failed, job.repeated
-    return Report(store, *counts, stopped, time.perf_counter() - began, job.work)
-
-
-def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:
-    """A sweep and the text to keep of it; warns of points that only seem to be independent."""
-    if isinstance(spec, Sweep):
-        sweep, text = spec, spec.to_toml()
-    else:
-        text = read_spec(spec)
-        sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent)
-    for sentence in replicates(sweep):
-        warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
-    return sweep, text
-
-
-def default_path(sweep: Sweep) -> Path:
-    """Where a sweep is stored unless another place is given."""
-    return Path("runs") / sweep.name
-
-
-def open_for(sweep: Sweep, out: str | Path | None) -> Store:
-    """The store of a sweep, created if need be."""
-    columns, solver = [q.column for q in sweep.record.parameters], sweep.solver
-    return Store.create(
-        out or default_path(sweep), sweep.frozen(), columns, solver.precision, solver.time, sweep.record.name
-    )
+    sweep, text = load(spec)
+    size, mine = limits.chunk_points(chunk_points), limits.shard(shard)
+    monitor = Monitor(began, limits.failures(max_failures), stop, progress)
+    if cluster is None:
+        devices.pick(device)  # what is not there, devices or a cluster, is refused before a directory is made
+    with ray_cluster.joined(cluster, device) if cluster is not None else contextlib.nullcontext() as machines:
+        store = open_for(sweep, out)
+        with Job(sweep, text, store, device, size) as job:
+            queue = job.queue(mine)
+            if machines is None:
+                counts, stopped = job, local.compute(job, queue, device, monitor)
+            else:
+                told = {"text": text, "device": device, "chunk_points": size}
+                stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
+    return monitor.report(store, queue, counts, stopped)

@@ -1,5 +1,6 @@
-"""What bounds a run: the size of its chunks, its share of them, and how many points may fail."""
+"""What bounds a run: the size of its chunks, which of them are its own, and how many points may fail."""
 
+import math
 import re
 from typing import NamedTuple
 
@@ -41,24 +42,29 @@ def shard(text: str | None) -> Shard:
     return Shard(int(match[1]), int(match[2]))
 
 
-class Failures:
-    """How many points of a run may fail before it stops: a number, or a share of those computed like "5%"."""
+class Failures(NamedTuple):
+    """How many points of a run may fail before it stops: a number, and a share of those computed."""
 
-    def __init__(self, text: str | int | None) -> None:
-        """Raises `SpecError` if the limit does not read like that."""
-        self._text = None if text is None else str(text)
-        match = re.fullmatch(r"(\d{1,18}|\d{1,3}(?:\.\d+)?%)", self._text or "", re.ASCII)
-        if self._text is not None and (not match or (float(self._text.rstrip("%")) > 100 and "%" in self._text)):
-            raise SpecError(
-                f"`max_failures` must be a number of points like 100 or a share like 5%, but it is {text!r}."
-            )
+    text: str = ""  # as it was given
+    points: float = math.inf
+    percent: float = 0.0
 
     def exceeded(self, failed: int, computed: int) -> str:
-        """Why a run with these counts should stop; nothing where it may go on."""
-        if self._text is None:
+        """Why a run with these counts should stop; empty where it may go on."""
+        if failed <= self.points + computed * self.percent / 100:
             return ""
-        share = self._text.endswith("%")
-        most = computed * float(self._text[:-1]) / 100 if share else int(self._text)
-        if failed <= most:
-            return ""
-        return f"{failed:,} of {computed:,} points failed, more than the {self._text} that may"
+        return f"{failed:,} of {computed:,} points failed, more than the {self.text} that may"
+
+
+def failures(given: str | int | None) -> Failures:
+    """The limit of a number like 100 or a share like "5%"; None is no limit.
+
+    Raises:
+        SpecError: it does not read like that.
+    """
+    if given is None:
+        return Failures()
+    match = re.fullmatch(r"(\d{1,18})|(\d{1,3}(?:\.\d+)?)%", str(given), re.ASCII)
+    if not match or float(match[2] or 0) > 100:
+        raise SpecError(f"`max_failures` must be a number of points like 100 or a share like 5%, but it is {given!r}.")
+    return Failures(str(given), points=int(match[1])) if match[1] else Failures(str(given), 0, float(match[2]))

@@ -1,4 +1,4 @@
-"""The chunks a run has still to do, as its own writers and those of other runs get on with them."""
+"""The chunks that a run has still to do, while its own writers and those of other runs store some of them."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,7 +18,7 @@ class Queue:
         self._points = {where: grid.unique_in(*where) for where in self.left}  # of chunks not stored yet, taken or not
         self.done = self.total - sum(self._points.values())
         self._store, self._name, self._writer = store, name, writer
-        self._looked: set[str] = set()
+        self._seen: set[str] = set()  # numbers of claims
         self._busy: set[tuple[int, int]] = set()  # with other writers
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -29,14 +29,18 @@ class Queue:
                 return
             yield chunk
 
+    def sort(self, cost: Callable[[Chunk], float]) -> None:
+        """Put the most expensive chunks first."""
+        self.left = dict(sorted(self.left.items(), key=lambda item: -cost(item[1])))
+
     def look(self) -> None:
         """Take out chunks that others have stored since, and see what they are computing."""
         claims = self._store.claims()
-        for claim in (claims[number] for number in claims.keys() - self._looked):
+        for claim in (claims[number] for number in claims.keys() - self._seen):
             ours = claim.spec == self._name and not claim.absent
             if ours and (chunk := self.left.pop((claim.start, claim.stop), None)):
                 self.stored(chunk)
-        self._looked = set(claims)
+        self._seen = set(claims)
         marks = self._store.announced()
         self._busy = {(m.start, m.stop) for m in marks if m.spec == self._name[:8] and m.writer != self._writer}
 
@@ -48,6 +52,10 @@ class Queue:
             return None
         free = first if first not in self._busy else next((w for w in fitting if w not in self._busy), first)
         return self.left.pop(free)
+
+    def put_back(self, chunk: Chunk) -> None:
+        """A chunk that was taken and not done becomes the last."""
+        self.left[chunk.start, chunk.stop] = chunk
 
     def stored(self, chunk: Chunk | Claim) -> None:
         """A chunk is in the store; it counts once, however often this is said."""

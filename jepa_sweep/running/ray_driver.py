@@ -1,191 +1,83 @@
-"""A run on many machines: a driver hands chunks out to workers of a Ray cluster, which commit to the store themselves.
+"""Computing all chunks of a run on the machines of a Ray cluster, whose workers commit to the store themselves.
 
 The driver holds no device and no results: it plans, and reads what was done from the store. Whatever dies, the store
 is right at every moment, and the same command goes on from there.
 """
 
-import contextlib
 import functools
-import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jax
-
-from jepa_sweep.errors import SpecError
-from jepa_sweep.running import execute as local
-from jepa_sweep.running import limits, plan
+from jepa_sweep.running import plan
 from jepa_sweep.running.compute import Work
-from jepa_sweep.running.execute import Progress, Report, default_path, load, open_for
-from jepa_sweep.running.job import done
-from jepa_sweep.running.plan import Chunk
+from jepa_sweep.running.job import Job
 from jepa_sweep.running.queue import Queue
-from jepa_sweep.running.ray_workers import ACCELERATORS, AT_ONCE, MEND, Crew, Order, connected
-from jepa_sweep.spec.grid import Grid
-from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import writers
+from jepa_sweep.running.ray_cluster import Cluster
+from jepa_sweep.running.ray_workers import Instructions, Recover, Task, Workers
+from jepa_sweep.running.report import Monitor
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.store import Store
 
-DEATHS = 3  # of workers that had the same chunk, before it is given up
-LOOK = 1.0  # seconds between looks at other writers, and at whether to stop
+DEATHS_PER_TASK = 3  # of workers that had it, before it is given up
+POLL_S = 1.0  # between looks at machines and other writers, and at whether to stop
 
 
-def execute(
-    spec: str | Path | Sweep,
-    out: str | Path | None = None,
-    *,
-    cluster: str | None,
-    device: str = "auto",
-    chunk_points: int | None = None,
-    shard: str | None = None,
-    max_failures: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Report:
-    """`execute.execute` on a Ray cluster; `stop` is asked every second.
+class Tasks:
+    """What is still to be handed out: chunks, and recovery where it was added."""
 
-    A worker has one accelerator, where the cluster has any for `device`; else all cores of a machine, or as many as
-    JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
+    def __init__(self, queue: Queue) -> None:
+        self.queue, self.recovery = queue, False
+        self.given_up = ""  # why a task was
+        self._deaths: Counter[Task] = Counter()
 
-    Args:
-        spec: as `jepa_sweep.run` takes it, as all arguments but these two.
-        out: where the run lies, a place that all machines see.
-        cluster: "ray" for the cluster that runs on this machine or else this machine alone; "ray:ADDRESS" for another;
-            None for this process, without Ray.
-        device: "auto", "cpu", "gpu" or "tpu".
-        chunk_points: see there.
-        shard: see there.
-        max_failures: see there.
-        progress: called after each chunk.
-        stop: no chunk is begun after it has returned True.
+    def __len__(self) -> int:
+        return len(self.queue.left) + self.recovery
 
-    Raises:
-        SpecError: the spec cannot be run, or there is no such cluster, or its machines do not see `out`.
-        StorageError: the file system refused something to a worker.
-    """
-    if cluster is None:
-        bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
-        return local.execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
-    began, address = time.perf_counter(), _address(cluster)
-    sweep, text = load(spec)
-    if device not in ACCELERATORS:
-        raise SpecError(
-            f"`device` must be one of {', '.join(ACCELERATORS)} on a cluster, where each worker has one of its own, "
-            f"but it is {device!r}."
-        )
-    size, mine, limit = limits.chunk_points(chunk_points), limits.shard(shard), limits.Failures(max_failures)
-    store, grid = open_for(sweep, _absolute(out or default_path(sweep))), Grid(sweep)
-    name = store.add_spec(text)
-    chunks = plan.chunks(grid, done(store, name), size or plan.points_per_chunk(sweep, grid))
-    chunks = list(filter(mine.holds, chunks))
-    chunks.sort(key=lambda chunk: -plan.cost(sweep, grid, chunk.indices).seconds)
-    queue, tally = _Queue(grid, chunks, store, name), _Tally(store)
+    def take(self, alone: bool) -> Task | None:
+        """The next task for a worker, which is `alone` with it or has another one.
 
-    def enough() -> str:
-        return "it was asked to" if stop() else limit.exceeded(tally.failed, tally.computed)
-
-    def told(repeated: int) -> None:
-        for claim in tally.look():
-            queue.stored(claim)  # its worker may be about to tell
-        tally.repeated += repeated
-        if progress:
-            spent = time.perf_counter() - began - tally.work.compile_seconds
-            progress(Progress(queue.done, queue.total, tally.computed, tally.failed, spent))
-
-    stopped = ""
-    if chunks or store.pending():
-        with connected(address) as ray, _marked(store, name) as mark:
-            order = Order(text, str(store.path), device, chunk_points, mark, sys.argv)
-            crew = Crew(ray, order, max(0, jax.config.values["jax_num_cpu_devices"]))
-            tally.writers = crew.writers
-            try:
-                stopped = _drive(crew, queue, store, enough, told)
-            finally:
-                crew.dismiss()
-                store.forget(crew.writers)  # who died could not
-        told(0)  # with what they had stored
-    stopped, spent = stopped or queue.trouble, time.perf_counter() - began
-    counts = grid.unique, tally.computed, tally.failed, tally.repeated
-    return Report(store, *counts, stopped, spent, tally.work)
-
-
-def _drive(crew: Crew, queue: "_Queue", store: Store, enough: Callable[[], str], told: Callable[[int], None]) -> str:
-    """Have all chunks computed, then claims of the dead settled; returns why it ended before, if it did."""
-    stopped, settled = "", False
-    while True:
-        if not stopped:
-            queue.look()
-            stopped = enough() or crew.recruit(len(queue.left) + crew.busy)
-            if stopped:
-                crew.quit()
-            elif not (queue.left or crew.busy or settled):
-                settled = True
-                queue.left.update({(0, 0): MEND} if store.pending() else {})
-        if (crew.lost and stopped) or not (crew.busy or (queue.left and not stopped)):
-            return stopped
-        for depth in range(0 if stopped else AT_ONCE):
-            for member in crew.idle(depth):
-                if chunk := queue.next(alone=depth == 0):
-                    crew.give(member, chunk)
-        ended = crew.wait(LOOK)
-        for chunk, repeated, death in ended:
-            if repeated is None:
-                queue.back(chunk, death)
-            else:
-                queue.stored(chunk)
-        if committed := [e.repeated for e in ended if e.repeated is not None]:
-            told(sum(committed))
-
-
-class _Queue(Queue):
-    """The chunks still to be handed out, the most expensive first."""
-
-    def __init__(self, grid: Grid, chunks: list[Chunk], store: Store, name: str) -> None:
-        super().__init__(grid, chunks, store, name)
-        self.trouble = ""  # why a chunk was given up
-        self._deaths: Counter[Chunk] = Counter()
-        self._next_look = 0.0
-
-    def look(self) -> None:
-        """As `Queue`, but only now and then."""
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK
-            super().look()
-
-    def next(self, alone: bool) -> Chunk | None:
-        """The next chunk for a worker, which is `alone` with it or has another one.
-
-        What was with a worker that died is only given to one that has nothing else, so that no other chunk is blamed.
+        What was with a worker that died is only given to one that has nothing else, so that no other task is blamed.
         """
-        return self.take(lambda chunk: alone or not self._deaths[chunk])
+        if self.recovery and alone:
+            self.recovery = False
+            return Recover()
+        return self.queue.take(lambda chunk: alone or not self._deaths[chunk])
 
-    def back(self, chunk: Chunk, death: str) -> None:
-        """A chunk that was not committed goes to the end; if too many workers died of it, it is given up."""
-        self._deaths[chunk] += bool(death)
-        if self._deaths[chunk] < DEATHS:
-            self.left[chunk.start, chunk.stop] = chunk
+    def back(self, task: Task, death: str) -> None:
+        """A task that was not done is handed out again; if too many workers died of it, it is given up."""
+        self._deaths[task] += bool(death)
+        if self._deaths[task] >= DEATHS_PER_TASK:
+            named = (
+                "what dead workers left"
+                if isinstance(task, Recover)
+                else f"the points {task.start:,} to {task.stop - 1:,}"
+            )
+            self.given_up = f"{named} were given up after {DEATHS_PER_TASK} workers died of them: {death}"
+        elif isinstance(task, Recover):
+            self.recovery = True
         else:
-            what = f"the points {chunk.start:,} to {chunk.stop - 1:,}" if chunk != MEND else "what dead workers left"
-            self.trouble = f"{what} were given up after {DEATHS} workers died of them: {death}"
+            self.queue.put_back(task)
+
+    def done(self, task: Task) -> None:
+        """A task was done."""
+        if not isinstance(task, Recover):
+            self.queue.stored(task)
 
 
-class _Tally:
-    """What our workers have committed, by the records: a worker may die before it can tell."""
+class Tally:
+    """What some writers have committed, by the records: a worker may die before it can tell."""
 
-    def __init__(self, store: Store) -> None:
-        self.writers: set[str] = set()
+    def __init__(self, store: Store, writers: set[str]) -> None:
         self.computed = self.failed = self.repeated = 0
-        self._store, self._seen = store, set[str]()
+        self._store, self._writers, self._seen = store, writers, set[str]()
         self._work: dict[str, Work] = {}  # writer -> of its chunks
 
     def look(self) -> list[Claim]:
         """Count what is new, and say which it is."""
-        new = [c for c in self._store.commits() if c.claim.writer in self.writers and c.number not in self._seen]
+        new = [c for c in self._store.commits() if c.claim.writer in self._writers and c.number not in self._seen]
         for commit in new:
             writer = commit.claim.writer
             self._seen.add(commit.number)
@@ -201,32 +93,75 @@ class _Tally:
         return functools.reduce(Work.plus, self._work.values(), Work())._replace(compile_seconds=longest)
 
 
-def _address(cluster: str) -> str:
-    """The address in "ray:ADDRESS"; empty where none is named."""
-    match = re.fullmatch(
-        r"ray(?::(auto|(?:ray://)?[^\s/:\[\]]+:\d{1,5}|(?:ray://)?\[[0-9A-Fa-f:.]+\]:\d{1,5}))?", cluster
-    )
-    if not match:
-        raise SpecError(
-            "`cluster` must be ray, or ray:ADDRESS with an address like auto, 10.0.0.1:6379 or ray://host:10001, "
-            f"but it is {cluster!r}."
-        )
-    return match[1] or ""
+class Driver:
+    """Hands tasks to workers, and follows what becomes of them."""
+
+    def __init__(self, workers: Workers, queue: Queue, store: Store, monitor: Monitor) -> None:
+        self.tasks, self.tally = Tasks(queue), Tally(store, workers.names)
+        self._workers, self._queue, self._store, self._monitor = workers, queue, store, monitor
+
+    def run(self) -> str:
+        """Have all chunks computed, then completed what dead writers left; returns why it ended early, if it did."""
+        stopped = self._hand_out()
+        if not stopped and self._store.pending():
+            self.tasks.recovery = True
+            stopped = self._hand_out()
+        if stopped:
+            self._workers.stop()
+            while self._workers.busy and not self._workers.recruit(0):  # which says if the head is silent
+                self._settle()
+        return stopped or self.tasks.given_up
+
+    def _hand_out(self) -> str:
+        next_look = 0.0
+        while self.tasks or self._workers.busy:
+            stopped = self._monitor.stopped(self.tally)
+            if not stopped and time.monotonic() >= next_look:
+                next_look = time.monotonic() + POLL_S
+                self._queue.look()
+                stopped = self._workers.recruit(len(self.tasks) + self._workers.busy)
+            if stopped:
+                return stopped
+            while (worker := self._workers.least_busy()) and (task := self.tasks.take(alone=not worker.tasks)):
+                self._workers.give(worker, task)
+            self._settle()
+        return ""
+
+    def _settle(self) -> None:
+        """Wait for news of tasks, and take note of it."""
+        for task, repeated, death in self._workers.wait(POLL_S):
+            if repeated is None:
+                self.tasks.back(task, death)
+            else:
+                self.tasks.done(task)
+                self.tally.repeated += repeated
+                self.tell()
+
+    def tell(self) -> None:
+        """Count what is stored by now, and tell the user."""
+        for claim in self.tally.look():
+            self._queue.stored(claim)  # its worker may be about to tell
+        self._monitor.tell(self._queue, self.tally)
 
 
-def _absolute(out: str | Path) -> str | Path:
-    """Where the run lies, for processes that work elsewhere; a bucket is the same everywhere."""
-    return out if "://" in str(out) else Path(out).absolute()
+def compute(
+    cluster: Cluster, job: Job, queue: Queue, monitor: Monitor, *, text: str, device: str, chunk_points: int | None
+) -> tuple[str, Tally]:
+    """Have the chunks of a queue computed, the most expensive first, and completed what dead writers left unfinished.
 
-
-@contextlib.contextmanager
-def _marked(store: Store, name: str) -> Iterator[Mark]:
-    """A mark in the store, by which others can tell that they look into the same one."""
-    writer = writers.enlist()
-    mark = Mark(writer, name[:8], 0, 0)
+    Returns why it ended early, if it did, and what was computed.
+    """
+    store, mark = job.store, Mark(job.writer, job.name[:8], 0, 0)
+    path = store.path.absolute() if isinstance(store.path, Path) else store.path  # workers have folders of their own
+    workers = Workers(cluster, Instructions(text, str(path), device, chunk_points, mark, sys.argv))
+    driver = Driver(workers, queue, store, monitor)
+    queue.sort(lambda chunk: plan.cost(job.sweep, job.grid, chunk.indices).seconds)
     store.announce(mark)
     try:
-        yield mark
+        stopped = driver.run()
     finally:
+        workers.close()
+        store.forget(workers.names)  # those that died could not
         store.withdraw(mark)
-        writers.dismiss(writer)
+    driver.tell()  # with what they stored at last
+    return stopped, driver.tally

@@ -4,11 +4,12 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_sweep.running import execute, job, plan
+from jepa_sweep.running import job, opening, plan
 from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals, Visited
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.spec.models import Sweep, digest
+from jepa_sweep.spec.models import Sweep
+from jepa_sweep.spec.text import digest
 from jepa_sweep.store.records import Commit
 from jepa_sweep.store.store import Store
 from jepa_sweep.systems.record import Cost
@@ -41,8 +42,8 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         points, committed, new, chunks, bytes, seconds, memory_bytes; `measured` says whether the estimates rest on
         what this store has done before, or on nominal rates.
     """
-    sweep, text = execute.load(spec)
-    path = out or execute.default_path(sweep)
+    sweep, text = opening.load(spec)
+    path = out or opening.default_path(sweep)
     store = Store(path) if Store.exists(path) else None
     grid = Grid(sweep)
     size = plan.points_per_chunk(sweep, grid)

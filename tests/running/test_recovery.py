@@ -237,7 +237,7 @@ def test_a_run_stops_when_too_many_points_fail(command, limit, stops):
 @pytest.mark.parametrize("text", ["-1", "5 %", "101%", "1e3", "%", "nan", "½", ""])
 def test_a_limit_that_makes_no_sense_is_explained(text):
     with pytest.raises(js.SpecError, match=r"`max_failures` must be a number of points like 100 or a share like 5%"):
-        limits.Failures(text)
+        limits.failures(text)
 
 
 # --- unfinished chunks ------------------------------------------------------------------------------------------------

@@ -78,11 +78,11 @@ class Range(Model):
         return np.concatenate([inside[:-1], [self.ends[1]]]) if num > 1 else inside
 
 
-def _listed(given: Any) -> list | tuple:
+def _listed(given: Any) -> list | tuple | range:
     """The values as a list: a single value becomes a list of one, NumPy's numbers become Python's."""
     if isinstance(given, np.ndarray | np.generic):
         given = given.tolist()
-    values = given if isinstance(given, list | tuple) else [given]
+    values = given if isinstance(given, list | tuple | range) else [given]
     if not len(values):
         raise ValueError("must have at least one value, but the list is empty")
     if len(values) > MOST_VALUES:

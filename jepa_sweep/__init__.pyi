@@ -23,8 +23,8 @@ from .physics.systems import SENTENCES as SENTENCES
 from .physics.systems import Status as Status
 from .reproduction import figure as figure
 from .reproduction import reproduce as reproduce
-from .running.execute import run as run
-from .running.recovery import repair as repair
-from .running.recovery import retry as retry
+from .results import Store as Store
+from .results import repair as repair
+from .results import retry as retry
+from .results import run as run
 from .spec.models import Sweep as Sweep
-from .store.store import Store as Store

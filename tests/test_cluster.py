@@ -121,7 +121,7 @@ def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
 
     def fault(progress):
         told.append(progress.done)
-        claims = js.Store(tmp_path / "run").claims().values()
+        claims = js.Store(tmp_path / "run").log.claims().values()
         writers.update(claim.writer for claim in claims)
         if len(writers) == 1:
             time.sleep(0.2)  # else one may do it all while the other is being started
@@ -262,7 +262,7 @@ def test_a_chunk_that_kills_its_workers_is_given_up_and_no_other_is_blamed(tmp_p
 def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp_path):
     js.run(SWEEP, tmp_path, chunk_points=12)
     store = js.Store(tmp_path)
-    commits = store.commits()
+    commits = store.log.commits()
     queue = ray_driver._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
     tally = ray_driver._Tally(store)
     tally.writers |= {commit.claim.writer for commit in commits}

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 
-def compare(store: Store) -> pd.DataFrame:
+def compare(store: Reader) -> pd.DataFrame:
     """Numbers against predictions, in the rows that suit what the store holds.
 
     Critical times: one row an objective and depth. Networks: one row an objective and setting, over all seeds.
@@ -17,9 +17,9 @@ def compare(store: Store) -> pd.DataFrame:
     return _networks(store) if "losses" in store.tables else _estimates(store)
 
 
-def _networks(store: Store) -> pd.DataFrame:
+def _networks(store: Reader) -> pd.DataFrame:
     """Rank correlations of learning with lam and rho, means over seeds, and the worst time against the scalar flow."""
-    points, features = store.points(), store.features()
+    points, features = store.read("points"), store.read("features")
     keys = [c.name for c in store.parameters if c.name != "seed" and len(set(points[c.name])) > 1]
     keys = ["objective", *keys, "p"]
     measured = ["order_lam", "order_rho", "fit_order_lam", "fit_order_rho", "strength_lam", "strength_rho"]
@@ -29,9 +29,9 @@ def _networks(store: Store) -> pd.DataFrame:
     return table.join(worst).reset_index()
 
 
-def _estimates(store: Store) -> pd.DataFrame:
+def _estimates(store: Reader) -> pd.DataFrame:
     """Estimates in units of their predicted standard deviation: mean, spread and share within 2; off-diagonals."""
-    features, wanted = store.features(), {}
+    features, wanted = store.read("features"), {}
     for name in ("lam", "rho"):
         features[name] = (features[f"{name}_hat"] - features[name]) / features[f"{name}_std"]
         features[f"{name}_within"] = features[name].abs() < 2
@@ -39,11 +39,11 @@ def _estimates(store: Store) -> pd.DataFrame:
         wanted[f"{name}_within_2"] = (f"{name}_within", "mean")
     scores = features.groupby("log10_T").agg(**wanted)
     off = {name: (name, "mean") for name in ("off_diagonal", "off_diagonal_exact")}
-    runs = store.points().groupby("log10_T").agg(runs=("log10_T", "size"), **off)
+    runs = store.read("points").groupby("log10_T").agg(runs=("log10_T", "size"), **off)
     return runs.join(scores).reset_index()
 
 
-def _critical_times(store: Store) -> pd.DataFrame:
+def _critical_times(store: Reader) -> pd.DataFrame:
     """One row an objective and depth.
 
     Columns: points, learned, worst and mean relative difference from the closed form, and the worst relative error

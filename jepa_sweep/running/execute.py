@@ -14,7 +14,9 @@ from jepa_sweep.running.job import Job
 from jepa_sweep.running.plan import Chunk
 from jepa_sweep.spec.models import Sweep, read_spec
 from jepa_sweep.spec.replicates import replicates
-from jepa_sweep.store.store import Store
+from jepa_sweep.store import schema
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.rows import Work, parameter_columns
 
 
@@ -31,7 +33,7 @@ class Progress(NamedTuple):
 class Report(NamedTuple):
     """What a run came to."""
 
-    store: Store
+    store: Reader
     total: int  # points of the spec
     computed: int  # by this run
     failed: int  # of those, without a result
@@ -73,49 +75,6 @@ class Report(NamedTuple):
         }
 
 
-def run(
-    spec: str | Path | Sweep,
-    out: str | Path | None = None,
-    *,
-    device: str = "auto",
-    chunk_points: int | None = None,
-    shard: str | None = None,
-    max_failures: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> Store:
-    """Compute every point of a spec that is not in the store yet, and return the store.
-
-    Args:
-        spec: a spec file, or a `Sweep`.
-        out: the run directory, or a place in a bucket like `s3://bucket/run`; `runs/<name>` by default. Running
-            again continues or extends what is there.
-        device: "auto", "cpu", "gpu" or "tpu".
-        chunk_points: points that share one file; chosen from the size of the sweep by default.
-        shard: "i/n" for every n-th chunk from the i-th on, counted from 0; all of them by default.
-        max_failures: stop when more points than this have failed: a number, or a share of those computed like "5%".
-        progress: called after each chunk.
-
-    Returns:
-        The open `Store`; read it with `.points()`, `.trajectories()`, `.failures()`.
-
-    Raises:
-        SpecError: the spec cannot be run, or its numbers do not belong into this store.
-        StorageError: the file system refused something; what was committed before stays, and running again goes on.
-
-    Warns:
-        SpecWarning: several points give the same numbers, as seeds do that cannot matter.
-
-    Example:
-        >>> import tempfile, jepa_sweep as js
-        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
-        >>> store = js.run(sweep, out=tempfile.mkdtemp())
-        >>> len(store.points())
-        8
-    """
-    options = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
-    return execute(spec, out, device=device, progress=progress, **options).store
-
-
 def execute(
     spec: str | Path | Sweep,
     out: str | Path | None = None,
@@ -127,7 +86,7 @@ def execute(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """`run` with a report; `stop` is asked before each chunk.
+    """Compute what is missing of a spec, as `jepa_sweep.run`; `stop` is asked before each chunk.
 
     One chunk is written while the next is computed, and no more than these two are held in memory.
     """
@@ -136,7 +95,7 @@ def execute(
     devices.pick(device)  # a device that is not there is refused before a directory is made
     size, mine, limit = limits.chunk_points(chunk_points), limits.shard(shard), limits.Failures(max_failures)
     store = open_for(sweep, out)
-    recovery.finish(store, device, patience=0)
+    recovery.finish(store, device, timeout_s=0)
     with Job(sweep, text, store, device, size) as job, ThreadPoolExecutor(1, "writer") as writer:
         queue, stopped = job.queue(mine), ""
         writing: tuple[Chunk, Future[None]] | None = None
@@ -162,7 +121,7 @@ def execute(
     if not stopped:
         recovery.finish(store, device)
     counts = job.grid.unique, job.computed, job.failed, job.repeated
-    return Report(store, *counts, stopped, time.perf_counter() - began, job.work)
+    return Report(store.reader, *counts, stopped, time.perf_counter() - began, job.work)
 
 
 def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:
@@ -182,9 +141,7 @@ def default_path(sweep: Sweep) -> Path:
     return Path("runs") / sweep.name
 
 
-def open_for(sweep: Sweep, out: str | Path | None) -> Store:
+def open_for(sweep: Sweep, out: str | Path | None) -> Writer:
     """The store of a sweep, created if need be."""
-    columns, solver = parameter_columns(sweep.record), sweep.solver
-    return Store.create(
-        out or default_path(sweep), sweep.frozen(), columns, solver.precision, solver.time, sweep.record.layout
-    )
+    parameters, tables, solver = parameter_columns(sweep.record), schema.LAYOUTS[sweep.record.layout], sweep.solver
+    return Writer.create(out or default_path(sweep), sweep.frozen(), tables, parameters, solver.precision, solver.time)

@@ -26,9 +26,8 @@ from jepa_sweep.running.ray_workers import ACCELERATORS, AT_ONCE, MEND, Crew, Or
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import writers
-from jepa_sweep.store.log import Mark
+from jepa_sweep.store.log import Log, Mark
 from jepa_sweep.store.records import Claim
-from jepa_sweep.store.store import Store
 from jepa_sweep.systems.rows import Work
 
 DEATHS = 3  # of workers that had the same chunk, before it is given up
@@ -80,11 +79,11 @@ def execute(
         )
     size, mine, limit = limits.chunk_points(chunk_points), limits.shard(shard), limits.Failures(max_failures)
     store, grid = open_for(sweep, _absolute(out or default_path(sweep))), Grid(sweep)
-    name = store.add_spec(text)
-    chunks = plan.chunks(grid, done(store, name), size or plan.points_per_chunk(sweep, grid))
+    name, log = store.add_spec(text), store.reader.log
+    chunks = plan.chunks(grid, done(store.reader, name), size or plan.points_per_chunk(sweep, grid))
     chunks = list(filter(mine.holds, chunks))
     chunks.sort(key=lambda chunk: -forecast.of(sweep, grid, chunk.indices).seconds)
-    queue, tally = _Queue(grid, chunks, store, name), _Tally(store)
+    queue, tally = _Queue(grid, chunks, log, name), _Tally(log)
 
     def enough() -> str:
         return "it was asked to" if stop() else limit.exceeded(tally.failed, tally.computed)
@@ -98,23 +97,23 @@ def execute(
             progress(Progress(queue.done, queue.total, tally.computed, tally.failed, spent))
 
     stopped = ""
-    if chunks or store.pending():
-        with connected(address) as ray, _marked(store, name) as mark:
-            order = Order(text, str(store.path), device, chunk_points, mark, sys.argv)
+    if chunks or log.pending():
+        with connected(address) as ray, _marked(log, name) as mark:
+            order = Order(text, str(store.reader.path), device, chunk_points, mark, sys.argv)
             crew = Crew(ray, order, max(0, jax.config.values["jax_num_cpu_devices"]))
             tally.writers = crew.writers
             try:
-                stopped = _drive(crew, queue, store, enough, told)
+                stopped = _drive(crew, queue, log, enough, told)
             finally:
                 crew.dismiss()
-                store.forget(crew.writers)  # who died could not
+                log.forget(crew.writers)  # who died could not
         told(0)  # with what they had stored
     stopped, spent = stopped or queue.trouble, time.perf_counter() - began
     counts = grid.unique, tally.computed, tally.failed, tally.repeated
-    return Report(store, *counts, stopped, spent, tally.work)
+    return Report(store.reader, *counts, stopped, spent, tally.work)
 
 
-def _drive(crew: Crew, queue: "_Queue", store: Store, enough: Callable[[], str], told: Callable[[int], None]) -> str:
+def _drive(crew: Crew, queue: "_Queue", log: Log, enough: Callable[[], str], told: Callable[[int], None]) -> str:
     """Have all chunks computed, then claims of the dead settled; returns why it ended before, if it did."""
     stopped, settled = "", False
     while True:
@@ -125,7 +124,7 @@ def _drive(crew: Crew, queue: "_Queue", store: Store, enough: Callable[[], str],
                 crew.quit()
             elif not (queue.left or crew.busy or settled):
                 settled = True
-                queue.left.update({(0, 0): MEND} if store.pending() else {})
+                queue.left.update({(0, 0): MEND} if log.pending() else {})
         if (crew.lost and stopped) or not (crew.busy or (queue.left and not stopped)):
             return stopped
         for depth in range(0 if stopped else AT_ONCE):
@@ -145,8 +144,8 @@ def _drive(crew: Crew, queue: "_Queue", store: Store, enough: Callable[[], str],
 class _Queue(Queue):
     """The chunks still to be handed out, the most expensive first."""
 
-    def __init__(self, grid: Grid, chunks: list[Chunk], store: Store, name: str) -> None:
-        super().__init__(grid, chunks, store, name)
+    def __init__(self, grid: Grid, chunks: list[Chunk], log: Log, name: str) -> None:
+        super().__init__(grid, chunks, log, name)
         self.trouble = ""  # why a chunk was given up
         self._deaths: Counter[Chunk] = Counter()
         self._next_look = 0.0
@@ -177,15 +176,15 @@ class _Queue(Queue):
 class _Tally:
     """What our workers have committed, by the records: a worker may die before it can tell."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, log: Log) -> None:
         self.writers: set[str] = set()
         self.computed = self.failed = self.repeated = 0
-        self._store, self._seen = store, set[str]()
+        self._log, self._seen = log, set[str]()
         self._work: dict[str, Work] = {}  # writer -> of its chunks
 
     def look(self) -> list[Claim]:
         """Count what is new, and say which it is."""
-        new = [c for c in self._store.commits() if c.claim.writer in self.writers and c.number not in self._seen]
+        new = [c for c in self._log.commits() if c.claim.writer in self.writers and c.number not in self._seen]
         for commit in new:
             writer = commit.claim.writer
             self._seen.add(commit.number)
@@ -220,13 +219,13 @@ def _absolute(out: str | Path) -> str | Path:
 
 
 @contextlib.contextmanager
-def _marked(store: Store, name: str) -> Iterator[Mark]:
+def _marked(log: Log, name: str) -> Iterator[Mark]:
     """A mark in the store, by which others can tell that they look into the same one."""
     writer = writers.enlist()
     mark = Mark(writer, name[:8], 0, 0)
-    store.announce(mark)
+    log.announce(mark)
     try:
         yield mark
     finally:
-        store.withdraw(mark)
+        log.withdraw(mark)
         writers.dismiss(writer)

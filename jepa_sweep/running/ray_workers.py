@@ -22,7 +22,7 @@ from jepa_sweep.running.job import Job
 from jepa_sweep.running.plan import Chunk
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store.log import Mark
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 Ray = Any  # the module, an extra
 MEND = Chunk(0, 0)  # in place of a chunk: see to claims whose writer has died
@@ -98,7 +98,7 @@ class Worker:
 
 def _look_for(order: Order) -> None:
     until = time.monotonic() + SEE
-    while not (Store.exists(order.path) and order.mark in Store(order.path).announced()):
+    while not (Reader.exists(order.path) and order.mark in Reader(order.path).log.announced()):
         if time.monotonic() > until:
             raise SpecError(
                 f"The run must lie where every machine of the cluster sees it, but {socket.gethostname()} does not see "

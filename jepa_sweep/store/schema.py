@@ -1,15 +1,9 @@
-"""The column table: name, type, unit, meaning, equation. The only place where a column is spelled.
+"""Columns of tables: name, type, unit, meaning, equation; and how they become Arrow schemas and Markdown."""
 
-A layout is the set of tables that one kind of system fills. A store's schemas are frozen when it is created; the
-parameters of its system stand among the columns.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
-
-FORMAT = 2  # of the store; a reader refuses a newer one. 2: claims in files of their own, hashes of footers
 
 
 class Column(NamedTuple):
@@ -25,6 +19,51 @@ class Column(NamedTuple):
 OBJECTIVE = Column("objective", "text", "", "learning objective", "jepa or mae")
 P = Column("p", "exact", "1", "threshold, as a fraction of the rest point", "w(t) = p w_star")
 STATUS = Column("status", "text", "", "how the point ended: learned, above_threshold, at_fixed_point, ...")
+MESSAGE = Column("message", "text", "", "what the status means and what to try")
+TRY = Column("try", "integer", "", "which attempt at the point this was, from 1")
+
+REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
+
+
+def complete(tables: Mapping[str, Sequence[Column]], parameters: Sequence[Column]) -> dict[str, tuple[Column, ...]]:
+    """All columns of some tables: objective, the system's parameters, then what was measured."""
+    return {name: (OBJECTIVE, *parameters, *columns) for name, columns in tables.items()}
+
+
+def arrow(columns: Sequence[Column], precision: str, time: str) -> pa.Schema:
+    """The Arrow schema of a table; meaning and unit stand in each field, the time convention in the file."""
+    types = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.type_for_alias(precision)}
+    fields = []
+    for column in columns:
+        # A time that is always flow time says so itself.
+        unit = column.unit if "flow" in column.unit else column.unit.replace("time", f"{time} time")
+        notes = {"unit": unit, "meaning": column.meaning}
+        if column.equation:
+            notes["equation"] = column.equation
+        fields.append(pa.field(column.name, types[column.dtype], metadata=notes))
+    conventions = {"paper": "paper time T = L t", "flow": "flow time t of plain gradient flow, t = T / L"}
+    return pa.schema(fields, metadata={"time": conventions[time], "precision": precision})
+
+
+def markdown(tables: Mapping[str, Sequence[Column]]) -> str:
+    """Tables of columns as they stand in the README."""
+    lines = []
+    for name, columns in tables.items():
+        lines += [f"`{name}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
+        for c in columns:
+            equation = f"`{c.equation}`" if c.equation else ""
+            lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def noun_of(table: str) -> str:
+    """What the rows of a table are, in the plural."""
+    return f"samples of {table}" if table in ("trajectories", "losses") else table
+
+
+# --- what systems measure: a layout is the set of tables that one kind of system fills ----------------------------
+
 STEPS = Column("steps", "integer", "steps", "solver steps for this point, accepted and rejected")
 
 POINTS = (
@@ -49,7 +88,7 @@ TRAJECTORIES = (
     Column("status", "text", "", "resolved, unresolved (w(t) has no correct digits here), or why the solver stopped"),
 )
 
-FAILURES = (P, STATUS, Column("message", "text", "", "what the status means and what to try"), STEPS)
+FAILURES = (P, STATUS, MESSAGE, STEPS, TRY)
 
 # --- networks: a point is one network ---------------------------------------------------------------------------
 
@@ -109,7 +148,7 @@ LOSSES = (
     Column("loss", "numeric", "1", "the objective", "half the mean squared error"),
 )
 
-LOST_NETWORKS = (P, STATUS, Column("message", "text", "", "what the status means and what to try"), TRAIN_STEPS)
+LOST_NETWORKS = (P, STATUS, MESSAGE, TRAIN_STEPS, TRY)
 
 # --- estimates of lam and rho: a point is one series ------------------------------------------------------------
 
@@ -146,7 +185,7 @@ SIGNALS = (
     Column("x", "exact", "1", "what is observed along the feature", "u + noise xi"),
 )
 
-LOST_SERIES = (STATUS, Column("message", "text", "", "what the status means and what to try"))
+LOST_SERIES = (STATUS, MESSAGE, TRY)
 
 LAYOUTS: dict[str, dict[str, tuple[Column, ...]]] = {
     "critical_times": {"points": POINTS, "trajectories": TRAJECTORIES, "failures": FAILURES},
@@ -165,43 +204,3 @@ LAYOUTS: dict[str, dict[str, tuple[Column, ...]]] = {
         "failures": LOST_SERIES,
     },
 }
-
-
-REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
-
-
-def columns(layout: str, table: str, parameters: Sequence[Column]) -> tuple[Column, ...]:
-    """All columns of a table: objective, the system's parameters, then what was measured."""
-    return (OBJECTIVE, *parameters, *LAYOUTS[layout][table])
-
-
-def arrow(layout: str, table: str, parameters: Sequence[Column], precision: str, time: str) -> pa.Schema:
-    """The Arrow schema of a table; meaning and unit stand in each field, the time convention in the file."""
-    types = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.type_for_alias(precision)}
-    fields = []
-    for column in columns(layout, table, parameters):
-        # A time that is always flow time says so itself.
-        unit = column.unit if "flow" in column.unit else column.unit.replace("time", f"{time} time")
-        notes = {"unit": unit, "meaning": column.meaning}
-        if column.equation:
-            notes["equation"] = column.equation
-        fields.append(pa.field(column.name, types[column.dtype], metadata=notes))
-    conventions = {"paper": "paper time T = L t", "flow": "flow time t of plain gradient flow, t = T / L"}
-    return pa.schema(fields, metadata={"time": conventions[time], "precision": precision})
-
-
-def markdown(layout: str, parameters: Sequence[Column] = ()) -> str:
-    """The tables of columns as they stand in the README."""
-    lines = []
-    for table in LAYOUTS[layout]:
-        lines += [f"`{table}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
-        for c in columns(layout, table, parameters):
-            equation = f"`{c.equation}`" if c.equation else ""
-            lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def noun_of(table: str) -> str:
-    """What the rows of a table are, in the plural."""
-    return f"samples of {table}" if table in ("trajectories", "losses") else table

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.systems import SENTENCES, Status
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
-from jepa_sweep.store.store import Store
 from jepa_sweep.view import output, thinning
 from jepa_sweep.view.layouts import LAYOUTS
 from jepa_sweep.view.thinning import Axis, Plan
@@ -35,7 +35,7 @@ FAILURES = 300  # listed one by one
 _SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "pointer.js", "path.js", "code.js", "panels.js", "main.js")
 
 
-def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
+def write(store: Reader, path: str | Path, *, name: str | None = None) -> Path:
     """Write the page of a store; the file appears whole or not at all.
 
     Args:
@@ -57,7 +57,7 @@ def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
     return output.write(target, render(store, name=name).encode())
 
 
-def render(store: Store, *, name: str | None = None) -> str:
+def render(store: Reader, *, name: str | None = None) -> str:
     """The page of a store as text; arguments and errors as `write`."""
     title = name if name is not None else store.title
     page = importlib.resources.files("jepa_sweep.view") / "page"
@@ -76,7 +76,7 @@ def render(store: Store, *, name: str | None = None) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], (page / "page.html").read_text("utf-8"))
 
 
-def payload(store: Store, name: str) -> dict[str, Any]:
+def payload(store: Reader, name: str) -> dict[str, Any]:
     """All that the page knows."""
     layout = LAYOUTS[store.layout]
     described = store.schema(layout.table)
@@ -137,7 +137,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _samples(
-    store: Store, name: str, lines: tuple[str, ...], frame: pd.DataFrame, plan: Plan, keys: list[str]
+    store: Reader, name: str, lines: tuple[str, ...], frame: pd.DataFrame, plan: Plan, keys: list[str]
 ) -> dict[str, Any] | None:
     """Samples over time: for each row of the page the number of its curve, and where each curve begins."""
     if name not in store.tables or not lines:
@@ -160,7 +160,7 @@ def _samples(
     }
 
 
-def _census(store: Store) -> list[dict[str, Any]]:
+def _census(store: Reader) -> list[dict[str, Any]]:
     """How many rows of each table have which status, counted over the whole store, with the sentence of each."""
     sentences = {status.label: SENTENCES[status] for status in Status}
     census = []
@@ -174,7 +174,7 @@ def _census(store: Store) -> list[dict[str, Any]]:
     return census
 
 
-def _failures(store: Store) -> dict[str, Any]:
+def _failures(store: Reader) -> dict[str, Any]:
     """The first failed points, as text, of how many."""
     frames = []
     for frame in store.batches("failures"):
@@ -189,12 +189,12 @@ def _failures(store: Store) -> dict[str, Any]:
     return {"total": store.rows("failures"), "columns": columns, "rows": lines}
 
 
-def _provenance(store: Store) -> dict[str, Any]:
+def _provenance(store: Reader) -> dict[str, Any]:
     """What decided the numbers, where they were made, and the specs that asked for them.
 
     Environments come in the order of how many rows they made. A damaged note of one keeps no one from the numbers.
     """
-    commits, noted = store.commits(), store.environments()
+    commits, noted = store.log.commits(), store.environments()
     made: Counter[str] = Counter()
     for commit in commits:
         made[commit.environment] += commit.rows("points") + commit.rows("failures")

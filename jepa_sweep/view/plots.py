@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.layouts import LAYOUTS, Layout
 from jepa_sweep.view.style import Axes, Color
@@ -18,7 +18,7 @@ from jepa_sweep.view.style import Axes, Color
 class Plots:
     """The pictures of a store; each method draws on `ax`, or on a new figure, and returns the axes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Reader) -> None:
         self._store = store
 
     def critical_times(self, x: str = "lam", *, by: str | None = None, ax: Axes | None = None, **values: Any) -> Axes:

@@ -12,6 +12,7 @@ from pages import critical_times, curves, grid, held, rows_of, stored, unpacked
 from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.physics.systems import SENTENCES, Status
 from jepa_sweep.store.schema import Column
+from jepa_sweep.store.writer import Writer
 from jepa_sweep.view import explorer, thinning
 
 KEYS = ["objective", "lam", "rho", "L", "eps", "p"]
@@ -183,7 +184,7 @@ def test_statuses_are_counted_over_all_rows_and_failures_listed(tmp_path, monkey
 
 def test_where_the_numbers_come_from_is_told(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
-    store.add_environment({"device": "of a command that computed nothing"})
+    Writer(store.reader).add_environment({"device": "of a command that computed nothing"})
     told = payload(store)["provenance"]
     assert told["settings"] == {"system": "made up"}
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]

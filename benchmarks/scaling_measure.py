@@ -28,7 +28,8 @@ from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import locate, records, table
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems import rows
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def measured_method(name: str, text: str, size: int, threads: int, samples: int 
     with working(text, size) as work:
         chunks = list(work.queue(Shard()).left.values())
         chosen = [chunks[i * len(chunks) // samples] for i in range(samples)]
-        schemas = {table_name: work.store.schema(table_name) for table_name in work.store.tables}
+        schemas = {table_name: work.store.reader.schema(table_name) for table_name in work.store.reader.tables}
         work.compute(chosen[0])  # compiles
         whole, part, write, sizes = [], [], [], []
         for chunk in chosen:
@@ -65,7 +66,7 @@ def measured_method(name: str, text: str, size: int, threads: int, samples: int 
 
             def encoded(rows_found=found) -> list[bytes]:
                 made = rows.tables(rows_found.rows, np.ones(int(rows_found.wanted.sum()), bool), schemas)
-                files = [table.encode(t, [q.name for q in work.store.parameters]) for t in made.values() if t.num_rows]
+                files = [table.encode(t, work.store.reader.manifest.parameters) for t in made.values() if t.num_rows]
                 return [data for data in files if table.listed("points/1", data, 1)]
 
             seconds, files = timed(encoded)
@@ -82,9 +83,9 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
     """What looks cost in a store of so many chunks, fabricated; and seconds of the disk to make a file durable."""
     text, size = SPEC.format(lam=there * 10 // 64 + 64, method="exact"), 1024
     with working(text, size) as work:
-        chunks, where = list(work.queue(Shard()).left.values()), Path(work.store.path)
+        chunks, where = list(work.queue(Shard()).left.values()), Path(work.store.reader.path)
         work.commit(work.compute(chunks[0]))
-        footer = timed(lambda: Store(where).overview())[0]
+        footer = timed(lambda: Reader(where).overview())[0]
         record = json.loads((where / "commits/000001.json").read_bytes())
         del record["sha256"]
         for number, chunk in enumerate(chunks[1:there], 2):
@@ -92,9 +93,9 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
             name = f"{number:06d}"
             (where / f"commits/{name}.json").write_bytes(records.sealed({**record, "number": name, "claim": claim}))
             (where / f"claims/{name}.json").touch()
-        store, queue = Store(where), Queue(work.grid, chunks[there:], Store(where), work.name, work.writer)
-        first, _ = timed(store.claims)
-        look, claims = min((timed(store.claims) for _ in range(5)), key=lambda pair: pair[0])
+        store, queue = Reader(where), Queue(work.grid, chunks[there:], Reader(where).log, work.name, work.writer)
+        first, _ = timed(store.log.claims)
+        look, claims = min((timed(store.log.claims) for _ in range(5)), key=lambda pair: pair[0])
         nothing = Chunk(chunks[0].start, chunks[0].start + 1)  # a point that is there: it looks, and computes nothing
         work.compute(nothing)
         near = min(timed(lambda: work.compute(nothing))[0] for _ in range(5))
@@ -102,7 +103,7 @@ def measured_costs(there: int, start: float) -> tuple[Costs, float]:
         queue.look()
         choose = min(timed(queue.look)[0] for _ in range(5))
         first_claim = claims["000001"]
-        number = min(timed(lambda: store.claim(first_claim))[0] for _ in range(5))
+        number = min(timed(lambda: Writer(store).claim(first_claim))[0] for _ in range(5))
         folder, walls = locate.at(where), []
         for n in range(8):
             began = time.perf_counter()
@@ -220,8 +221,8 @@ def observed(text: str, size: int, workers: int, cache: str) -> tuple[float, flo
         for worker in crew:
             _ended(worker)
         done = [(os.stat(out / "commits" / f"{c.number}.json").st_mtime, c.claim.writer, c.rows("points"))
-                for c in Store(out).commits()]  # fmt: skip
-        assert len({(c.claim.start, c.claim.stop) for c in Store(out).commits()}) == len(done), "each chunk once"
+                for c in Reader(out).log.commits()]  # fmt: skip
+        assert len({(c.claim.start, c.claim.stop) for c in Reader(out).log.commits()}) == len(done), "each chunk once"
         busy = [threads for chunks, threads in others if 0 < chunks < len(done)]
         return steady(done, workers), statistics.mean(busy) if busy else 0.0, len(done)
 

@@ -37,7 +37,7 @@ class Costs(NamedTuple):
     near: float  # `Job.compute` beside its look, for each chunk that is there
     visit: float  # `visited` in `Job.commit`, for each claim of others that is new
     choose: float  # `Queue.look` beside its look, for each chunk that is there
-    number: float  # `Store.claim` beside its file, for each chunk that is there
+    number: float  # `Writer.claim` beside its file, for each chunk that is there
     publish: float  # a file
     byte: float  # a byte of it
     footer: float  # a file whose footer is read when a store is opened to be read

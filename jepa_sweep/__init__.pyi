@@ -24,11 +24,11 @@ from .physics.dynamics import Status as Status
 from .physics.moments import Estimate as Estimate
 from .reproduction import figure as figure
 from .reproduction import reproduce as reproduce
-from .running.execute import run as run
-from .running.recovery import repair as repair
-from .running.recovery import retry as retry
+from .results import Store as Store
+from .results import repair as repair
+from .results import retry as retry
+from .results import run as run
 from .spec.models import Sweep as Sweep
-from .store.store import Store as Store
 from .systems.own import flow as flow
 from .systems.own import parameter as parameter
 from .systems.record import System as System

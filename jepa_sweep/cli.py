@@ -116,19 +116,21 @@ def run(
     with _explained() as warned:
         stop = _stop_on_signal()
         _ready_to_compute(here=not cluster)
+        from jepa_sweep.results import Store
         from jepa_sweep.running.execute import execute
 
         with shown(True) as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
-        failed = len(report.store.failures(columns=["status"]))
+        store = Store(report.store)
+        failed = store.rows("failures")
         gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
-        sampled = "trajectories" in report.store.tables and "status" in report.store.schema("trajectories").names
-        samples = len(report.store.trajectories(columns=["status"], filters=gave_up)) if sampled else 0
+        sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
+        samples = len(store.trajectories(["status"], gave_up)) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
-        text = f'{report.text()}\n{report.store!r}\nIn pandas: pd.read_parquet("{report.store.path}/points")'
+        text = f'{report.text()}\n{store!r}\nIn pandas: pd.read_parquet("{store.path}/points")'
         if failed:
-            text += f"\n{failed:,} points failed; see `jepa-sweep query {report.store.path} --table failures`."
+            text += f"\n{failed:,} points failed; see `jepa-sweep query {store.path} --table failures`."
         if samples:
             text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
         if not report.complete:
@@ -212,18 +214,21 @@ def query(
 
 
 @app.command()
-def compare(run: Run, as_json: Json = False) -> None:
-    """Numbers against predictions: times by objective and depth, networks and estimates by setting."""
+def compare(
+    run: Run,
+    other: Annotated[str | None, typer.Argument(help="A run with the same points to compare with.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Numbers against predictions, in rows that suit the system; or against another run."""
     with _explained():
-        from jepa_sweep.analysis.compare import compare as compare_store
         from jepa_sweep.analysis.query import records
-        from jepa_sweep.store.store import Store
+        from jepa_sweep.results import Store
 
-        frame = compare_store(Store(run))
+        frame = Store(run).compare(Store(other) if other else None)
         text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None
         if "worst_difference" in frame:
             worst = max((w for w in frame["worst_difference"].tolist() if w == w), default=None)
-            text += "\nworst relative difference from the closed form: "
+            text += f"\nworst relative difference {'between the two' if other else 'from the closed form'}: "
             text += f"{worst:.2e}" if worst is not None else "none measured"
         _print({"worst_difference": worst, "groups": records(frame)}, text, as_json)
 
@@ -232,7 +237,7 @@ def compare(run: Run, as_json: Json = False) -> None:
 def verify(run: Run, as_json: Json = False) -> None:
     """Read every committed file back and check it against its record."""
     with _explained():
-        from jepa_sweep.store.store import Store
+        from jepa_sweep.results import Store
 
         store = Store(run)
         damage = store.damage()
@@ -253,10 +258,9 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     with _explained():
         _ready_to_compute()
-        from jepa_sweep.running.recovery import repair as repair_store
-        from jepa_sweep.store.store import Store
+        from jepa_sweep.results import repair as repair_store
 
-        repaired = repair_store(Store(run), device=device)
+        repaired = repair_store(run, device=device)
         text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
         _print({"repaired": repaired}, text or "nothing is damaged.", as_json)
 
@@ -277,11 +281,10 @@ def retry(
     with _explained():
         stop = _stop_on_signal()
         _ready_to_compute()
-        from jepa_sweep.running.recovery import retry as try_again
-        from jepa_sweep.store.store import Store
+        from jepa_sweep.results import retry as try_again
 
         options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
-        result = try_again(Store(run), _listed(status) or ["failed"], **options)
+        result = try_again(run, _listed(status) or ["failed"], **options)
         text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
         _print(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
         raise typer.Exit(STOPPED if not result["complete"] else FAILED_POINTS if result["failed"] else 0)
@@ -349,7 +352,7 @@ def explore(
 ) -> None:
     """Write a page to explore a run with: one HTML file that works offline."""
     with _explained():
-        from jepa_sweep.store.store import Store
+        from jepa_sweep.results import Store
         from jepa_sweep.view import explorer
 
         store = Store(run)
@@ -358,7 +361,7 @@ def explore(
             if isinstance(store.path, Path)
             else f"{store.title}.html"
         )
-        page = explorer.write(store, out or beside)
+        page = explorer.write(store.reader, store.system.curves, out or beside)
         size = page.stat().st_size
         _print({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
 

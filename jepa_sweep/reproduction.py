@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from jepa_sweep.checks import one_of
 from jepa_sweep.progress import Progress
-from jepa_sweep.running.execute import run as compute
-from jepa_sweep.store.store import Store
+from jepa_sweep.results import Store
+from jepa_sweep.results import run as compute
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import needs, output, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import FigureClaim
@@ -98,8 +99,8 @@ def figure(
     else:
         store = Store(run)
         remedy = f"Try without --run, which computes what is missing of runs/{name}, or run a sweep that fits."
-    needs.check(name, PICTURES[name].needs, store, remedy)
-    files, claims = _drawn(name, store, output.folder(folder))
+    needs.check(name, PICTURES[name].needs, store.reader, remedy)
+    files, claims = _drawn(name, store.reader, output.folder(folder))
     return Drawn(name, PICTURES[name].shows, store, files, claims, time.perf_counter() - began)
 
 
@@ -138,7 +139,7 @@ def reproduce(
     return drawn
 
 
-def _drawn(name: str, store: Store, folder: Path) -> tuple[tuple[Path, ...], tuple[FigureClaim, ...]]:
+def _drawn(name: str, store: Reader, folder: Path) -> tuple[tuple[Path, ...], tuple[FigureClaim, ...]]:
     picture = PICTURES[name]
     claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
     with style.paper():

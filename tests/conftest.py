@@ -31,6 +31,7 @@ install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 import jepa_sweep as js  # noqa: E402, the hook sees what is imported after it
 from jepa_sweep import cli  # noqa: E402
 from jepa_sweep.engine import devices, selfcheck  # noqa: E402
+from jepa_sweep.systems import registry  # noqa: E402
 
 # Programs that are quickly compiled: no LLVM optimisations.
 QUICKLY_COMPILED = (
@@ -158,6 +159,13 @@ def command(invoke, tmp_path):
         return invoke(command, *where, *words)
 
     return call
+
+
+def columns_of(name: str, parameters) -> dict:
+    """All columns of the tables of a built-in system, as if it had other parameters."""
+    system = registry.BUILT_IN[name]
+    own = 1 + len(system.parameters)
+    return {table: (c[0], *parameters, *c[own:]) for table, c in system.columns().items()}
 
 
 def paths_of(store, name: str) -> list[Path]:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from processes import finished, killed, start
 
+from jepa_sweep.results import Store
 from jepa_sweep.store import location
-from jepa_sweep.store.store import Store
 
 pytestmark = pytest.mark.process
 

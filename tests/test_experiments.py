@@ -6,7 +6,7 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep.spec.replicates import replicates
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import needs, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.figures.times import pairs_of, windows
@@ -161,10 +161,10 @@ def test_figures(reduced, name, monkeypatch, tmp_path):
     if name in ALSO:
         ALSO[name](store)
     other_figures_are_drawn_or_refused(store, name, tmp_path)
-    read = Store.read
+    read = Reader.read
     for change in changes:
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "read", lambda self, *args, change=change: change(read(self, *args)))
+            patch.setattr(Reader, "read", lambda *args, _change=change, **words: _change(read(*args, **words)))
             assert not all(claim.holds for claim in PICTURES[name].claims(store)), change.__name__
 
 

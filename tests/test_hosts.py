@@ -15,7 +15,7 @@ from conftest import KEYS, TINY
 import jepa_sweep as js
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import store
+from jepa_sweep.store import writer
 
 EXACT = {**TINY, "solver": {"method": "exact"}}
 
@@ -140,12 +140,12 @@ class Jumping(datetime.datetime):
 def test_clocks_that_jump_change_nothing(tmp_path, monkeypatch):
     sweep = js.Sweep(**EXACT)
     truth = js.run(sweep, tmp_path / "steady", chunk_points=12).points()
-    monkeypatch.setattr(store, "datetime", Jumping)
+    monkeypatch.setattr(writer, "datetime", Jumping)
     seen = iter([False, False, True])
     execute(sweep, tmp_path / "run", chunk_points=12, stop=lambda: next(seen))
     report = execute(sweep, tmp_path / "run", chunk_points=12)
-    years = [commit.created[:4] for commit in report.store.commits()]
+    years = [commit.created[:4] for commit in report.store.log.commits()]
     assert len(set(years)) > 3
-    pd.testing.assert_frame_equal(report.store.points(), truth, check_exact=True)
+    pd.testing.assert_frame_equal(report.store.read("points"), truth, check_exact=True)
     assert report.store.damage() == {}
     assert status_of(tmp_path / "run")["last_commit"][:4] == years[-1]

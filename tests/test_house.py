@@ -36,9 +36,10 @@ ABOVE = {  # room -> what it may import; every room may import itself, `errors` 
     "view": {"physics", "store", "systems"},
     "api": {"physics", "engine", "systems", "spec"},
     "matrices": {"physics", "engine"},
-    "reproduction": {"progress", "running", "store", "view"},
+    "results": {"progress", "store", "systems", "spec", "running", "analysis", "view"},
+    "reproduction": {"progress", "results", "store", "view"},
     "doctor": {"physics", "engine", "store", "running", "api"},
-    "cli": {"engine", "analysis", "running", "store", "doctor", "reproduction", "progress", "view"},
+    "cli": {"engine", "analysis", "running", "store", "doctor", "results", "reproduction", "progress", "view"},
 }
 
 

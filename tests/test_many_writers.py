@@ -11,12 +11,13 @@ from conftest import KEYS
 from processes import finished, start
 
 import jepa_sweep as js
+from jepa_sweep.results import Store
 from jepa_sweep.running import limits, opening
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import location
 from jepa_sweep.store.log import Mark
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 CHUNK = 12
 SPEC = {
@@ -59,7 +60,7 @@ def table(path):
 def assert_whole(path, truth):
     pd.testing.assert_frame_equal(table(path), truth, check_exact=True)
     assert Store(path).damage() == {}
-    assert Store(path).pending() == {}
+    assert Store(path).log.pending() == {}
     assert Store(path).strays() == []
     for folder in (location.STAGING, location.WORKING):
         assert list((path / folder).iterdir()) == []
@@ -99,14 +100,14 @@ def test_a_writer_computes_what_another_is_at_only_when_nothing_else_is_left(tmp
     stored = table(tmp_path / "run")
     assert len(stored) == POINTS
     assert not stored.duplicated(KEYS).any()
-    assert Store(tmp_path / "run").announced() == []
+    assert Store(tmp_path / "run").log.announced() == []
 
 
 def steps(job):
     """What a run does with a job, one step after another."""
     queue, writing = job.queue(limits.shard(None)), None
     for chunk in queue:
-        busy = {(mark.start, mark.stop) for mark in job.store.announced() if mark.writer != job.writer}
+        busy = {(mark.start, mark.stop) for mark in job.log.announced() if mark.writer != job.writer}
         assert (chunk.start, chunk.stop) not in busy or queue.left.keys() <= busy
         computed = job.compute(chunk)
         yield
@@ -129,7 +130,7 @@ def test_writers_of_overlapping_and_different_specs(tmp_path, begin, alone):
 @pytest.mark.process
 def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
     processes = [begin() for _ in range(3)]
-    while not Store.exists(tmp_path / "run") or len(Store(tmp_path / "run").commits()) < 3:
+    while not Reader.exists(tmp_path / "run") or len(Store(tmp_path / "run").log.commits()) < 3:
         time.sleep(0.005)
     processes[0].kill()
     for process in processes[1:]:
@@ -170,7 +171,7 @@ def test_status_shows_the_progress_of_all_writers_from_the_store_alone(tmp_path,
     processes = [begin() for _ in range(2)]
     seen = []
     while any(process.is_alive() for process in processes):
-        if Store.exists(tmp_path / "run"):
+        if Reader.exists(tmp_path / "run"):
             seen.append(status_of(tmp_path / "run"))
         time.sleep(0.01)
     # Whoever came late found everything done.
@@ -208,10 +209,10 @@ def test_a_machine_that_died_is_not_shown_at_what_others_have_stored_since(tmp_p
     """What it said of itself stays, as no one here knows of its death, but for a driver that saw it."""
     store = js.run(js.Sweep(**SPEC), tmp_path / "run", chunk_points=CHUNK)
     written = Store(store.path)
-    claim = written.claims()["000001"]
+    claim = written.log.claims()["000001"]
     dead = Mark("elsewhere-7-0123456789ab", claim.spec[:8], claim.start, claim.stop)
     for mark in (dead, dead._replace(start=claim.stop, stop=claim.stop + 1)):
-        written.announce(mark)
+        written.log.announce(mark)
     assert {w["writer"]: w["computing"] for w in status_of(store.path)["writers"]}[dead.writer] == 1
-    written.forget([dead.writer])
-    assert written.announced() == []
+    written.log.forget([dead.writer])
+    assert written.log.announced() == []

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 
-def overlap(store: Store) -> pd.DataFrame:
+def overlap(store: Reader) -> pd.DataFrame:
     r"""Share of the first m features learned that JEPA and MAE have in common, $|J_m \cap M_m| / m$.
 
     Each objective is stopped when it has learned m features, whenever that is: their clocks differ too much to compare
@@ -37,7 +37,7 @@ def overlap(store: Store) -> pd.DataFrame:
     if "features" not in store.tables or "t_learned" not in store.schema("features").names:
         raise SpecError(f"`store` must hold networks to compare, but {store.path} has the tables {store.tables}.")
     keys = [*(c.name for c in store.parameters), "p"]
-    found = store.features(columns=["objective", *keys, "feature", "t_learned"])
+    found = store.read("features", columns=["objective", *keys, "feature", "t_learned"])
     both = [found[found["objective"] == objective] for objective in ("jepa", "mae")]
     if any(part.empty for part in both):
         raise SpecError(f"`store` must hold both jepa and mae, but {store.path} lacks one of them.")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from jepa_sweep.checks import did_you_mean, one_of
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import table
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 _RTOL = 1e-9  # of `=` between numbers
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*")
@@ -29,7 +29,7 @@ def rows(
     Raises:
         SpecError: a table, column or condition that does not exist or does not read.
     """
-    store = Store(path)
+    store = Reader(path)
     one_of("table", name, store.tables)
     known = store.schema(name)
     expression = None

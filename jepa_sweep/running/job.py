@@ -17,19 +17,19 @@ from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import writers
 from jepa_sweep.store.log import Mark
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim
-from jepa_sweep.store.store import Store
-from jepa_sweep.systems.record import Place, Rows
+from jepa_sweep.store.writer import Writer
+from jepa_sweep.systems.record import Place, Rows, System
 from jepa_sweep.systems.rows import tables
 
 
-def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | None = None) -> dict[str, Visited]:
-    """What is stored, by digest of the spec; `grids` caches the grids of the store's specs."""
-    claims = store.claims() if claims is None else claims
+def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[str, Claim]) -> dict[str, Visited]:
+    """What some claims hold, by digest of the spec; `grids` caches the grids of the store's specs."""
     if any(claim.spec not in grids for claim in claims.values()):
         for name, text in store.specs().items():
             if name not in grids:
-                grids[name] = Grid(Sweep.parse(text, f"a spec kept in {store.path}"))
+                grids[name] = Grid(kept(store, system, text))
     present: dict[str, list[tuple[int, int]]] = {}
     for claim in claims.values():
         present.setdefault(claim.spec, []).extend(held(claim))
@@ -39,9 +39,14 @@ def visited(store: Store, grids: dict[str, Grid], claims: dict[str, Claim] | Non
     return {name: Visited(grids[name], Intervals(pieces)) for name, pieces in present.items()}
 
 
-def done(store: Store, name: str) -> Intervals:
+def kept(store: Reader, system: System, text: str) -> Sweep:
+    """The sweep of a spec kept in the store."""
+    return Sweep.parse(text, f"a spec kept in {store.path}", system=system)
+
+
+def done(store: Reader, name: str) -> Intervals:
     """The indices of one spec that are stored because of it; what others stored for it is found by `plan.fresh`."""
-    return Intervals(piece for c in store.claims().values() if c.spec == name for piece in held(c))
+    return Intervals(piece for c in store.log.claims().values() if c.spec == name for piece in held(c))
 
 
 def held(claim: Claim) -> Iterable[tuple[int, int]]:
@@ -65,8 +70,8 @@ class Job:
     `compute` and `commit` may run in two threads: they share nothing that changes but what `commit` counts.
     """
 
-    def __init__(self, sweep: Sweep, text: str, store: Store, device: str, chunk_points: int | None = None) -> None:
-        self.sweep, self.store = sweep, store
+    def __init__(self, sweep: Sweep, text: str, store: Writer, device: str, chunk_points: int | None = None) -> None:
+        self.sweep, self.store, self.log = sweep, store, store.reader.log
         self.name = store.add_spec(text)
         self.grid = Grid(sweep)
         self.computed = self.failed = self.repeated = 0
@@ -74,10 +79,10 @@ class Job:
         self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
         longest = max((b - a for a, b in self.grid.segments()), default=1)
         self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
-        self._seen = Store(store.path)  # for `compute`; `store` is for `commit`
+        self._seen = Reader(store.reader.path)  # for `compute`; `store` is for `commit`
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
-        self._schemas = {name: store.schema(name) for name in store.tables}
+        self._schemas = {name: store.reader.schema(name) for name in store.reader.tables}
         self.writer = writers.enlist()
         self._marks: set[Mark] = set()
 
@@ -87,7 +92,7 @@ class Job:
     def __exit__(self, *_: object) -> None:
         writers.dismiss(self.writer)
         for mark in self._marks:
-            self.store.withdraw(mark)
+            self.log.withdraw(mark)
 
     @functools.cached_property
     def _environment(self) -> str:
@@ -98,7 +103,7 @@ class Job:
     def queue(self, mine: Shard) -> Queue:
         """What is left to do, at this moment, of a share of the chunks."""
         chunks = plan.chunks(self.grid, done(self._seen, self.name), self._size)
-        return Queue(self.grid, filter(mine.holds, chunks), self._seen, self.name, self.writer)
+        return Queue(self.grid, filter(mine.holds, chunks), self._seen.log, self.name, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------
 
@@ -106,9 +111,10 @@ class Job:
         """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
         claim = Claim(self.name, chunk.start, chunk.stop, writer=self.writer)
         self._announce(claim)
-        known = self._seen.claims()
+        known = self._seen.log.claims()
         near = {number: c for number, c in known.items() if c.spec != self.name or c.meets(claim)}
-        wanted = plan.fresh(self.grid, chunk.indices, visited(self._seen, dict(self._grids), near).values())
+        stored = visited(self._seen, self.sweep.record, dict(self._grids), near).values()
+        wanted = plan.fresh(self.grid, chunk.indices, stored)
         if absent:
             wanted &= ~absent.contains(chunk.indices)
         return self._computed(claim, wanted, known)
@@ -127,11 +133,11 @@ class Job:
         index = np.arange(found.claim.start, found.claim.stop)[found.wanted]
         keep, known = np.ones(len(index), dtype=bool), dict(found.known)
         while keep.any():
-            theirs = {n: c for n, c in self.store.claims().items() if n not in known and n not in self._own}
+            theirs = {n: c for n, c in self.log.claims().items() if n not in known and n not in self._own}
             known |= theirs
             if theirs:
                 points = self.grid.take(index)
-                for other in visited(self.store, self._grids, theirs).values():
+                for other in visited(self.store.reader, self.sweep.record, self._grids, theirs).values():
                     keep &= ~other.holds(points)
                 continue
             here = found.wanted.copy()
@@ -141,7 +147,7 @@ class Job:
             if number:
                 self._own.add(number)
                 made = tables(self.sweep.record, found.rows, keep, self._schemas)
-                self.store.commit(number, made, self._environment, found.work._asdict())
+                self.store.commit(number, claim, made, self._environment, found.work._asdict())
                 self.computed += int(keep.sum())
                 self.failed += made["failures"].num_rows
                 self.work = self.work.plus(found.work)
@@ -151,11 +157,11 @@ class Job:
 
     def complete(self, number: str, claim: Claim) -> None:
         """Publish what a dead writer of a claim did not come to."""
-        self.store.add(number, claim)
+        self.log.hold(number, claim)
         index = np.arange(claim.start, claim.stop)
         found = self._computed(claim, ~Intervals(claim.absent).contains(index), {})
         made = tables(self.sweep.record, found.rows, np.ones(int(found.wanted.sum()), dtype=bool), self._schemas)
-        self.store.commit(number, made, self._environment, found.work._asdict())
+        self.store.commit(number, claim, made, self._environment, found.work._asdict())
 
     def _computed(self, claim: Claim, wanted: np.ndarray, known: dict[str, Claim]) -> Computed:
         rows, work = dict[str, Rows](), Work()
@@ -163,16 +169,19 @@ class Job:
             measurement = self.sweep.measurement.with_solver(**dict(claim.solver))
             index = np.arange(claim.start, claim.stop)[wanted]
             rows, work = compute(self.sweep.record, self.grid, index, measurement, self._place)
+            failures = rows["failures"]
+            attempts = np.full(len(failures.owner), claim.attempt)
+            rows["failures"] = failures._replace(columns=failures.columns | {"try": attempts})
         return Computed(claim, wanted, rows, work, known)
 
     def _announce(self, claim: Claim) -> None:
         mark = Mark(self.writer, self.name[:8], claim.start, claim.stop)
         self._marks.add(mark)
-        self.store.announce(mark)
+        self.log.announce(mark)
 
     def _withdraw(self, claim: Claim) -> None:
         mark = Mark(self.writer, self.name[:8], claim.start, claim.stop)
-        self.store.withdraw(mark)
+        self.log.withdraw(mark)
         self._marks.discard(mark)
 
 

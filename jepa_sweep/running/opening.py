@@ -1,19 +1,22 @@
 """Reading a spec, and opening the store it is computed into."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jepa_sweep.errors import SpecWarning
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.spec.text import read_spec
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.writer import Writer
 
 
-def load(spec: str | Path | Sweep) -> tuple[Sweep, str]:
+def load(spec: str | Path | Sweep | Mapping[str, Any]) -> tuple[Sweep, str]:
     """A sweep and the text to keep of it; warns of points that only seem to be independent."""
-    if isinstance(spec, Sweep):
-        sweep, text = spec, spec.to_toml()
+    if isinstance(spec, Sweep | Mapping):
+        sweep = spec if isinstance(spec, Sweep) else Sweep(**spec)
+        text = sweep.to_toml()
     else:
         text = read_spec(spec)
         sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent)
@@ -27,9 +30,11 @@ def default_path(sweep: Sweep) -> Path:
     return Path("runs") / sweep.name
 
 
-def open_for(sweep: Sweep, out: str | Path | None) -> Store:
+def open_for(sweep: Sweep, out: str | Path | None) -> Writer:
     """The store of a sweep, created if need be."""
-    columns, solver = [q.column for q in sweep.record.parameters], sweep.solver
-    return Store.create(
-        out or default_path(sweep), sweep.frozen(), columns, solver.precision, solver.time, sweep.record.name
-    )
+    tables, names, solver = sweep.record.columns(), [q.name for q in sweep.record.parameters], sweep.solver
+    path = out or default_path(sweep)
+    writer = Writer.create(path, sweep.frozen(), tables, names, solver.precision, solver.time)
+    if sweep.record.source:
+        writer.add_source(sweep.record.source)
+    return writer

@@ -11,13 +11,13 @@ from jepa_sweep.store.records import Claim
 class Queue:
     """Chunks in the order in which they are to be done."""
 
-    def __init__(self, grid: Grid, chunks: Iterable[Chunk], store: Log, name: str, writer: str = "") -> None:
+    def __init__(self, grid: Grid, chunks: Iterable[Chunk], log: Log, name: str, writer: str = "") -> None:
         """`name` is the digest of the spec, `writer` whose own marks do not count."""
         self.left = {(chunk.start, chunk.stop): chunk for chunk in chunks}
         self.total = grid.unique  # points of the spec
         self._points = {where: grid.unique_in(*where) for where in self.left}  # of chunks not stored yet, taken or not
         self.done = self.total - sum(self._points.values())
-        self._store, self._name, self._writer = store, name, writer
+        self._log, self._name, self._writer = log, name, writer
         self._seen: set[str] = set()  # numbers of claims
         self._busy: set[tuple[int, int]] = set()  # with other writers
 
@@ -35,13 +35,13 @@ class Queue:
 
     def look(self) -> None:
         """Take out chunks that others have stored since, and see what they are computing."""
-        claims = self._store.claims()
+        claims = self._log.claims()
         for claim in (claims[number] for number in claims.keys() - self._seen):
             ours = claim.spec == self._name and not claim.absent
             if ours and (chunk := self.left.pop((claim.start, claim.stop), None)):
                 self.stored(chunk)
         self._seen = set(claims)
-        marks = self._store.announced()
+        marks = self._log.announced()
         self._busy = {(m.start, m.stop) for m in marks if m.spec == self._name[:8] and m.writer != self._writer}
 
     def take(self, fits: Callable[[Chunk], bool] = lambda _: True) -> Chunk | None:

@@ -17,9 +17,9 @@ from jepa_sweep.running.queue import Queue
 from jepa_sweep.running.ray_cluster import Cluster
 from jepa_sweep.running.ray_workers import Instructions, Recover, Task, Workers
 from jepa_sweep.running.report import Monitor
-from jepa_sweep.store.log import Mark
+from jepa_sweep.store.log import Log, Mark
 from jepa_sweep.store.records import Claim
-from jepa_sweep.store.store import Store
+from jepa_sweep.systems import registry
 
 DEATHS_PER_TASK = 3  # of workers that had it, before it is given up
 POLL_S = 1.0  # between looks at machines and other writers, and at whether to stop
@@ -70,14 +70,14 @@ class Tasks:
 class Tally:
     """What some writers have committed, by the records: a worker may die before it can tell."""
 
-    def __init__(self, store: Store, writers: set[str]) -> None:
+    def __init__(self, log: Log, writers: set[str]) -> None:
         self.computed = self.failed = self.repeated = 0
-        self._store, self._writers, self._seen = store, writers, set[str]()
+        self._log, self._writers, self._seen = log, writers, set[str]()
         self._work: dict[str, Work] = {}  # writer -> of its chunks
 
     def look(self) -> list[Claim]:
         """Count what is new, and say which it is."""
-        new = [c for c in self._store.commits() if c.claim.writer in self._writers and c.number not in self._seen]
+        new = [c for c in self._log.commits() if c.claim.writer in self._writers and c.number not in self._seen]
         for commit in new:
             writer = commit.claim.writer
             self._seen.add(commit.number)
@@ -96,14 +96,14 @@ class Tally:
 class Driver:
     """Hands tasks to workers, and follows what becomes of them."""
 
-    def __init__(self, workers: Workers, queue: Queue, store: Store, monitor: Monitor) -> None:
-        self.tasks, self.tally = Tasks(queue), Tally(store, workers.names)
-        self._workers, self._queue, self._store, self._monitor = workers, queue, store, monitor
+    def __init__(self, workers: Workers, queue: Queue, log: Log, monitor: Monitor) -> None:
+        self.tasks, self.tally = Tasks(queue), Tally(log, workers.names)
+        self._workers, self._queue, self._log, self._monitor = workers, queue, log, monitor
 
     def run(self) -> str:
         """Have all chunks computed, then completed what dead writers left; returns why it ended early, if it did."""
         stopped = self._hand_out()
-        if not stopped and self._store.pending():
+        if not stopped and self._log.pending():
             self.tasks.recovery = True
             stopped = self._hand_out()
         if stopped:
@@ -151,17 +151,18 @@ def compute(
 
     Returns why it ended early, if it did, and what was computed.
     """
-    store, mark = job.store, Mark(job.writer, job.name[:8], 0, 0)
-    path = store.path.absolute() if isinstance(store.path, Path) else store.path  # workers have folders of their own
-    workers = Workers(cluster, Instructions(text, str(path), device, chunk_points, mark, sys.argv))
-    driver = Driver(workers, queue, store, monitor)
+    log, path, mark = job.log, job.store.reader.path, Mark(job.writer, job.name[:8], 0, 0)
+    path = path.absolute() if isinstance(path, Path) else path  # workers have folders of their own
+    system = None if registry.is_kept(job.sweep.record) else job.sweep.record
+    workers = Workers(cluster, Instructions(text, str(path), device, chunk_points, mark, sys.argv, system))
+    driver = Driver(workers, queue, log, monitor)
     queue.sort(lambda chunk: plan.cost(job.sweep, job.grid, chunk.indices).seconds)
-    store.announce(mark)
+    log.announce(mark)
     try:
         stopped = driver.run()
     finally:
         workers.close()
-        store.forget(workers.names)  # those that died could not
-        store.withdraw(mark)
+        log.forget(workers.names)  # those that died could not
+        log.withdraw(mark)
     driver.tell()  # with what they stored at last
     return stopped, driver.tally

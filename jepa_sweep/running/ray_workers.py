@@ -21,7 +21,9 @@ from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.ray_cluster import HEAD_TIMEOUT_S, Cluster, Room
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store.log import Mark
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.systems import registry
+from jepa_sweep.systems.record import System
 
 TASKS_AT_ONCE = 2  # that a worker has: one chunk is computed while the other is written
 DEATHS_PER_WORKER = 3  # on one machine without a task done, for each worker it has room for; then it is left alone
@@ -47,6 +49,7 @@ class Instructions(NamedTuple):
     chunk_points: int | None
     mark: Mark  # left by the driver, to be seen by whoever looks into the same store
     argv: list[str]
+    system: System | None = None  # where it stands in no file that the store keeps
 
 
 # --- in an actor ------------------------------------------------------------------------------------------------------
@@ -66,7 +69,8 @@ class Worker:
         if cores:
             jax.config.update("jax_num_cpu_devices", cores)
         _wait_for_mark(told)
-        sweep = Sweep.parse(told.spec, "the spec of this run")
+        system = told.system or registry.of_store(Reader(told.path))
+        sweep = Sweep.parse(told.spec, "the spec of this run", system=system)
         self._job = Job(sweep, told.spec, open_for(sweep, told.path), told.device, told.chunk_points)
         self._device = told.device
         return self._job.writer
@@ -80,7 +84,7 @@ class Worker:
             if self._stopped:
                 return None
             if isinstance(task, Recover):
-                recovery.finish(self._job.store, self._device)
+                recovery.finish(self._job.store, self._job.sweep.record, self._device)
                 return 0
             found = self._job.compute(task)
         with self._writing:
@@ -99,7 +103,7 @@ class Worker:
 
 def _wait_for_mark(told: Instructions) -> None:
     until = time.monotonic() + SHARED_FS_TIMEOUT_S
-    while not (Store.exists(told.path) and told.mark in Store(told.path).announced()):
+    while not (Reader.exists(told.path) and told.mark in Reader(told.path).log.announced()):
         if time.monotonic() > until:
             raise SpecError(
                 f"The run must lie where every machine of the cluster sees it, but {socket.gethostname()} does not see "

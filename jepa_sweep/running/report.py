@@ -8,7 +8,8 @@ from jepa_sweep.progress import Progress
 from jepa_sweep.running.compute import Work
 from jepa_sweep.running.limits import Failures
 from jepa_sweep.running.queue import Queue
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.systems.record import System
 
 
 class Counts(Protocol):
@@ -27,7 +28,8 @@ class Counts(Protocol):
 class Report(NamedTuple):
     """What a run came to."""
 
-    store: Store
+    store: Reader
+    system: System
     total: int  # points of the spec
     computed: int  # by this run
     failed: int  # of those, without a result
@@ -61,8 +63,7 @@ class Report(NamedTuple):
         rates = {name: getattr(self, name) for name in ("complete", "points_per_second", "steps_per_point", "wasted")}
         facts = {**self._asdict(), **rates, **self.work._asdict(), "store": str(self.store.path)}
         facts |= {"seconds": self.seconds, "peak_memory_bytes": self.work.peak_memory_bytes or None}
-        del facts["work"]
-        return facts
+        return {name: value for name, value in facts.items() if name not in ("work", "system")}
 
     def text(self) -> str:
         """How much was computed and what that took, in sentences; no rates where nothing was computed."""
@@ -100,7 +101,7 @@ class Monitor(NamedTuple):
             seconds = time.perf_counter() - self.began - counts.work.compile_seconds
             self.progress(Progress(queue.done, queue.total, counts.computed, counts.failed, seconds))
 
-    def report(self, store: Store, queue: Queue, counts: Counts, stopped: str) -> Report:
+    def report(self, store: Reader, system: System, queue: Queue, counts: Counts, stopped: str) -> Report:
         """What it came to; `stopped` says why it ended before its end."""
         points = queue.total, counts.computed, counts.failed, counts.repeated
-        return Report(store, *points, stopped, time.perf_counter() - self.began, counts.work)
+        return Report(store, system, *points, stopped, time.perf_counter() - self.began, counts.work)

@@ -10,8 +10,9 @@ from jepa_sweep.running.plan import Intervals, Visited
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.text import digest
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Commit
-from jepa_sweep.store.store import Store
+from jepa_sweep.systems import registry
 from jepa_sweep.systems.record import Cost
 
 
@@ -44,17 +45,18 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     """
     sweep, text = opening.load(spec)
     path = out or opening.default_path(sweep)
-    store = Store(path) if Store.exists(path) else None
+    store = Reader(path) if Reader.exists(path) else None
     grid = Grid(sweep)
     size = plan.points_per_chunk(sweep, grid)
     finished, others = Intervals(), []
     if store:
-        store.refuse_a_mix(sweep.frozen())
+        store.manifest.refuse_a_mix(sweep.frozen(), store.path)
         finished = job.done(store, digest(text))
-        others = [held for name, held in job.visited(store, {}).items() if name != digest(text)]
+        visited = job.visited(store, sweep.record, {}, store.log.claims())
+        others = [held for name, held in visited.items() if name != digest(text)]
     left = _left(sweep, grid, finished, others, size)
     takes = left.takes
-    commits = store.commits() if store else []
+    commits = store.log.commits() if store else []
     rows = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
     if rows:
         share = left.new / rows
@@ -75,11 +77,12 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
 
 def status_of(path: str | Path) -> dict[str, Any]:
     """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
-    store = Store(path)
-    held, commits, pending = store.overview(), store.commits(), store.pending()
-    visited, specs = job.visited(store, {}), []
+    store = Reader(path)
+    held, commits, pending = store.overview(), store.log.commits(), store.log.pending()
+    system, specs = registry.of_store(store), []
+    visited = job.visited(store, system, {}, store.log.claims())
     for name, text in store.specs().items():
-        sweep = Sweep.parse(text, f"a spec kept in {path}")
+        sweep = job.kept(store, system, text)
         grid = Grid(sweep)
         others = [held for other, held in visited.items() if other != name]
         left = _left(sweep, grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
@@ -104,7 +107,7 @@ def status_of(path: str | Path) -> dict[str, Any]:
     }
 
 
-def _writers(store: Store, commits: list[Commit]) -> list[dict[str, Any]]:
+def _writers(store: Reader, commits: list[Commit]) -> list[dict[str, Any]]:
     """Who has written here, the latest last, and what is being computed; by the clocks of their own machines."""
     found: dict[str, dict[str, Any]] = {}
     for commit in commits:
@@ -115,7 +118,7 @@ def _writers(store: Store, commits: list[Commit]) -> list[dict[str, Any]]:
         before["seconds"] += commit.work["seconds"]
         found[name] = before | {"last_commit": commit.created}
     stored = {(c.claim.spec[:8], c.claim.start, c.claim.stop) for c in commits}  # so its mark is of a machine that died
-    for mark in store.announced():
+    for mark in store.log.announced():
         if mark[1:] in stored:
             continue
         new = {"writer": mark.writer, "chunks": 0, "points": 0, "seconds": 0.0, "computing": 0, "last_commit": None}

@@ -1,53 +1,74 @@
 """Is everything as it was committed? Reads every file of a store back and says what is wrong with it."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
+
+import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError
 from jepa_sweep.store import records, table
 from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Location
+from jepa_sweep.store.manifest import Manifest
 
 
-def damage(location: Location, check_pending: Callable[[str], None]) -> dict[str, list[str]]:
-    """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well.
-
-    Chunks without a commit record are given to `check_pending`, which raises an `IntegrityError`.
-    """
+def damage(location: Location, manifest: Manifest) -> dict[str, list[str]]:
+    """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
     committed, claimed = (set(records.numbers(location, folder)) for folder in ("commits", "claims"))
-    loose = records.numbers(location, "points", ".parquet")
 
     def problems(number: str) -> list[str]:
         try:
-            if number not in committed:
-                check_pending(number)
-                return []
-            commit = records.commit_of(location, number)
-            if number in claimed and records.claim_of(location, number) != commit.claim:
-                name = location.where(f"claims/{number}.json")
-                return [f"{name} is damaged: the commit record has another claim; run `jepa-sweep repair`."]
+            if number in committed:
+                commit = records.commit_of(location, number)
+                if number in claimed and records.claim_of(location, number) != commit.claim:
+                    name = location.where(f"claims/{number}.json")
+                    return [f"{name} is damaged: the commit record has another claim"]
+                checks = [functools.partial(table.load, location, file) for file in commit.files]
+            else:
+                records.claim_of(location, number)
+                paths = (f"{name}/{number}.parquet" for name in manifest.tables)
+                checks = [functools.partial(proved, location, manifest, p) for p in paths if location.exists(p)]
         except JepaSweepError as error:
             return [str(error)]
-        return [problem for file in commit.files if (problem := _problem(location, file))]
+        return [error for check in checks if (error := _error_of(check))]
 
-    numbers = sorted({*committed, *claimed, *loose})
+    numbers = sorted({*committed, *claimed, *records.numbers(location, "points", ".parquet")})
     found = zip(numbers, table.side_by_side(problems, numbers), strict=True)
     return {number: listed for number, listed in found if listed}
 
 
-def _problem(location: Location, file: records.File) -> str | None:
-    """What is wrong with a file that a commit record lists."""
+def _error_of(check: Callable[[], object]) -> str | None:
     try:
-        table.load(location, file)
+        check()
     except JepaSweepError as error:
         return str(error)
     return None
+
+
+def proved(location: Location, manifest: Manifest, path: str) -> tuple[pa.Table, bytes] | None:
+    """The rows and bytes of a file that no commit record lists yet; None if nothing can prove them.
+
+    Without a hash to compare it with, its rows must give its bytes; another release of pyarrow gives others.
+
+    Raises:
+        Missing: there is no such file.
+        IntegrityError: it is damaged.
+    """
+    name, where, data = path.split("/")[0], location.where(path), location.read(path)
+    rows = table.decoded(data, where).replace_schema_metadata(None)
+    if rows.schema == manifest.schema(name).remove_metadata():
+        if manifest.encoded(name, rows) == data:
+            return rows, data
+        if table.by_another_release(data):
+            return None
+    raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; run `jepa-sweep repair`.")
 
 
 def lost_notes(location: Location, applied: Iterable[str]) -> list[str]:
     """What is wrong with specs and environments, which cannot be computed again; `applied` are digests of specs."""
     found = []
     try:
-        missing = set(applied) - records.specs(location).keys()
+        missing = set(applied) - records.notes(location, ".toml").keys()
         found += [f"{location.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
     except IntegrityError as error:
         found.append(str(error))
@@ -63,7 +84,7 @@ def strays(location: Location, tables: Sequence[str]) -> list[str]:
     ours = "|".join(
         (
             r"store\.json",
-            r"specs/\d+-[0-9a-f]{8}\.toml",
+            r"specs/\d+-[0-9a-f]{8}\.(toml|py)",
             r"environment/[0-9a-f]{8}\.json",
             r"(commits|claims)/\d{6,}\.json",
             rf"({'|'.join(tables)})/\d{{6,}}\.parquet",

@@ -71,8 +71,8 @@ class Log:
         """The number after all that were found when `claims` was last called."""
         return f"{1 + max((int(number) for number in self._claims), default=0):06d}"
 
-    def add(self, number: str, claim: Claim) -> bool:
-        """Make a claim durable; False if there is one of this number, whose writer may have died before it was.
+    def hold(self, number: str, claim: Claim) -> bool:
+        """Make a claim durable; False, and nothing done, if another writer has claimed that number.
 
         No file of the chunk may be published before: a power failure could take the claim away, and leave the file to
         whoever claims that number next, for other points.

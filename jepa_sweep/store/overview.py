@@ -5,13 +5,12 @@ The footers of the files tell rows, ranges and the worst difference; only column
 
 import html as escape
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from jepa_sweep.store.location import Location
+from jepa_sweep.store.manifest import Manifest
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.store.table import Glimpse, Part
 
@@ -60,32 +59,30 @@ class Overview(NamedTuple):
         )
 
 
-def blank(frozen: dict[str, Any], precision: str, time: str, tables: Iterable[str]) -> Overview:
+def blank(manifest: Manifest) -> Overview:
     """The settings of a store, and nothing found yet."""
-    solver = frozen.get("solver") or {}
-    settings = frozen.get("system", "?"), solver.get("method", "?"), solver.get("rtol"), precision, time
-    return Overview(*settings, dict.fromkeys(tables, 0), 0, {}, {}, None)
+    frozen, solver = manifest.frozen, manifest.frozen.get("solver") or {}
+    method, rtol = solver.get("method", "?"), solver.get("rtol")
+    settings = frozen.get("system", "?"), method, rtol, manifest.precision, manifest.time
+    return Overview(*settings, dict.fromkeys(manifest.tables, 0), 0, {}, {}, None)
 
 
-def of_chunk(
-    nothing: Overview, location: Location, parts: Sequence[Part], schemas: Mapping[str, pa.Schema], keys: Sequence[str]
-) -> Overview:
-    """What the files of one chunk hold; `keys` are the columns that tell points apart, `nothing` is a blank overview.
-
-    Raises:
-        IntegrityError: a file is damaged or missing.
-    """
-    found = nothing._replace(
-        rows=nothing.rows | {part.file.table: part.rows for part in parts}, bytes=sum(part.file.bytes for part in parts)
-    )
+def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> Overview:
+    """What the files of one chunk hold; raises `IntegrityError` if one is damaged or missing."""
+    found = nothing = blank(manifest)
     for part in parts:
-        of_points = part.file.table in ("points", "failures")
-        if of_points or WORST in schemas[part.file.table].names:
+        name, axes, statuses, worst = part.file.table, dict[str, Values](), dict[str, int](), None
+        of_points = name in ("points", "failures")
+        if of_points or WORST in manifest.schema(name).names:
             glimpse = Glimpse(location, part)
             worst = _range(glimpse, WORST)
-            axes = {name: values for name in keys if (values := _values(glimpse, name))} if of_points else {}
-            statuses = _counted(glimpse, "status") if of_points else {}
-            found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst and worst[1]))
+            if of_points:
+                axes = {key: values for key in manifest.keys if (values := _values(glimpse, key))}
+                statuses = _counted(glimpse, "status")
+        rows = nothing.rows | {name: part.rows}
+        found = found.plus(
+            nothing._replace(rows=rows, bytes=part.file.bytes, axes=axes, statuses=statuses, worst=worst and worst[1])
+        )
     return found
 
 

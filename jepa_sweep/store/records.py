@@ -95,16 +95,20 @@ def _claim(record: dict[str, Any], number: str) -> Claim:
     return Claim(**{**record, "absent": absent, "solver": solver, "attempt": attempt})
 
 
-def specs(location: Location) -> dict[str, str]:
-    """Digest -> text of every spec that was applied to a store; raises `IntegrityError` if one is damaged."""
+def notes(location: Location, suffix: str) -> dict[str, str]:
+    """SHA-256 -> text of the specs (".toml") that were applied to a store, or of the files of their systems (".py").
+
+    Raises:
+        IntegrityError: one is damaged.
+    """
     out = {}
-    for name in location.names("specs", ".toml"):
-        if re.fullmatch(r"\d+-[0-9a-f]{8}\.toml", name):
+    for name in location.names("specs", suffix):
+        if re.fullmatch(rf"\d+-[0-9a-f]{{8}}\{suffix}", name):
             data = location.read(f"specs/{name}")
-            if not name.endswith(f"-{sha256(data)[:8]}.toml"):
+            if not name.endswith(f"-{sha256(data)[:8]}{suffix}"):
                 raise IntegrityError(
                     f"{location.where(f'specs/{name}')} is damaged: its text does not match its name; put the text "
-                    "of that spec back from wherever you keep it."
+                    f"of that {'spec' if suffix == '.toml' else 'file'} back from wherever you keep it."
                 )
             out[sha256(data)] = data.decode()
     return out

@@ -1,15 +1,9 @@
-"""The column table: name, type, unit, meaning, equation. The only place where a column is spelled.
-
-A layout is the set of tables that one kind of system fills. A store's schemas are frozen when it is created; the
-parameters of its system stand among the columns.
-"""
+"""Columns of tables: name, type, unit, meaning, equation; and how they become Arrow schemas and Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
-
-FORMAT = 2  # of the store; a reader refuses a newer one. 2: claims in files of their own, hashes of footers
 
 
 class Column(NamedTuple):
@@ -22,29 +16,19 @@ class Column(NamedTuple):
     equation: str = ""
 
 
-OBJECTIVE = Column("objective", "text", "", "learning objective", "jepa or mae")
 P = Column("p", "exact", "1", "threshold, as a fraction of the rest point", "w(t) = p w_star")
 STATUS = Column("status", "text", "", "how the point ended: learned, above_threshold, at_fixed_point, ...")
-STEPS = Column("steps", "integer", "steps", "solver steps for this point, accepted and rejected")
-
-FEATURE = Column("feature", "integer", "", "number of the feature, from 0")
 MESSAGE = Column("message", "text", "", "what the status means and what to try")
-
-LAYOUTS = {}
+TRY = Column("try", "integer", "", "which attempt at the point this was, from 1")
 
 REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
 
 
-def columns(layout: str, table: str, parameters: Sequence[Column]) -> tuple[Column, ...]:
-    """All columns of a table: objective, the system's parameters, then what was measured."""
-    return (OBJECTIVE, *parameters, *LAYOUTS[layout][table])
-
-
-def arrow(layout: str, table: str, parameters: Sequence[Column], precision: str, time: str) -> pa.Schema:
+def arrow(columns: Sequence[Column], precision: str, time: str) -> pa.Schema:
     """The Arrow schema of a table; meaning and unit stand in each field, the time convention in the file."""
     types = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.type_for_alias(precision)}
     fields = []
-    for column in columns(layout, table, parameters):
+    for column in columns:
         # A time that is always flow time says so itself.
         unit = column.unit if "flow" in column.unit else column.unit.replace("time", f"{time} time")
         notes = {"unit": unit, "meaning": column.meaning}
@@ -56,11 +40,11 @@ def arrow(layout: str, table: str, parameters: Sequence[Column], precision: str,
 
 
 def markdown(tables: Mapping[str, Sequence[Column]]) -> str:
-    """The tables of columns as they stand in the README."""
+    """Tables of columns as they stand in the README."""
     lines = []
-    for table, described in tables.items():
-        lines += [f"`{table}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
-        for c in described:
+    for name, columns in tables.items():
+        lines += [f"`{name}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
+        for c in columns:
             equation = f"`{c.equation}`" if c.equation else ""
             lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
         lines.append("")
@@ -70,3 +54,9 @@ def markdown(tables: Mapping[str, Sequence[Column]]) -> str:
 def noun_of(table: str) -> str:
     """What the rows of a table are, in the plural."""
     return f"samples of {table}" if table in ("trajectories", "losses") else table
+
+
+# --- columns that several systems have ----------------------------------------------------------------------------
+
+STEPS = Column("steps", "integer", "steps", "solver steps for this point, accepted and rejected")
+FEATURE = Column("feature", "integer", "", "number of the feature, from 0")

@@ -16,6 +16,7 @@ from jepa_sweep.checks import shown
 from jepa_sweep.engine.settings import METHODS
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns, Dynamics, Prediction, Status
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import MESSAGE, STATUS, STEPS, Column, P
 from jepa_sweep.systems.record import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 from jepa_sweep.systems.rows import Integrations, pick
@@ -317,7 +318,7 @@ def _trajectories(solved: _Solved, observed: tuple[str, ...], owner: np.ndarray,
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
-def compare(conserved: tuple[str, ...], store: Any) -> pd.DataFrame:
+def compare(conserved: tuple[str, ...], store: Reader) -> pd.DataFrame:
     """One row an objective and depth: how many points, how many learned, and how far they are from what theory says.
 
     `worst_difference` and `mean_difference` are relative differences from the closed form, `worst_leading_error` and

@@ -155,7 +155,7 @@ def flow(
         response=lambda y, q: _arrays(response(y, q), q),
         observables=tuple(_numeric(f) for f in watched.values()),
     )
-    _check_functions(name, Q, own, _numeric(lambda _, q: level(q)))
+    _check_functions(name, Q, own, _numeric(lambda _, q: level(q)), [*watched])
     short = [c.name for c in coordinates if len(c.observables) != len(watched)]
     if short:
         raise SpecError(
@@ -263,18 +263,21 @@ def _check_names(name: str, parameters: list[str], watched: list[str]) -> None:
         raise SpecError(f"Every column of {name!r} must have a name of its own, but `{twice[0]}` stands twice.")
 
 
-def _check_functions(name: str, Q: Callable[..., Any], own: Coordinate, level: Callable[[Any, Any], Any]) -> None:
+def _check_functions(
+    name: str, Q: Callable[..., Any], own: Coordinate, level: Callable[[Any, Any], Any], watched: list[str]
+) -> None:
     """Raise unless the functions fit each other; they are only traced, with numbers nobody has given."""
 
     def all_of(q: Any) -> tuple:
         y = own.start(q)
-        return y, own.field(jnp.zeros(()), y, q), own.response(y, q), level(y, q), own.observe(y, q)
+        numbers = own.response(y, q), level(y, q), *(watch(y, q) for watch in own.observables)
+        return y, own.field(jnp.zeros(()), y, q), numbers
 
     with jax.enable_x64(True):
         number = jax.ShapeDtypeStruct((), jnp.float64)
         q = Q(*[number] * len(Q._fields))  # type: ignore[attr-defined]
         try:
-            y, slope, *numbers, _ = jax.eval_shape(all_of, q)
+            y, slope, numbers = jax.eval_shape(all_of, q)
         except Exception as error:  # of any kind: it is the user's code
             raise SpecError(
                 f"The functions of {name!r} must work on one point, but: {type(error).__name__}: {error}"
@@ -282,7 +285,7 @@ def _check_functions(name: str, Q: Callable[..., Any], own: Coordinate, level: C
     forms = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (y, slope)]
     if forms[0] != forms[1]:
         raise SpecError(f"`field` of {name!r} must return what `start` does, {y}, but it returns {slope}.")
-    for what, found in zip(("response", "rest or threshold"), numbers, strict=True):
+    for what, found in zip(("response", "rest or threshold", *watched), numbers, strict=True):
         if getattr(found, "shape", None) != ():
             raise SpecError(f"`{what}` of {name!r} must return one number, but it returns {found}.")
 

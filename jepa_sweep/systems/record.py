@@ -14,7 +14,8 @@ import pandas as pd
 
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.store.schema import Column
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.schema import TRY, Column
 
 Mask = np.ndarray | np.bool_  # the second of a single point
 
@@ -167,7 +168,7 @@ class System(NamedTuple):
     memory: Callable[[int, list[Columns], Measurement], float]
     # Points of a chunk: how many there are in all, parameters of the first.
     chunk: Callable[[int, Columns, Measurement], int]
-    compare: Callable[[Any], pd.DataFrame]  # a reader of a store -> measured beside predicted
+    compare: Callable[[Reader], pd.DataFrame]  # of a store: measured beside predicted
     curves: Curves
     most_points: int = 10**12
     p: tuple[float, ...] = (0.5,)  # thresholds of a spec that names none
@@ -186,7 +187,8 @@ class System(NamedTuple):
         either = f"{', '.join(others)} or {last}" if others else last
         objective = Column("objective", "text", "", "learning objective", either)
         keys = (objective, *(q.column for q in self.parameters))
-        return {table: (*keys, *measured) for table, measured in self.tables.items()}
+        tables = {table: (*keys, *measured) for table, measured in self.tables.items()}
+        return tables | {"failures": (*tables["failures"], TRY)}
 
     def rules_of(self, objective: str) -> tuple[Rule, ...]:
         """The rules that bind one objective."""

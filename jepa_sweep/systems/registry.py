@@ -10,6 +10,7 @@ from typing import Any
 
 from jepa_sweep.checks import one_of, plain, shown
 from jepa_sweep.errors import SpecError
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.systems.networks.records import NETWORK, TRAINING
 from jepa_sweep.systems.record import System
 from jepa_sweep.systems.reduced import REDUCED
@@ -42,26 +43,32 @@ def find(given: Any, beside: Path | None = None) -> System:
     return BUILT_IN[given] if given in BUILT_IN else _loaded(installed[given])
 
 
-def of_store(store: Any) -> System:
+def of_store(store: Reader) -> System:
     """The system whose numbers a store holds; where it is the user's own, the file that the store keeps is run.
 
     Raises:
         SpecError: it is not to be found any more.
     """
-    name, source = store.frozen["system"], store.frozen.get("source")
+    name = store.frozen["system"]
     if name in BUILT_IN or name in _installed():
         return find(name)
+    source = store.source()
     if source is None:
         raise SpecError(
             f"{store.path} must say what made its numbers, but its system {shown(name)} stood in no file; pass it from "
             "Python, as in js.Store(path, system=FLOW)."
         )
     origin = f"the file of {name} kept in {store.path}"
-    found = [v for v in vars(_module(store.source(source), origin)).values() if isinstance(v, System)]
+    found = [v for v in vars(_module(source, origin)).values() if isinstance(v, System)]
     named = [system for system in found if system.name == name]
     if not named:
         raise SpecError(f"{plain(origin, 1000)} must make a system of that name, but it makes none ([system]).")
     return named[0]
+
+
+def is_kept(system: System) -> bool:
+    """True if `of_store` finds the system again: built in, installed, or made by a file that the store keeps."""
+    return bool(system.source) or system.name in BUILT_IN or system.name in _installed()
 
 
 def _installed() -> dict[str, importlib.metadata.EntryPoint]:
@@ -137,9 +144,3 @@ def _line_of(error: Exception, origin: str) -> int | None:
 
 def _said(error: Exception) -> str:
     return plain(f"{type(error).__name__}: {error}", 300)
-
-
-from jepa_sweep.store import schema  # noqa: E402
-
-schema.LAYOUTS.update({n: x.tables for n, x in BUILT_IN.items()})
-schema.LAYOUTS.update({"critical_times": REDUCED.tables, "networks": NETWORK.tables, "estimates": TEMPORAL.tables})

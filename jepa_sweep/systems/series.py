@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Array
 
 from jepa_sweep.physics import data
 from jepa_sweep.physics.dynamics import Columns, Status
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column
 from jepa_sweep.systems.record import (
     Cost,
@@ -179,12 +179,12 @@ def chunk(total: int, first: Columns, measurement: Measurement) -> int:
     return int(np.clip(ROWS_PER_FILE // rows, 1, MOST_SERIES))
 
 
-def compare(store: Any) -> pd.DataFrame:
+def compare(store: Reader) -> pd.DataFrame:
     """One row a length of the series, over all seeds and features.
 
     Estimates in units of their predicted standard deviation: mean, spread and share within 2; off-diagonals.
     """
-    features, wanted = store.features(), {}
+    features, wanted = store.read("features"), {}
     for name in ("lam", "rho"):
         features[name] = (features[f"{name}_hat"] - features[name]) / features[f"{name}_std"]
         features[f"{name}_within"] = features[name].abs() < 2
@@ -192,7 +192,7 @@ def compare(store: Any) -> pd.DataFrame:
         wanted[f"{name}_within_2"] = (f"{name}_within", "mean")
     scores = features.groupby("log10_T").agg(**wanted)
     off = {name: (name, "mean") for name in ("off_diagonal", "off_diagonal_exact")}
-    runs = store.points().groupby("log10_T").agg(runs=("log10_T", "size"), **off)
+    runs = store.read("points").groupby("log10_T").agg(runs=("log10_T", "size"), **off)
     return runs.join(scores).reset_index()
 
 

@@ -6,7 +6,7 @@ A figure, its spec file `sweeps/<name>.toml` and the run of that file share the 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view.claims import FigureClaim
 from jepa_sweep.view.figures import estimates, flows, losses, times, training
 from jepa_sweep.view.needs import Needs
@@ -17,8 +17,8 @@ class Picture(NamedTuple):
     """One figure: what it shows, how to draw it, what it claims, and what both need of a run."""
 
     shows: str
-    draw: Callable[[Store], Figure]
-    claims: Callable[[Store], list[FigureClaim]]
+    draw: Callable[[Reader], Figure]
+    claims: Callable[[Reader], list[FigureClaim]]
     needs: Needs
 
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
-from jepa_sweep.store.store import Store
-from jepa_sweep.systems import registry
+from jepa_sweep.systems.record import Curves
 from jepa_sweep.view import output, thinning
 from jepa_sweep.view.thinning import Axis, Plan
 
@@ -35,11 +35,12 @@ FAILURES = 300  # listed one by one
 _SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "pointer.js", "path.js", "code.js", "panels.js", "main.js")
 
 
-def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
+def write(store: Reader, curves: Curves, path: str | Path, *, name: str | None = None) -> Path:
     """Write the page of a store; the file appears whole or not at all.
 
     Args:
         store: What to show.
+        curves: What there is to look at in it, as its system says.
         path: The HTML file; replaced if it is there. Must lie outside the run directory.
         name: Title of the page; by default the name of the run directory.
 
@@ -54,10 +55,10 @@ def write(store: Store, path: str | Path, *, name: str | None = None) -> Path:
     target = Path(path)
     if isinstance(store.path, Path) and target.resolve().is_relative_to(store.path.resolve()):
         raise SpecError(f"The page must lie outside the run directory {store.path}, but {target} was given.")
-    return output.write(target, render(store, name=name).encode())
+    return output.write(target, render(store, curves, name=name).encode())
 
 
-def render(store: Store, *, name: str | None = None) -> str:
+def render(store: Reader, curves: Curves, *, name: str | None = None) -> str:
     """The page of a store as text; arguments and errors as `write`."""
     title = name if name is not None else store.title
     page = importlib.resources.files("jepa_sweep.view") / "page"
@@ -69,16 +70,15 @@ def render(store: Store, *, name: str | None = None) -> str:
         "policy": f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
         "style": (page / "page.css").read_text("utf-8"),
         # In JSON every < may be written as its escape, so that no text ends the block it stands in.
-        "data": json.dumps(payload(store, _printable(title)), ensure_ascii=False).replace("<", "\\u003c"),
+        "data": json.dumps(payload(store, curves, _printable(title)), ensure_ascii=False).replace("<", "\\u003c"),
         "plotly": scripts[0],
         "script": scripts[1],
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], (page / "page.html").read_text("utf-8"))
 
 
-def payload(store: Store, name: str) -> dict[str, Any]:
+def payload(store: Reader, curves: Curves, name: str) -> dict[str, Any]:
     """All that the page knows."""
-    curves = registry.of_store(store).curves
     described = store.schema(curves.table)
     keys = ["objective", *(c.name for c in store.parameters), *curves.keys]
     total = store.rows(curves.table)
@@ -133,7 +133,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _samples(
-    store: Store, name: str, lines: tuple[str, ...], frame: pd.DataFrame, plan: Plan, keys: list[str]
+    store: Reader, name: str, lines: tuple[str, ...], frame: pd.DataFrame, plan: Plan, keys: list[str]
 ) -> dict[str, Any] | None:
     """Samples over time: for each row of the page the number of its curve, and where each curve begins."""
     if name not in store.tables or not lines:
@@ -156,7 +156,7 @@ def _samples(
     }
 
 
-def _census(store: Store) -> list[dict[str, Any]]:
+def _census(store: Reader) -> list[dict[str, Any]]:
     """How many rows of each table have which status, counted over the whole store, with the sentence of each."""
     sentences = {status.label: SENTENCES[status] for status in Status}
     census = []
@@ -170,7 +170,7 @@ def _census(store: Store) -> list[dict[str, Any]]:
     return census
 
 
-def _failures(store: Store) -> dict[str, Any]:
+def _failures(store: Reader) -> dict[str, Any]:
     """The first failed points, as text, of how many."""
     frames = []
     for frame in store.batches("failures"):
@@ -185,12 +185,12 @@ def _failures(store: Store) -> dict[str, Any]:
     return {"total": store.rows("failures"), "columns": columns, "rows": lines}
 
 
-def _provenance(store: Store) -> dict[str, Any]:
+def _provenance(store: Reader) -> dict[str, Any]:
     """What decided the numbers, where they were made, and the specs that asked for them.
 
     Environments come in the order of how many rows they made. A damaged note of one keeps no one from the numbers.
     """
-    commits, noted = store.commits(), store.environments()
+    commits, noted = store.log.commits(), store.environments()
     made: Counter[str] = Counter()
     for commit in commits:
         made[commit.environment] += commit.rows("points") + commit.rows("failures")

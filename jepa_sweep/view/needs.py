@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.overview import Values
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 _LISTED = 5  # values in a message
 
@@ -25,10 +25,10 @@ class Needs(NamedTuple):
     equal: tuple[tuple[str, str], ...] = ()  # pairs of parameters that must be equal
     measured: str = ""  # a column of points that must not be empty
     every: tuple[str, ...] = ()  # what must be there in every combination of its values
-    also: Callable[[Store], list[str]] = lambda store: []  # what else does not fit, in words; asked if all else does
+    also: Callable[[Reader], list[str]] = lambda store: []  # what else does not fit, in words; asked if all else does
 
 
-def check(name: str, needs: Needs, store: Store, remedy: str) -> None:
+def check(name: str, needs: Needs, store: Reader, remedy: str) -> None:
     """Raise a `SpecError` that says all that does not fit and, last, what to try, unless the figure can be drawn."""
     misfits = list(_misfits(needs, store)) or needs.also(store)
     if misfits:
@@ -38,7 +38,7 @@ def check(name: str, needs: Needs, store: Store, remedy: str) -> None:
         )
 
 
-def _misfits(needs: Needs, store: Store) -> Iterator[str]:
+def _misfits(needs: Needs, store: Reader) -> Iterator[str]:
     held = store.overview()
     if held.system != needs.system:
         yield f"it must hold runs of the system {needs.system}, but its system is {held.system}"
@@ -47,7 +47,7 @@ def _misfits(needs: Needs, store: Store) -> Iterator[str]:
     if empty:
         yield f"it must have rows of {', '.join(needs.tables)}, but has none of {', '.join(empty)}"
         return
-    if needs.measured and store.points(columns=[needs.measured])[needs.measured].isna().all():
+    if needs.measured and store.read("points", columns=[needs.measured])[needs.measured].isna().all():
         yield f"it must have measured `{needs.measured}`, but nothing was integrated, or nothing learned"
         return
     found = {**held.axes, "method": Values(held.method, held.method, frozenset({held.method}))}
@@ -67,7 +67,7 @@ def _misfits(needs: Needs, store: Store) -> Iterator[str]:
         wanted = 1
         for name in needs.every:
             wanted *= len(found[name].distinct or ())
-        there = len(store.points(columns=list(needs.every)).drop_duplicates())
+        there = len(store.read("points", columns=list(needs.every)).drop_duplicates())
         if there != wanted:
             names = ", ".join(f"`{name}`" for name in needs.every)
             yield f"{names} must come in all {wanted:,} combinations of their values, but {there:,} are there"

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.store import Store
-from jepa_sweep.systems import registry
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.systems.record import Curves
 from jepa_sweep.view import style
 from jepa_sweep.view.style import Axes, Color
@@ -19,8 +18,8 @@ from jepa_sweep.view.style import Axes, Color
 class Plots:
     """The pictures of a store; each method draws on `ax`, or on a new figure, and returns the axes."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Reader, curves: Curves) -> None:
+        self._store, self._all = store, curves
 
     def critical_times(self, x: str = "lam", *, by: str | None = None, ax: Axes | None = None, **values: Any) -> Axes:
         """Critical times over one parameter, measured (dots) and predicted (lines), a colour for each objective.
@@ -144,14 +143,13 @@ class Plots:
     # --- rows to draw ---------------------------------------------------------------------------------------------
 
     def _curves(self, picture: str) -> Curves:
-        curves = registry.of_store(self._store).curves
-        if not curves.crossing:
+        if not self._all.crossing:
             system = self._store.frozen["system"]
             raise SpecError(
                 f"`{picture}` must have something that is learned, but {self._store.path} holds runs of {system}; see "
                 "`jepa-sweep figure fig3`."
             )
-        return curves
+        return self._all
 
     def _rows(self, curves: Curves, free: set[str], values: dict[str, Any]) -> pd.DataFrame:
         """The rows with these values, in which nothing varies but what is `free`."""

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 
 _COUNTED = 50_000  # distinct values of an axis that are told apart; a sweep with more is no grid
 _SCATTERED = 40  # distinct values from which an axis may be taken for one that never repeats a value
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
         return f"{shown:,} of {total:,} {what} are shown" + (f": {', '.join(rules)}." if rules else ".")
 
 
-def axes_of(store: Store, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
+def axes_of(store: Reader, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
     """The key columns of a table with all their values, sorted; a value that is missing comes last."""
     seen: dict[str, list[Any] | None] = {key: [] for key in keys}
     for frame in store.batches(name, keys):
@@ -104,7 +104,7 @@ def _left(axes: Sequence[Axis], total: int) -> float:
     return total * math.prod(a.share for a in axes if a.values)
 
 
-def rows(store: Store, name: str, columns: Sequence[str], given: Plan, budget: int) -> tuple[pd.DataFrame, Plan]:
+def rows(store: Reader, name: str, columns: Sequence[str], given: Plan, budget: int) -> tuple[pd.DataFrame, Plan]:
     """The rows that a plan shows, and the plan, made thinner where a union of blocks held more than it promised."""
     total, aim = store.rows(name), float(budget)
     while True:
@@ -116,7 +116,7 @@ def rows(store: Store, name: str, columns: Sequence[str], given: Plan, budget: i
 
 
 def samples(
-    store: Store, name: str, columns: Sequence[str], points: pd.DataFrame, given: Plan, budget: int
+    store: Reader, name: str, columns: Sequence[str], points: pd.DataFrame, given: Plan, budget: int
 ) -> tuple[pd.DataFrame, Plan]:
     """Samples of `points`, with their number in the column `row`, in order of row and time; and what was left out.
 
@@ -149,7 +149,7 @@ def _until(frames: Iterator[pd.DataFrame], budget: int) -> list[pd.DataFrame] | 
     return kept
 
 
-def _read(store: Store, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
+def _read(store: Reader, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
     """File by file, the rows a plan shows; first a table without rows, for the types."""
     offset = 0
     for frame in store.batches(name, columns, _filter(given, columns)):

@@ -11,11 +11,13 @@ from conftest import KEYS, TINY
 
 import jepa_sweep as js
 from jepa_sweep.engine import blocks, lanes
+from jepa_sweep.results import Store
 from jepa_sweep.running import limits, recovery
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import writers
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.writer import Writer
 
 FAILING = {**TINY, "measure": {"p": [0.5, 0.9]}, "solver": {"max_steps": 12}}
 POINTS = 2 * 2 * 3 * 3 * 2 * 2
@@ -48,7 +50,7 @@ def test_failed_points_are_tried_again_and_no_others(failed):
     # The files only grow: a plain reader sees also what had failed before.
     assert keys_of(pd.read_parquet(failed.path / "failures")) == keys_of(before)
     # Settings in place of the spec's own stand in the record.
-    again = [c.claim for c in fresh.commits() if c.claim.attempt > 1]
+    again = [c.claim for c in fresh.log.commits() if c.claim.attempt > 1]
     assert {(claim.attempt, claim.solver) for claim in again} == {(2, (("max_steps", 1000),))}
     assert execute(js.Sweep(**FAILING), failed.path).computed == 0
     assert js.retry(Store(failed.path))["tried"] == 0
@@ -83,7 +85,7 @@ def test_points_that_fail_again_stand_once(failed):
 def test_a_tolerance_of_its_own(failed):
     rtol = 1e-5
     js.retry(failed, rtol=rtol)
-    eased = [dict(commit.claim.solver) for commit in failed.commits() if commit.claim.attempt > 1]
+    eased = [dict(commit.claim.solver) for commit in failed.log.commits() if commit.claim.attempt > 1]
     assert eased
     assert all(solver == {"rtol": rtol} for solver in eased)
     assert failed.frozen["solver"]["rtol"] == 1e-8
@@ -118,10 +120,10 @@ def test_only_the_statuses_asked_for(tmp_path, monkeypatch):
 def test_a_damaged_second_try_is_computed_as_it_was(failed):
     js.retry(failed, max_steps=1000)
     whole = Store(failed.path).points().sort_values(KEYS).reset_index(drop=True)
-    number = next(c.number for c in failed.commits() if c.claim.attempt > 1)
+    number = next(c.number for c in failed.log.commits() if c.claim.attempt > 1)
     path = failed.path / f"points/{number}.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    assert list(recovery.repair(Store(failed.path))) == [number]
+    assert list(js.repair(Store(failed.path))) == [number]
     again = Store(failed.path)
     assert again.damage() == {}
     assert len(again.failures()) == 0
@@ -130,13 +132,13 @@ def test_a_damaged_second_try_is_computed_as_it_was(failed):
 
 @pytest.mark.parametrize("second", [False, True])
 def test_a_damaged_first_try_leaves_every_point_once(failed, second):
-    number = next(c.number for c in failed.commits() if c.rows("failures"))
+    number = next(c.number for c in failed.log.commits() if c.rows("failures"))
     js.retry(failed, max_steps=1000)
-    first, *others = (c for c in failed.commits() if c.claim.meets(failed.claims()[number]))
+    first, *others = (c for c in failed.log.commits() if c.claim.meets(failed.log.claims()[number]))
     late = next(c.number for c in others if c.claim.attempt > first.claim.attempt)
     for name in (f"points/{number}.parquet", *([f"points/{late}.parquet"] if second else [])):
         (failed.path / name).write_bytes(b"")
-    assert set(recovery.repair(Store(failed.path))) == ({number, late} if second else {number})
+    assert set(js.repair(Store(failed.path))) == ({number, late} if second else {number})
     store = Store(failed.path)
     assert store.damage() == {}
     both = pd.concat([store.points()[KEYS], store.failures()[KEYS]])
@@ -155,11 +157,11 @@ def test_a_second_try_whose_writer_died_is_finished(failed, monkeypatch):
 
     before = len(failed.failures())
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "commit", die)
+        patch.setattr(Writer, "commit", die)
         with pytest.raises(Died):
             js.retry(Store(failed.path), max_steps=1000)
     assert len(Store(failed.path).failures()) == before  # until the record is there, nothing has changed
-    assert len(Store(failed.path).pending()) == 1
+    assert len(Store(failed.path).log.pending()) == 1
     result = js.retry(Store(failed.path), max_steps=1000)
     assert 0 < result["tried"] < before
     assert len(Store(failed.path).points()) == POINTS
@@ -168,7 +170,7 @@ def test_a_second_try_whose_writer_died_is_finished(failed, monkeypatch):
 
 def test_two_second_tries_at_once_store_each_point_once(failed, monkeypatch):
     """The other one commits between our look and our claim."""
-    claim, raced = Store.claim, []
+    claim, raced = Writer.claim, []
 
     def racing(self, wanted):
         if wanted.attempt > 1 and not raced:
@@ -176,7 +178,7 @@ def test_two_second_tries_at_once_store_each_point_once(failed, monkeypatch):
             js.retry(Store(failed.path), max_steps=1000)
         return claim(self, wanted)
 
-    monkeypatch.setattr(Store, "claim", racing)
+    monkeypatch.setattr(Writer, "claim", racing)
     js.retry(failed, max_steps=1000)
     store = Store(failed.path)
     assert len(store.points()) == POINTS
@@ -246,10 +248,10 @@ def test_a_limit_that_makes_no_sense_is_explained(text):
 def unfinished(path, writer):
     """A store in which a chunk has points, but no record yet; its writer has this name. Also what it once held."""
     store = js.run(js.Sweep(**TINY), path)
-    whole, [number, claim] = store.points(), next(iter(store.claims().items()))
+    whole, [number, claim] = store.points(), next(iter(store.log.claims().items()))
     for name in (f"commits/{number}.json", f"claims/{number}.json"):
         (path / name).unlink()
-    assert Store(path).claim(claim._replace(writer=writer)) == number
+    assert Writer(Reader(path)).claim(claim._replace(writer=writer)) == number
     return whole
 
 
@@ -274,4 +276,4 @@ def test_unfinished_chunks_are_finished_when_their_writer_cannot(tmp_path, monke
     monkeypatch.setattr(recovery.time, "sleep", sleep)
     again = js.run(js.Sweep(**TINY), tmp_path / "run").points()
     np.testing.assert_array_equal(again.sort_values(KEYS).t_exact, points.sort_values(KEYS).t_exact)
-    assert (sum(slept) >= recovery.PATIENCE) == waits
+    assert (sum(slept) >= recovery.CLAIM_TIMEOUT_S) == waits

@@ -12,10 +12,10 @@ import jepa_sweep as js
 from jepa_sweep import cli
 from jepa_sweep.engine import blocks, lanes
 from jepa_sweep.errors import StorageError
-from jepa_sweep.running.execute import execute, run
+from jepa_sweep.results import Store, run
+from jepa_sweep.running.execute import execute
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store.store import Store
 
 SINGLE = {**TINY, "name": "single", "solver": {"precision": "float32", "rtol": 1e-5}}
 KEYS = ["objective", "L", "lam", "rho", "eps", "p"]
@@ -143,7 +143,7 @@ def test_an_error_of_the_writer_surfaces_and_the_next_run_goes_on(tmp_path, watc
     report = execute(js.Sweep(**TINY), tmp_path / "run", chunk_points=6)
     assert (report.complete, report.computed) == (True, 72 - start)
     whole = run(js.Sweep(**TINY), tmp_path / "whole", chunk_points=6).points()
-    np.testing.assert_array_equal(report.store.points(), whole)
+    np.testing.assert_array_equal(report.store.read("points"), whole)
 
 
 def test_an_interrupt_while_computing_keeps_the_chunk_being_written(tmp_path, monkeypatch):
@@ -167,12 +167,12 @@ def test_an_interrupt_while_computing_keeps_the_chunk_being_written(tmp_path, mo
 @pytest.mark.long
 def test_single_precision_is_checked_against_double(tmp_path):
     report = execute(js.Sweep(**SINGLE), tmp_path)
-    assert 0 < report.work.rechecked <= 64 * len(report.store.commits())
-    for commit in report.store.commits():
+    assert 0 < report.work.rechecked <= 64 * len(report.store.log.commits())
+    for commit in report.store.log.commits():
         assert commit.work["rechecked"] > 0
         # Each step may err by rtol; the closed form says the same of all of them.
         assert 0 < commit.work["recheck_error"] <= 1e-5 * 40
-    frame = report.store.points()
+    frame = report.store.read("points")
     assert report.work.recheck_error <= 1.001 * frame.relative_difference.max() + 1e-7
     assert frame.relative_difference.max() <= 1e-5 * frame.steps.max()
     facts = status_of(tmp_path)
@@ -212,7 +212,7 @@ def test_a_run_says_what_it_took(tmp_path, tiny):
     assert set(MEASURED) <= facts.keys()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["points_per_second"] == pytest.approx(72 / (facts["seconds"] - facts["compile_seconds"]))
-    assert facts["steps_per_point"] == pytest.approx(report.store.points().steps.mean())
+    assert facts["steps_per_point"] == pytest.approx(report.store.read("points").steps.mean())
     assert 0 <= facts["wasted"] < 1
     assert facts["peak_memory_bytes"] > 50e6  # Python with JAX takes more than that
     again = execute(tiny, tmp_path).facts()
@@ -222,9 +222,9 @@ def test_a_run_says_what_it_took(tmp_path, tiny):
 
 def test_work_of_chunks_adds_up(tmp_path, tiny):
     report = execute(tiny, tmp_path, chunk_points=9)
-    commits, facts = report.store.commits(), status_of(tmp_path)
+    commits, facts = report.store.log.commits(), status_of(tmp_path)
     assert sum(c.work["steps"] for c in commits) == report.work.steps == facts["steps"]
-    assert report.work.steps == report.store.points().steps.sum()
+    assert report.work.steps == report.store.read("points").steps.sum()
     assert max(c.work["peak_memory_bytes"] for c in commits) == facts["peak_memory_bytes"]
     assert set(MEASURED) <= facts.keys()
     assert 0 <= facts["wasted"] < 1

@@ -218,7 +218,7 @@ def test_a_store_knows_a_point_however_it_is_written(tmp_path):
     again = sweep({"width": 3, "layout": "same", "momentum": 0.9, "scale": [0.5, 1.0]})
     report = execute(again, tmp_path)
     assert report.computed == 1
-    assert sorted(report.store.points().scale) == [0.5, 1.0]
+    assert sorted(report.store.read("points").scale) == [0.5, 1.0]
     assert execute(listed({"width": 3, "predictor_scale": 1.0}), tmp_path).computed == 0
 
 

@@ -9,11 +9,10 @@ from tables import assert_same
 
 import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError, StorageError
+from jepa_sweep.results import Store, repair
 from jepa_sweep.running.execute import execute
-from jepa_sweep.running.recovery import repair
 from jepa_sweep.store import objects
 from jepa_sweep.store.location import DAMAGED
-from jepa_sweep.store.store import Store
 
 pytest_plugins = ["bucket_fixtures"]
 EXACT = {**TINY, "solver": {"method": "exact"}}

@@ -11,9 +11,8 @@ from tables import PARTS, assert_same, assert_same_tables, files_of, flip, table
 
 import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.running.execute import execute, run
-from jepa_sweep.running.recovery import repair
-from jepa_sweep.store.store import Store
+from jepa_sweep.results import Store, repair, run
+from jepa_sweep.running.execute import execute
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -108,7 +107,7 @@ def test_what_another_release_of_pyarrow_left_unfinished_is_computed_again(store
     assert list(Store(stored.path).damage()) == ["000002"]
     flip(path, 100)
     assert execute(js.Sweep(**TRACKED), stored.path, chunk_points=4).computed == 0
-    assert Store(stored.path).damage() == Store(stored.path).pending() == {}
+    assert Store(stored.path).damage() == Store(stored.path).log.pending() == {}
     assert path.read_bytes() == before
     assert_same_tables(stored.path, whole)
 

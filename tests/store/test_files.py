@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jepa_sweep.errors import StorageError
-from jepa_sweep.running.execute import run
+from jepa_sweep.results import run
 from jepa_sweep.store import files, location, writers
 
 

@@ -8,7 +8,7 @@ from tables import files_of
 
 import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError, JepaSweepError
-from jepa_sweep.store.store import Store
+from jepa_sweep.results import Store
 
 FLIPS = 24  # positions tried in each file
 FEW_STEPS = {

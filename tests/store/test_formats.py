@@ -12,10 +12,10 @@ from conftest import KEYS, ROOT
 from tables import assert_same, files_of
 
 import jepa_sweep as js
+from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import schema
-from jepa_sweep.store.store import Store
+from jepa_sweep.store import manifest
 
 STORES = ROOT / "tests/data/stores"
 FORMATS = sorted(STORES.iterdir())
@@ -29,7 +29,7 @@ def old(request, tmp_path):
 
 
 def test_there_is_a_store_of_every_format():
-    assert [path.name for path in FORMATS] == [f"format-{n}" for n in range(2, schema.FORMAT + 1)]
+    assert [path.name for path in FORMATS] == [f"format-{n}" for n in range(2, manifest.FORMAT + 1)]
 
 
 def test_a_store_of_any_format_is_read(old):

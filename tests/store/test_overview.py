@@ -7,15 +7,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import paths_of
+from conftest import columns_of, paths_of
 from tables import PARTS, flip
 
+from jepa_sweep.results import Store
 from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import overview
 from jepa_sweep.store.files import Folder
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.writer import Writer
 
 FROZEN = {"system": "reduced", "version": 1, "solver": {"method": "dopri8", "rtol": 1e-8}}
 PARAMETERS = {
@@ -23,6 +24,7 @@ PARAMETERS = {
     "networks": (Column("layout", "text", "", "order"), Column("eta", "exact", "time", "step")),
     "estimates": (Column("gamma_first", "exact", "1", "correlation"), Column("seed", "integer", "", "draw")),
 }
+SYSTEMS = {"critical_times": "reduced", "networks": "training", "estimates": "temporal"}
 STATUSES = ["learned", "not_reached", "above_threshold"]
 
 
@@ -49,15 +51,18 @@ def rows_of(store, name, count, rng, **given):
 
 def add(store, rng, points=60, failures=5, others=90, **given):
     """One more committed chunk; `given` are columns of its points."""
-    number = store.claim(Claim("spec", 0, points + failures))
+    writer, claim = Writer(store.reader), Claim("spec", 0, points + failures)
     counts = dict.fromkeys(store.tables, others) | {"failures": failures}
     rows = {name: rows_of(store, name, count, rng) for name, count in counts.items() if name != "points"}
-    store.commit(number, {"points": rows_of(store, "points", points, rng, **given), **rows}, "none", {"seconds": 1.0})
+    rows["points"] = rows_of(store, "points", points, rng, **given)
+    writer.commit(writer.claim(claim), claim, rows, "none", {"seconds": 1.0})
 
 
 def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):
     """A store with numbers drawn at random, which needs no engine."""
-    store = Store.create(path, frozen, PARAMETERS[layout], "float64", "paper", layout)
+    parameters = PARAMETERS[layout]
+    tables, names = columns_of(SYSTEMS[layout], parameters), [c.name for c in parameters]
+    store = Store(Writer.create(path, frozen, tables, names, "float64", "paper").reader)
     rng = np.random.default_rng(len(layout))
     for _ in range(chunks):
         add(store, rng, **given)
@@ -65,7 +70,7 @@ def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):
 
 
 def from_pandas(store):
-    """The figures of a overview, each computed in the plain way."""
+    """The figures of an overview, each computed in the plain way."""
     frames = {name: pd.concat(map(pd.read_parquet, paths_of(store, name))) for name in store.tables if store.rows(name)}
     points = pd.concat([frames[name] for name in ("points", "failures") if name in frames])
     names = ["objective", *(c.name for c in store.parameters), *(["p"] if "p" in points else [])]
@@ -235,5 +240,5 @@ def test_committed_files_are_read_once(tmp_path, monkeypatch):
     add(store, np.random.default_rng())
     assert store.overview().rows["points"] == 180
     assert {name for name in opened if "parquet" in name} == {"points/000003.parquet", "failures/000003.parquet"}
-    store.set_aside("000003")  # whose number the next chunk takes
+    Writer(store.reader).set_aside("000003")  # whose number the next chunk takes
     assert store.overview() == before

@@ -8,9 +8,10 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same, table_of
 
 import jepa_sweep as js
-from jepa_sweep.running.execute import execute, run
+from jepa_sweep.results import Store, run
+from jepa_sweep.running.execute import execute
 from jepa_sweep.store import schema
-from jepa_sweep.store.store import Store
+from jepa_sweep.systems.registry import BUILT_IN
 
 
 def test_every_point_stands_once_with_its_prediction(stored):
@@ -83,7 +84,7 @@ def test_files_say_their_units_and_time_convention(tmp_path):
 @pytest.mark.parametrize(("time", "unit"), [("paper", b"paper time"), ("flow", b"flow time")])
 def test_times_that_are_flow_time_always_say_so(time, unit):
     always = schema.Column("t_end", "exact", "flow time", "when training ends")
-    table = schema.arrow("networks", "features", [always], "float64", time)
+    table = schema.arrow([always, *BUILT_IN["training"].tables["features"]], "float64", time)
     assert table.field("t_end").metadata[b"unit"] == b"flow time"
     assert table.field("t_learned").metadata[b"unit"] == unit
 
@@ -107,11 +108,11 @@ def test_points_without_a_time_stand_in_the_table_with_their_status(tmp_path):
 def test_failed_points_stand_apart_and_are_not_tried_again(tmp_path):
     sweep = js.Sweep(**TINY, solver={"max_steps": 4})
     report = execute(sweep, tmp_path)
-    failures = report.store.failures()
+    failures = report.store.read("failures")
     assert len(failures) == report.failed > 0
     assert set(failures.status) == {"max_steps"}
     assert failures.message.str.contains("raise `max_steps`").all()
-    assert len(report.store.points()) == 72 - report.failed
+    assert len(report.store.read("points")) == 72 - report.failed
     assert execute(sweep, tmp_path).computed == 0
 
 

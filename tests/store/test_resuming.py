@@ -8,9 +8,9 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same_tables, files_of
 
 import jepa_sweep as js
-from jepa_sweep.running.execute import execute, run
+from jepa_sweep.results import Store, run
+from jepa_sweep.running.execute import execute
 from jepa_sweep.store.records import sealed
-from jepa_sweep.store.store import Store
 
 
 def test_a_finished_run_computes_nothing_again(stored):
@@ -59,7 +59,7 @@ def test_an_edited_spec_computes_only_its_new_points(tmp_path, tiny, change, new
     run(tiny, tmp_path, chunk_points=5)
     report = execute(js.Sweep(**{**TINY, **change}), tmp_path, chunk_points=7)
     assert report.computed == new
-    frame = report.store.points()
+    frame = report.store.read("points")
     assert len(frame) == 72 + new
     assert not frame.duplicated(KEYS).any()
 
@@ -102,7 +102,7 @@ def test_a_newer_format_is_refused(stored):
 def test_specs_and_provenance_are_kept(stored):
     kept = list((stored.path / "specs").glob("1-*.toml"))
     assert js.Sweep.load(kept[0]) == js.Sweep(**TRACKED)
-    commit = stored.commits()[0]
+    commit = stored.log.commits()[0]
     facts = json.loads((stored.path / "environment" / f"{commit.environment}.json").read_text())
     assert facts["precision"] == "float64"
     assert {"jax", "diffrax", "jepa_sweep"} <= facts["versions"].keys()

@@ -10,10 +10,10 @@ from tables import assert_same, assert_same_tables, table_of
 
 import jepa_sweep as js
 from jepa_sweep.errors import StorageError
+from jepa_sweep.results import Store, run
 from jepa_sweep.running import job
-from jepa_sweep.running.execute import run
 from jepa_sweep.store import files, location
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.writer import Writer
 
 
 def test_writers_at_the_same_time_store_every_point_once(tmp_path, stored):
@@ -43,7 +43,7 @@ def test_writers_at_the_same_time_store_every_point_once(tmp_path, stored):
 def test_a_claim_lost_to_another_writer_is_tried_again_with_what_is_left(tmp_path, tiny, monkeypatch):
     """The other writer commits overlapping points between our look at the store and our claim."""
     other = js.Sweep(**{**TINY, "axes": {**TINY["axes"], "lam": [2.0, 8.0]}})
-    claim, raced = Store.claim, []
+    claim, raced = Writer.claim, []
 
     def racing(self, wanted):
         if not raced:
@@ -51,7 +51,7 @@ def test_a_claim_lost_to_another_writer_is_tried_again_with_what_is_left(tmp_pat
             run(other, tmp_path)
         return claim(self, wanted)
 
-    monkeypatch.setattr(Store, "claim", racing)
+    monkeypatch.setattr(Writer, "claim", racing)
     run(tiny, tmp_path)
     frame = table_of(tmp_path)
     assert len(frame) == 108
@@ -94,9 +94,9 @@ def test_a_writer_that_died_between_claim_and_commit_is_finished(tmp_path, store
     with pytest.raises(Died):
         run(js.Sweep(**TRACKED), tmp_path / "dead", chunk_points=4)
     monkeypatch.undo()
-    assert list(Store(tmp_path / "dead").pending()) == ["000003"]
+    assert list(Store(tmp_path / "dead").log.pending()) == ["000003"]
     run(js.Sweep(**TRACKED), tmp_path / "dead", chunk_points=4)
-    assert Store(tmp_path / "dead").pending() == {}
+    assert Store(tmp_path / "dead").log.pending() == {}
     assert_same_tables(tmp_path / "dead", stored.path)
 
 

@@ -9,9 +9,8 @@ from conftest import paths_of
 from trained import FLOW, JEPA, SORTED, TRAINING, assert_same, change, finished, table_of
 
 import jepa_sweep as js
+from jepa_sweep.results import Store, repair
 from jepa_sweep.running.execute import execute
-from jepa_sweep.running.recovery import repair
-from jepa_sweep.store.store import Store
 
 trained = finished(TRAINING)  # eight networks
 one_by_one = finished(JEPA, chunk_points=2)  # those of JEPA, each in a chunk of its own
@@ -40,7 +39,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(tmp_path, one_by_one):
     seen = iter([False, True])
     first = execute(js.Sweep(**JEPA), tmp_path, chunk_points=2, stop=lambda: next(seen))
     assert (first.complete, first.computed) == (False, 2)
-    assert len(first.store.features()) == 6
+    assert len(first.store.read("features")) == 6
     second = execute(js.Sweep(**JEPA), tmp_path, chunk_points=2)
     assert (second.complete, second.computed) == (True, 6)
     assert_same(second.store, one_by_one)
@@ -72,10 +71,10 @@ def test_an_edited_spec_computes_only_its_new_networks(tmp_path, one_by_one, cha
     shutil.copytree(one_by_one.path, tmp_path / "run")
     report = execute(js.Sweep(**changed), tmp_path / "run", chunk_points=2)
     assert report.computed == new
-    points = report.store.points()
+    points = report.store.read("points")
     assert len(points) == 8 + new
     assert not points.duplicated(SORTED["points"]).any()
-    assert len(report.store.trajectories()) == (8 + new) // 2 * 4 * 3
+    assert len(report.store.read("trajectories")) == (8 + new) // 2 * 4 * 3
 
 
 def test_a_threshold_may_be_added_where_nothing_is_sampled(tmp_path):
@@ -83,8 +82,8 @@ def test_a_threshold_may_be_added_where_nothing_is_sampled(tmp_path):
     run = execute(js.Sweep(**bare), tmp_path)
     more = execute(js.Sweep(**change(bare, measure={"p": [0.5, 0.8]})), tmp_path)
     assert (run.computed, more.computed) == (2, 2)
-    assert len(more.store.features()) == 4 * 3
-    assert len(more.store.trajectories()) == 0
+    assert len(more.store.read("features")) == 4 * 3
+    assert len(more.store.read("trajectories")) == 0
 
 
 @pytest.mark.parametrize(
@@ -163,4 +162,4 @@ def test_plans_count_networks(copy, command):
     assert (facts["points"], facts["committed"], facts["new"]) == (48, 16, 32)
     assert facts["measured"]
     assert facts["warnings"]
-    assert facts["bytes"] == 2 * sum(commit.bytes for commit in copy.commits())
+    assert facts["bytes"] == 2 * sum(commit.bytes for commit in copy.log.commits())

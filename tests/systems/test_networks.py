@@ -9,9 +9,8 @@ import pytest
 from trained import FLOW, JEPA, NETWORK, SORTED, TRAINING, assert_columns, change, finished, table_of
 
 import jepa_sweep as js
+from jepa_sweep.results import Store
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import schema
-from jepa_sweep.store.store import Store
 
 trained = finished(TRAINING)  # eight networks
 one_by_one = finished(JEPA, chunk_points=2)  # those of JEPA, each in a chunk of its own
@@ -56,7 +55,7 @@ def test_thresholds_share_one_network(which, request):
 def test_a_threshold_more_is_no_training_more(trained):
     """The points of one network share what it took."""
     steps = trained.points().drop_duplicates(NETWORK).steps.sum()
-    assert sum(commit.work["steps"] for commit in trained.commits()) == steps == 2 * 2 * (3000 + 1500)
+    assert sum(commit.work["steps"] for commit in trained.log.commits()) == steps == 2 * 2 * (3000 + 1500)
 
 
 def test_training_learns_when_the_theory_says(trained):
@@ -145,7 +144,7 @@ def test_single_precision_stands_in_single_precision(tmp_path, one_by_one):
     store = js.run(js.Sweep(**spec), tmp_path)
     kinds = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.float32()}
     for name in store.tables:
-        for c in schema.columns("networks", name, store.parameters):
+        for c in store.manifest.tables[name]:
             assert store.schema(name).field(c.name).type == kinds[c.dtype]
     features = store.features()
     assert features.t_learned.dtype == features.w_end.dtype == "float32"

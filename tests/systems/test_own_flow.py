@@ -1,5 +1,7 @@
 """A flow of the user's own: its record, its numbers, and what is refused."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -65,7 +67,7 @@ def test_a_flow_without_theory_is_what_scipy_makes_of_it(tmp_path):
     assert samples.groupby(["rate", "prey", "level"]).t.max().to_numpy() == pytest.approx(
         2 * points[points.p == 0.9].groupby(["rate", "prey", "level"]).t_numeric.max().to_numpy(), rel=1e-12
     )
-    assert list(samples.columns) == ["objective", *AXES, "herds", "t", "w", "x", "energy", "status"] or True
+    assert list(samples.columns) == ["objective", *AXES, "herds", "t", "w", "x", "energy", "status"]
     [compared] = js.Store(store.path, system=PREDATOR).compare().to_dict("records")
     assert compared["points"] == compared["learned"] == 16
     assert compared["drift_energy"] < 1e-5  # samples lie on the dense output, whose order is lower than the solver's
@@ -129,13 +131,13 @@ def test_single_precision_stays_single(tmp_path):
     points = store.points()
     assert points.t_numeric.dtype == np.float32
     assert (points.relative_difference <= 1e-5 * points.steps).all()
-    assert store.commits()[0].work["rechecked"] == 1
+    assert store.log.commits()[0].work["rechecked"] == 1
 
 
 def test_a_trajectory_of_theory_stands_beside_the_samples(tmp_path):
     system = decay(critical_time=logarithm, trajectory=lambda q, t: 1 + (q.y0 - 1) * jnp.exp(-q.k * t))
     samples = run(tmp_path, system, {"k": [0.5, 2.0]}, measure={"trajectories": {"samples": 16}}).trajectories()
-    np.testing.assert_allclose(samples.w, samples.w_exact, rtol=1e-7)
+    np.testing.assert_allclose(samples.w, samples.w_exact, rtol=1e-5)  # of the dense output, whose order is lower
     slope = samples.t * samples.k * (1 - samples.w_exact) / samples.w_exact
     np.testing.assert_allclose(samples.condition, slope, rtol=1e-12)
 
@@ -199,7 +201,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_message(case, tmp_path, invoke)
     assert done.exit_code == 2
     [line] = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert pytest.importorskip("re").search(message, line)
+    assert re.search(message, line)
     assert line.endswith("x.toml.")
     assert not (tmp_path / "run").exists()
 

@@ -76,4 +76,4 @@ def test_series_are_extended(estimated, tmp_path):
     shutil.copytree(estimated.path, tmp_path / "run")
     report = execute(js.Sweep(**change(SERIES, {"seed": [2, 3, 4]})), tmp_path / "run")
     assert report.computed == 2
-    assert sorted(report.store.points().seed) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert sorted(report.store.read("points").seed) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]

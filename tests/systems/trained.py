@@ -50,7 +50,7 @@ def change(spec, axes=(), **others):
 
 def table_of(store, name):
     """A table in an order that does not depend on who wrote what when."""
-    frame = getattr(store, name)()
+    frame = store.read(name)
     keys = [key for key in SORTED[name] if key in frame]
     return frame.sort_values(keys).reset_index(drop=True)
 
@@ -70,6 +70,6 @@ def assert_columns(store, system):
         wanted = [c.name for c in columns[name]]
         for path in paths_of(store, name):
             assert pa.parquet.read_schema(path).equals(store.schema(name))
-        frame = getattr(store, name)()
+        frame = store.read(name)
         assert list(frame) == wanted
         assert len(wanted) == len(set(wanted)) or name == "failures"

@@ -8,11 +8,12 @@ import re
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from conftest import columns_of
 
-from jepa_sweep.store import schema
+from jepa_sweep.results import Store
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.writer import Writer
 
 REDUCED = tuple(Column(name, "exact", "1", f"meaning of {name}") for name in ("lam", "rho", "eps"))
 REDUCED = (*REDUCED[:2], Column("L", "integer", "layers", "encoder layers"), REDUCED[2])
@@ -47,19 +48,21 @@ def curves(points, samples=5):
 
 def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precision="float64", **tables):
     """A store that holds these rows; columns that are not given hold nothing."""
-    store = Store.create(path, {"system": SYSTEMS[layout]}, parameters, precision, "paper", layout)
-    spec = store.add_spec('name = "made up"\n')
-    environment = store.add_environment({"device": "none", "versions": {"jepa_sweep": "0"}})
+    columns, names = columns_of(SYSTEMS[layout], parameters), [c.name for c in parameters]
+    writer = Writer.create(path, {"system": SYSTEMS[layout]}, columns, names, precision, "paper")
+    store = Store(writer.reader)
+    spec = writer.add_spec('name = "made up"\n')
+    environment = writer.add_environment({"device": "none", "versions": {"jepa_sweep": "0"}})
     tables = {name: rows.reset_index(drop=True) for name, rows in tables.items()}
     parts = {name: np.array_split(np.arange(len(rows)), chunks) for name, rows in tables.items()}
     for k in range(chunks):
-        store.claims()
+        store.log.claims()
         made = {
             name: _arrow(tables[name].iloc[parts[name][k]] if name in tables else None, store.schema(name))
-            for name in schema.LAYOUTS[layout]
+            for name in columns
         }
-        number = store.claim(Claim(spec, 10 * k, 10 * k + 10))
-        store.commit(number, made, environment, {})
+        claim = Claim(spec, 10 * k, 10 * k + 10)
+        writer.commit(writer.claim(claim), claim, made, environment, {})
     return store
 
 

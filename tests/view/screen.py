@@ -33,7 +33,7 @@ class Tab:
             route.abort()
 
     def show(self, store, name=None):
-        explorer.write(store, self._path, name=name)
+        explorer.write(store.reader, store.system.curves, self._path, name=name)
         self._trouble.clear()
         self.page.set_viewport_size({"width": 1280, "height": 800})
         self.page.mouse.move(2, 2)

@@ -12,13 +12,14 @@ from pages import critical_times, curves, grid, held, rows_of, stored, unpacked
 from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.physics.dynamics import SENTENCES, Status
 from jepa_sweep.store.schema import Column
+from jepa_sweep.store.writer import Writer
 from jepa_sweep.view import explorer, thinning
 
 KEYS = ["objective", "lam", "rho", "L", "eps", "p"]
 
 
 def payload(store):
-    return held(explorer.render(store))
+    return held(explorer.render(store.reader, store.system.curves))
 
 
 def assert_rows(page, points):
@@ -183,7 +184,7 @@ def test_statuses_are_counted_over_all_rows_and_failures_listed(tmp_path, monkey
 
 def test_where_the_numbers_come_from_is_told(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
-    store.add_environment({"device": "of a command that computed nothing"})
+    Writer(store.reader).add_environment({"device": "of a command that computed nothing"})
     told = payload(store)["provenance"]
     assert told["settings"] == {"system": "reduced"}
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]
@@ -194,11 +195,11 @@ def test_where_the_numbers_come_from_is_told(tmp_path):
 def test_names_do_no_harm(tmp_path):
     name = "λ<script>alert(1)</script>"
     store = stored(tmp_path / "run", points=critical_times())
-    html = explorer.render(store, name=name)
+    html = explorer.render(store.reader, store.system.curves, name=name)
     assert "<script>alert" not in html
     assert "<title>λ&lt;script&gt;alert(1)&lt;/script&gt;</title>" in html
     assert held(html)["name"] == name
-    assert held(explorer.render(store))["name"] == "run"
+    assert held(explorer.render(store.reader, store.system.curves))["name"] == "run"
 
 
 @pytest.mark.parametrize("name", ['with "quotes" and \\', "λ", b"\xff".decode("utf-8", "surrogateescape")])
@@ -212,7 +213,7 @@ def test_a_page_is_written_whole(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
     target = tmp_path / "report.html"
     target.write_text("older")
-    assert explorer.write(store, str(target)) == target
+    assert explorer.write(store.reader, store.system.curves, str(target)) == target
     assert held(target.read_text())["count"] == 48
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "run"]
 
@@ -238,7 +239,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, step, numbe
     target.write_text("older")
     monkeypatch.setattr(os, step, fail_with(number))
     with pytest.raises(StorageError, match=rf"Could not write .*report\.html: .*{remedy}"):
-        explorer.write(store, target)
+        explorer.write(store.reader, store.system.curves, target)
     assert target.read_text() == "older"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "run"]
 
@@ -256,19 +257,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place, remedy):
     (tmp_path / "folder").mkdir()
     store = stored(tmp_path / "run", points=critical_times())
     with pytest.raises(StorageError, match=remedy):
-        explorer.write(store, tmp_path / place)
+        explorer.write(store.reader, store.system.curves, tmp_path / place)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "run"]
 
 
 def test_a_store_holds_no_pages(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
     with pytest.raises(SpecError, match="must lie outside the run directory"):
-        explorer.write(store, tmp_path / "run" / "report.html")
+        explorer.write(store.reader, store.system.curves, tmp_path / "run" / "report.html")
 
 
 def test_without_plotly_it_says_what_to_install(tmp_path, monkeypatch):
     store = stored(tmp_path / "run", points=critical_times())
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(SpecError, match=r"pip install 'jepa_sweep\[report\]'"):
-        explorer.write(store, tmp_path / "report.html")
+        explorer.write(store.reader, store.system.curves, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

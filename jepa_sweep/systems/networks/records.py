@@ -10,6 +10,7 @@ import pandas as pd
 from jepa_sweep.engine.settings import COPIES, GROUP, NETWORK_SOLVERS, OPTIMIZERS
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.physics.network import OBJECTIVES
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P
 from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.record import Cost, Curves, Effort, Measurement, Pair, Parameter, Place, Points, Rows, System
@@ -143,12 +144,12 @@ def chunk(total: int, first: Columns, measurement: Measurement) -> int:
     return measurement.thresholds * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
 
 
-def compare(store: Any) -> pd.DataFrame:
+def compare(store: Reader) -> pd.DataFrame:
     """One row an objective and setting, over all seeds.
 
     Means of the rank correlations of learning with lam and rho, and the worst time against the scalar flow.
     """
-    points, features = store.points(), store.features()
+    points, features = store.read("points"), store.read("features")
     keys = [c.name for c in store.parameters if c.name != "seed" and len(set(points[c.name])) > 1]
     keys = ["objective", *keys, "p"]
     measured = ["order_lam", "order_rho", "fit_order_lam", "fit_order_rho", "strength_lam", "strength_rho"]

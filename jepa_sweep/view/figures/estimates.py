@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.physics.data import fourier_basis
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim
 from jepa_sweep.view.style import Axes, Figure
@@ -17,12 +17,12 @@ SHORT, LONG = 3.0, 4.0  # log10 of lengths below which terms of higher order in 
 _FEATURES = ("#0072B2", "#D55E00")
 
 
-def fig3(store: Store) -> Figure:
+def fig3(store: Reader) -> Figure:
     """The directions v, the signals u, both empirical second moments, and the estimates against their predictions.
 
     Bands are two predicted standard deviations; a dot is a run.
     """
-    features, points = store.features(), store.points()
+    features, points = store.read("features"), store.read("points")
     longest = {name: points.loc[points["log10_T"].idxmax(), name] for name in ("log10_T", "seed")}
     figure = Figure(figsize=(style.WIDTH, 4.3))
     above, below = figure.subfigures(2, 1)
@@ -70,9 +70,9 @@ def _decay(points: pd.DataFrame) -> _Decay:
     return _Decay(power, error, ratio, float(polygamma(1, half.sum())) ** 0.5)
 
 
-def fig3_misfits(store: Store) -> list[str]:
+def fig3_misfits(store: Reader) -> list[str]:
     """What keeps the series from showing how estimates become exact."""
-    points = store.points()
+    points = store.read("points")
     lengths = points["log10_T"]
     if lengths.max() < max(LONG, lengths[lengths >= SHORT].min() + 1):
         return [f"`log10_T` must have values from {SHORT:g} on that are 1 apart, one of them {LONG:g} or more"]
@@ -87,9 +87,9 @@ def fig3_misfits(store: Store) -> list[str]:
     return []
 
 
-def fig3_claims(store: Store) -> list[FigureClaim]:
+def fig3_claims(store: Reader) -> list[FigureClaim]:
     """Estimates in units of their predicted standard deviation, and how the off-diagonal error falls."""
-    features, points = store.features(), store.points()
+    features, points = store.read("features"), store.read("points")
     long = features[features["log10_T"] >= LONG]
     within = {n: ((long[f"{n}_hat"] - long[n]) / long[f"{n}_std"]).abs().lt(2).mean() for n in ("lam", "rho")}
     # Of independent normal scores 95.4 % are expected within 2. Series of one seed begin alike, whatever their length,

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed, rank_correlation
 from jepa_sweep.view.style import Axes, Figure
@@ -15,12 +15,12 @@ _FEWEST = 3  # features that have an order
 _SYMBOLS = {"lam": "$\\lambda$", "rho": "$\\rho$"}
 
 
-def fig2(store: Store) -> Figure:
+def fig2(store: Reader) -> Figure:
     """Greedy learning: lam varies, rho varies, and both in opposite directions, for the deepest encoder that has all.
 
     Dotted: the closed form.
     """
-    parts = greedy(store.trajectories())
+    parts = greedy(store.read("trajectories"))
     depth = parts["both"]["L"].max()
     columns = [
         ("lam", "$\\lambda$ varies", parts["lam"]),
@@ -40,12 +40,12 @@ def fig2(store: Store) -> Figure:
     return figure
 
 
-def fig4(store: Store) -> Figure:
+def fig4(store: Reader) -> Figure:
     """Depth: at equal lam, JEPA learns larger rho first, the more so the deeper the encoder; MAE hardly cares.
 
     Dotted: the closed form.
     """
-    samples = store.trajectories()
+    samples = store.read("trajectories")
     depths = sorted(samples["L"].unique())
     figure, axes = style.panels(2, len(depths), 4.2, sharey=True)
     for column, depth in zip(axes.T, depths, strict=True):
@@ -60,7 +60,7 @@ def fig4(store: Store) -> Figure:
     return figure
 
 
-def fig2_misfits(store: Store) -> list[str]:
+def fig2_misfits(store: Reader) -> list[str]:
     """What keeps the learned features from being the three experiments of Fig. 2."""
     parts = greedy(_learned(store))
     deepest = parts["both"]["L"].max()
@@ -86,7 +86,7 @@ def fig2_misfits(store: Store) -> list[str]:
     return found
 
 
-def fig2_claims(store: Store) -> list[FigureClaim]:
+def fig2_claims(store: Reader) -> list[FigureClaim]:
     """Who is greedy in what, over all depths; and the inverted order at the depth drawn."""
     parts = greedy(_learned(store))
     order = {
@@ -122,7 +122,7 @@ def fig2_claims(store: Store) -> list[FigureClaim]:
     ]
 
 
-def fig4_misfits(store: Store) -> list[str]:
+def fig4_misfits(store: Reader) -> list[str]:
     """What keeps the learned features from being compared at several depths."""
     learned = _learned(store)
     depths, every = learned["L"].nunique(), learned["rho"].nunique()
@@ -133,7 +133,7 @@ def fig4_misfits(store: Store) -> list[str]:
     return []
 
 
-def fig4_claims(store: Store) -> list[FigureClaim]:
+def fig4_claims(store: Reader) -> list[FigureClaim]:
     """How much later the smallest rho is learned than the largest, at every depth."""
     ratios: dict[str, list[float]] = {name: [] for name in _OBJECTIVES}
     orders = []
@@ -141,7 +141,7 @@ def fig4_claims(store: Store) -> list[FigureClaim]:
         ratios[objective].append(one["t_numeric"].max() / one["t_numeric"].min())
         if objective == "jepa":
             orders.append(rank_correlation(one, "rho", "t_numeric"))
-    depths = listed(sorted(store.points(columns=["L"])["L"].unique()), "d")
+    depths = listed(sorted(store.read("points", columns=["L"])["L"].unique()), "d")
     return [
         FigureClaim(
             "the deeper the encoder, the more JEPA prefers larger rho",
@@ -164,9 +164,9 @@ def greedy(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"lam": rows[rows["rho"] == rho], "rho": rows[rows["lam"] == lam], "both": rows[apart | corner]}
 
 
-def _learned(store: Store) -> pd.DataFrame:
+def _learned(store: Reader) -> pd.DataFrame:
     """The points whose critical time was integrated."""
-    return store.points().dropna(subset="t_numeric")
+    return store.read("points").dropna(subset="t_numeric")
 
 
 def _values(rows: pd.DataFrame, objective: str, L: int, name: str) -> int:
@@ -174,7 +174,7 @@ def _values(rows: pd.DataFrame, objective: str, L: int, name: str) -> int:
     return rows[(rows["objective"] == objective) & (rows["L"] == L)][name].nunique()
 
 
-def _curves(ax: Axes, samples: pd.DataFrame, name: str, store: Store) -> None:
+def _curves(ax: Axes, samples: pd.DataFrame, name: str, store: Reader) -> None:
     """One curve a feature, as a fraction of where it ends; darker for larger values of `name`."""
     values = sorted(samples[name].unique())
     for value, color in zip(values, style.shades(values), strict=True):

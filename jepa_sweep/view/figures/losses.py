@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed
 from jepa_sweep.view.style import Axes, Color, Figure
@@ -13,13 +13,13 @@ from jepa_sweep.view.style import Axes, Color, Figure
 _LOWEST = 3e-3  # of a loss, relative to its start: what vanishes leaves the picture
 
 
-def loss(store: Store) -> Figure:
+def loss(store: Reader) -> Figure:
     """Loss over time, relative to where it began; a line for each variance of y that x cannot explain.
 
     JEPA's rises all the way where that variance is at least 1/(4L(L+1)) of the rest (solid), otherwise it falls for a
     while (dashed).
     """
-    losses = store.losses()
+    losses = store.read("losses")
     depths, noises = sorted(losses["L"].unique()), sorted(losses["target_noise"].unique())
     colors = dict(zip(noises, style.shades(range(len(noises))), strict=True))
     figure, axes = style.panels(2, len(depths), 4.4)
@@ -42,10 +42,10 @@ def loss(store: Store) -> Figure:
     return figure
 
 
-def loss_claims(store: Store) -> list[FigureClaim]:
+def loss_claims(store: Reader) -> list[FigureClaim]:
     """Which losses rise, and which fall, from one sample to the next all the way."""
-    losses, slack = store.losses(), 100 * store.frozen["solver"]["rtol"]
-    samples = store.trajectories(filters=[("feature", "==", 0)])
+    losses, slack = store.read("losses"), 100 * store.frozen["solver"]["rtol"]
+    samples = store.read("trajectories", filters=[("feature", "==", 0)])
     rises: dict[int, list[float]] = {depth: [] for depth in sorted(losses["L"].unique())}
     falls, as_predicted = [], []
     for key, one in losses.groupby(["objective", "L", "target_noise"]):

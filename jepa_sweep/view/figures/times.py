@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, partial_rank_correlation
 from jepa_sweep.view.style import Axes, Figure
@@ -12,7 +12,7 @@ _MOST_PAIRS = 4  # side by side
 _PREDICTIONS = {"t_leading": ("leading order", "#E69F00"), "t_exact": ("closed form", "#000000")}
 
 
-def critical_times(store: Store) -> Figure:
+def critical_times(store: Reader) -> Figure:
     """Measured critical times over their predictions, exact and to leading order; below, how far the two differ."""
     points = _measured(store, ["objective", *_PREDICTIONS])
     objectives = [name for name in style.NAMES if (points["objective"] == name).any()]
@@ -32,7 +32,7 @@ def critical_times(store: Store) -> Figure:
     return figure
 
 
-def critical_times_misfits(store: Store) -> list[str]:
+def critical_times_misfits(store: Reader) -> list[str]:
     """What keeps the times from showing what happens as eps falls."""
     if _series_in_eps(_measured(store, ["objective", "L", "eps"])):
         return []
@@ -41,7 +41,7 @@ def critical_times_misfits(store: Store) -> list[str]:
     ]
 
 
-def critical_times_claims(store: Store) -> list[FigureClaim]:
+def critical_times_claims(store: Reader) -> list[FigureClaim]:
     """Measured times against both predictions."""
     points = _measured(store, ["objective", "L", "rho", "eps", "relative_difference", *_PREDICTIONS])
     worst, rtol = points["relative_difference"].max(), store.frozen["solver"]["rtol"]
@@ -64,9 +64,9 @@ def critical_times_claims(store: Store) -> list[FigureClaim]:
     ]
 
 
-def _measured(store: Store, columns: list[str]) -> pd.DataFrame:
+def _measured(store: Reader, columns: list[str]) -> pd.DataFrame:
     """The points whose critical time was integrated."""
-    points = store.points(columns=["t_numeric", "p", *columns], filters=[("status", "==", "learned")])
+    points = store.read("points", columns=["t_numeric", "p", *columns], filters=[("status", "==", "learned")])
     points = points.dropna(subset="t_numeric")
     if "t_leading" in points:  # it speaks of growth, not of decay from above
         points["t_leading"] = points["t_leading"].where(points["p"] < 1)
@@ -79,9 +79,9 @@ def _series_in_eps(points: pd.DataFrame) -> list[pd.DataFrame]:
     return [one for one in groups if one["eps"].nunique() > 2 and one["eps"].max() > 99 * one["eps"].min()]
 
 
-def inversion_misfits(store: Store) -> list[str]:
+def inversion_misfits(store: Reader) -> list[str]:
     """What keeps the features from being pairs whose two orders can be mapped."""
-    points = store.points(columns=["objective", "lam", "rho", "L", "eps"])
+    points = store.read("points", columns=["objective", "lam", "rho", "L", "eps"])
     features = points[["lam", "rho"]].drop_duplicates()
     other, rest = (features[features["rho"].eq(features["rho"].max()) == best] for best in (True, False))
     if len(other) > 1:
@@ -101,7 +101,7 @@ def inversion_misfits(store: Store) -> list[str]:
     return []
 
 
-def inversion_claims(store: Store) -> list[FigureClaim]:
+def inversion_claims(store: Reader) -> list[FigureClaim]:
     """The windows of eps in which orders are opposite, for the pair whose lam differ least."""
     pairs = pairs_of(store)
     pair = _closest(pairs)
@@ -133,7 +133,7 @@ def _closest(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs[(pairs["lam"] == first["lam"]) & (pairs["rho"] == first["rho"])]
 
 
-def inversion(store: Store) -> Figure:
+def inversion(store: Reader) -> Figure:
     """Over eps and depth, when JEPA learns a feature of larger lam, in units of the time of one of larger rho.
 
     Outlined: JEPA learns the second first, and MAE the first. Dots: the same edges from the closed form.
@@ -165,14 +165,14 @@ def inversion(store: Store) -> Figure:
     return figure
 
 
-def pairs_of(store: Store) -> pd.DataFrame:
+def pairs_of(store: Reader) -> pd.DataFrame:
     """Each feature beside the one of largest rho, at the same depth and eps.
 
     Columns: lam, rho, lam_other, rho_other, L, eps; `jepa` and `mae`, the ratio of the two critical times;
     `jepa_exact` and `mae_exact`, the same of the closed forms; `inverted`, whether the orders differ.
     """
     columns = ["objective", "lam", "rho", "L", "eps", "t_numeric", "t_exact"]
-    points = store.points(columns=columns)
+    points = store.read("points", columns=columns)
     other = points[points["rho"] == points["rho"].max()]
     rest = points[points["rho"] < points["rho"].max()]
     both = rest.merge(other, on=["objective", "L", "eps"], suffixes=("", "_other"))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.physics.data import LAYOUTS
-from jepa_sweep.store.store import Store
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed
 from jepa_sweep.view.style import Axes, Figure
@@ -38,37 +38,37 @@ _STANDARD = [
 ]
 
 
-def fig1(store: Store) -> Figure:
+def fig1(store: Reader) -> Figure:
     """Encoder responses of aligned networks, in units of their rest points, over feature and iteration.
 
     Rows: distributions, with their lam and rho at the left. Dashed: where the scalar flow says a feature is half
     learned.
     """
     figure = _figure(store, ("layout",), _RELATIVE)
-    [p] = store.features(columns=["p"])["p"].unique()
+    [p] = store.read("features", columns=["p"])["p"].unique()
     figure.suptitle(
         f"Deep linear networks from small aligned weights; dashed: $w = {p:g}\\,w^*$ by the scalar law", fontsize=9
     )
     return figure
 
 
-def fig5(store: Store) -> Figure:
+def fig5(store: Reader) -> Figure:
     """Responses from standard Gaussian weights, and what MAE's prediction holds of the regression."""
     figure = _figure(store, ("layout",), _STANDARD)
     figure.suptitle("Deep linear networks from standard Gaussian weights", fontsize=9)
     return figure
 
 
-def mlp(store: Store) -> Figure:
+def mlp(store: Reader) -> Figure:
     """The same for encoders with nonlinear units, trained on samples."""
     figure = _figure(store, ("activation", "layout"), _STANDARD)
     figure.suptitle("Encoders with nonlinear units, trained on samples", fontsize=9)
     return figure
 
 
-def fig1_misfits(store: Store) -> list[str]:
+def fig1_misfits(store: Reader) -> list[str]:
     """Where no network trained long enough to learn everything."""
-    points = store.points(columns=["objective", "layout", "learned", "features"])
+    points = store.read("points", columns=["objective", "layout", "learned", "features"])
     whole = (points["learned"] == points["features"]).groupby([points["objective"], points["layout"]]).any()
     return [
         f"`t_end` must let a network of {objective} learn every feature of the layout {layout}, but none has"
@@ -76,9 +76,9 @@ def fig1_misfits(store: Store) -> list[str]:
     ]
 
 
-def unfitted(store: Store) -> list[str]:
+def unfitted(store: Reader) -> list[str]:
     """Where no prediction of MAE fitted a feature, so that there is no order to speak of."""
-    points = store.points(filters=[("objective", "==", "mae"), ("layout", "!=", "equal_lam")])
+    points = store.read("points", filters=[("objective", "==", "mae"), ("layout", "!=", "equal_lam")])
     points = points[points["t_end"] == points["t_end"].max()]
     none = points.loc[points["fit_order_lam"].isna(), "layout"].unique()
     return [
@@ -88,9 +88,9 @@ def unfitted(store: Store) -> list[str]:
     ]
 
 
-def fig1_claims(store: Store) -> list[FigureClaim]:
+def fig1_claims(store: Reader) -> list[FigureClaim]:
     """The orders in which features are learned, and the delay of gradient descent behind the scalar flow."""
-    points, features = store.points(), store.features()
+    points, features = store.read("points"), store.read("features")
     whole = points[points["learned"] == points["features"]]
     order = {key: one["order_lam"].tolist() for key, one in whole.groupby(["layout", "objective"])}
     same = order["same", "jepa"] + order["same", "mae"]
@@ -116,9 +116,9 @@ def fig1_claims(store: Store) -> list[FigureClaim]:
     ]
 
 
-def fig5_claims(store: Store) -> list[FigureClaim]:
+def fig5_claims(store: Reader) -> list[FigureClaim]:
     """What ranks the responses of JEPA's encoder at the end, and the order in which MAE's prediction fits."""
-    points = store.points()
+    points = store.read("points")
     points = points[points["t_end"] == points["t_end"].max()]
     means = points.groupby(["objective", "layout"])[
         ["strength_lam", "strength_rho", "fit_order_lam", "fit_order_rho"]
@@ -141,10 +141,10 @@ def fig5_claims(store: Store) -> list[FigureClaim]:
     ]
 
 
-def mlp_claims(store: Store) -> list[FigureClaim]:
+def mlp_claims(store: Reader) -> list[FigureClaim]:
     """The same two statements, of encoders with nonlinear units."""
     means = (
-        store.points()
+        store.read("points")
         .groupby(["objective", "layout", "activation"])[["strength_lam", "strength_rho", "fit_order_lam"]]
         .mean()
     )
@@ -183,7 +183,7 @@ def _by_layout(values: pd.Series) -> str:
     return ", ".join(f"{value:.2f} ({layout})" for layout, value in values.items())
 
 
-def _figure(store: Store, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
+def _figure(store: Reader, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
     features, samples = _first_seed(store)
     settings = features[list(keys)].drop_duplicates()
     settings = settings.sort_values("layout", key=lambda names: names.map(LAYOUTS.index), kind="stable")
@@ -217,8 +217,8 @@ def _figure(store: Store, keys: Sequence[str], columns: Sequence[_Panel]) -> Fig
     return figure
 
 
-def _first_seed(store: Store) -> tuple[pd.DataFrame, pd.DataFrame]:
-    features, samples = store.features(), store.trajectories()
+def _first_seed(store: Reader) -> tuple[pd.DataFrame, pd.DataFrame]:
+    features, samples = store.read("features"), store.read("trajectories")
     seed, p = features["seed"].min(), features["p"].min()
     return features[(features["seed"] == seed) & (features["p"] == p)], samples[samples["seed"] == seed]
 

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shlex
 import shutil
 import signal
 
@@ -186,7 +187,7 @@ def test_the_page_of_the_manual_runs(tmp_path, invoke, monkeypatch):
         named = re.match(r"# (\w+\.(?:py|toml))\n", block)
         if kind == "console":
             for line in block.splitlines():
-                done = invoke(*pytest.importorskip("shlex").split(line.removeprefix("$ jepa-sweep ")), cwd=tmp_path)
+                done = invoke(*shlex.split(line.removeprefix("$ jepa-sweep ")), cwd=tmp_path)
                 assert done.exit_code == 0, f"{line}\n{done.stderr}"
         elif named:
             (tmp_path / named[1]).write_text(block)

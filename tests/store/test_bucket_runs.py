@@ -25,7 +25,7 @@ def in_folder(tmp_path_factory):
 
 
 def points(store):
-    return store.points().sort_values(KEYS).reset_index(drop=True)
+    return store.read("points").sort_values(KEYS).reset_index(drop=True)
 
 
 @pytest.mark.long

@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from bucket import LOST, new
@@ -26,10 +25,9 @@ DATA = bytes(range(256)) * 300
 
 def test_a_bucket_knows_its_names(bucket):
     assert isinstance(bucket, Bucket)
-    assert locate.at(f"{bucket.path}/").path == bucket.path == str(bucket)
+    assert locate.at(f"{bucket.path}/").path == bucket.path
     assert bucket.title == bucket.path.split("/")[-1]
     assert bucket.where("points/000001.parquet") == f"{bucket.path}/points/000001.parquet"
-    assert bucket.path in repr(bucket)
 
 
 def test_what_is_published_is_there_whole_and_stays(bucket):
@@ -234,7 +232,7 @@ def test_a_service_that_is_down_is_named_and_nothing_is_seen(remote, service):
 @pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_a_service_that_comes_back_is_waited_for(remote, service, monkeypatch):
-    monkeypatch.setattr(objects, "PATIENCE", timedelta(seconds=20))
+    monkeypatch.setattr(objects, "RETRY_S", 20.0)
     service.fail(*["busy"] * 16)
     assert remote.publish("points/1", DATA)
     assert service.count("PUT") == 17

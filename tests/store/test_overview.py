@@ -231,8 +231,8 @@ def test_committed_files_are_read_once(tmp_path, monkeypatch):
     store = made(tmp_path, chunks=2)
     before = store.overview()
     opened = []
-    usual = Folder.read_end
-    monkeypatch.setattr(Folder, "read_end", lambda self, name, n: opened.append(name) or usual(self, name, n))
+    usual = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, name: opened.append(name) or usual(self, name))
     assert store.overview() == before
     assert not any(name.endswith(".parquet") for name in opened)
     add(store, np.random.default_rng())

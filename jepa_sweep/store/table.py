@@ -1,4 +1,4 @@
-"""Stored Parquet files to pandas. Every file is compared with its hash before a number of it is believed."""
+"""Parquet files of a store, written and read back as pandas; no number is used before its file matches its hash."""
 
 import functools
 import operator
@@ -99,7 +99,8 @@ def by_another_release(data: bytes) -> bool:
 def _arrow(data: bytes) -> pa.Buffer:
     """The same bytes in Arrow's own memory.
 
-    Arrow's threads may let go of them last, and one that then has to ask Python while it shuts down ends the process.
+    Arrow's threads may be the last to release them, which aborts the process if the memory is Python's and Python is
+    shutting down.
     """
     sink = pa.BufferOutputStream()
     sink.write(data)
@@ -110,7 +111,7 @@ def _arrow(data: bytes) -> pa.Buffer:
 
 
 def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """The function of each item, several at a time where there are many: a bucket takes its time to answer."""
+    """The function of each item, in several threads where there are many, as buckets answer slowly."""
     items = list(items)
     if len(items) < 3:
         return [function(item) for item in items]
@@ -137,7 +138,6 @@ def read(
         empty = schema.empty_table() if expression is None else schema.empty_table().filter(expression)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {error}') from error
-
     found = side_by_side(lambda part: rows(location, part, schema, names, expression), parts)
     return pa.concat_tables([empty.select(names), *found]).to_pandas()
 

@@ -19,7 +19,7 @@ def running():
 
 @pytest.fixture
 def service(running, monkeypatch):
-    """The service, and the environment that a user of it has; waiting takes less long than in life."""
+    """The service, with its address and credentials in the environment, and short time-outs."""
     for name in [n for n in os.environ if n.startswith(("AWS_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)

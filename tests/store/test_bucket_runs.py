@@ -1,4 +1,4 @@
-"""Whole runs into buckets give what they give in a folder, also with faults on the way."""
+"""Whole runs into buckets give the tables of a run into a folder, also where requests fail."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Buckets keep the promises of folders, also where requests fail, are repeated, or were done and nobody heard."""
+"""Buckets keep the promises of folders, also where requests fail, are repeated, or lose their answers."""
 
 import os
 import sys
@@ -181,7 +181,7 @@ def test_an_object_is_found_though_no_answer_ever_came(remote, service, fault):
 
 @pytest.mark.parametrize("kind", ["s3", "gs"])
 def test_bits_that_flip_on_the_way_do_not_stay(service, kind):
-    """Amazon compares the checksum that comes with the data; of Google's answer we compare it."""
+    """Amazon compares the checksum that is sent with the data; Google returns one, which we compare."""
     bucket = Bucket(new(kind))
     service.fail("damaged")
     if kind == "s3":
@@ -290,7 +290,7 @@ def test_a_mark_that_cannot_be_taken_away_is_left(remote, service):
     service.seen.clear()
     service.choose = lambda method, path: "forbidden"
     remote.unmark(f"{WORKING}/x")
-    assert [one.fault for one in service.seen] == ["forbidden"]  # it tried, and once is enough for what others clear
+    assert [one.fault for one in service.seen] == ["forbidden"]  # once is enough, as others clear it
     service.heal()
     assert remote.names(WORKING) == ["x"]
 

@@ -88,7 +88,7 @@ def figures(store):
 
 
 class Cells(html.parser.HTMLParser):
-    """Reads a page back: its texts, and that every tag is closed."""
+    """Parses a page: its texts, and that every tag is closed."""
 
     def __init__(self, page):
         super().__init__()
@@ -138,7 +138,7 @@ def test_the_notebook_shows_the_same(stored):
     page = stored._repr_html_()
     words = " ".join(Cells(page).texts)
     assert all(word in words for line in repr(stored).splitlines()[1:] for word in line.split())
-    assert "color" not in page  # the notebook's own suit its theme
+    assert "color" not in page  # it takes those of the notebook's theme
     assert "http" not in page
 
 

@@ -65,7 +65,7 @@ def measured_method(name: str, text: str, size: int, threads: int, samples: int 
             whole.append(seconds)
 
             def encoded(rows_found=found) -> list[bytes]:
-                made = rows.tables(rows_found.rows, np.ones(int(rows_found.wanted.sum()), bool), schemas)
+                made = rows.tables(rows_found.rows, np.ones(len(rows_found.indices), bool), schemas)
                 files = [table.encode(t, work.store.reader.manifest.parameters) for t in made.values() if t.num_rows]
                 return [data for data in files if table.listed("points/1", data, 1)]
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Store:
     """The results of a run: its tables as pandas, pictures of them, and what made them.
 
-    Whatever else a `Reader` has is found here too, by its name (`read`, `select`, `rows`, `overview`, `specs`, ...):
-    a face of many methods that only pass on would say all of it twice.
+    Attributes that are not defined here are those of its `Reader`, where they are documented: `read`, `batches`,
+    `select`, `rows`, `counts`, `overview`, `schema`, `specs`, `environments`, `damage`, `path`, `frozen`, and others.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Store:
         return self._given or registry.of_store(self.reader)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # of Python's own: there may be no reader yet
+        if name.startswith("_"):  # asked for by Python itself, perhaps before there is a reader
             raise AttributeError(name)
         return getattr(self.reader, name)
 
@@ -119,7 +119,7 @@ class Store:
         return overview.html(self.path, *self._told())
 
     def _told(self) -> tuple[Overview, str]:
-        """What is here, and what stands in the way of knowing."""
+        """An overview, or a blank one and the error that prevented it."""
         try:
             return self.reader.overview(), ""
         except Exception as error:  # of any kind: a notebook or a debugger prints a store in every state
@@ -185,7 +185,7 @@ def repair(store: Store | str | Path, *, device: str = "auto") -> dict[str, list
         device: where to compute, as `jepa_sweep.run` takes it.
 
     Returns:
-        Number of each chunk that was damaged -> what was wrong with it. A chunk whose record and points are both
+        Number of each chunk that was damaged -> what was wrong with it. A chunk whose commit record and claim are both
         unreadable is only set aside: nothing says any more which points it held, and running its spec again finds
         them missing.
 

@@ -55,10 +55,10 @@ def held(claim: Claim) -> Iterable[tuple[int, int]]:
 
 
 class Computed(NamedTuple):
-    """The rows of a stretch of indices, before others have been asked once more what they claim."""
+    """The rows of some points, which are not claimed yet."""
 
-    claim: Claim  # of all of them; what is `absent` is known when it is made
-    wanted: np.ndarray  # which of the indices were computed
+    claim: Claim  # as it will be made, but for what is `absent`
+    indices: np.ndarray  # of the points, sorted
     rows: dict[str, Rows]
     work: Work
     known: dict[str, Claim]  # claims looked at before computing
@@ -117,7 +117,7 @@ class Job:
         wanted = plan.fresh(self.grid, chunk.indices, stored)
         if absent:
             wanted &= ~absent.contains(chunk.indices)
-        return self._computed(claim, wanted, known)
+        return self._computed(claim, chunk.indices[wanted], known)
 
     def again(
         self, index: np.ndarray, attempt: int, solver: tuple[tuple[str, Any], ...], known: dict[str, Claim]
@@ -126,66 +126,59 @@ class Job:
         start, stop = int(index[0]), int(index[-1]) + 1
         claim = Claim(self.name, start, stop, solver=solver, writer=self.writer, attempt=attempt)
         self._announce(claim)
-        return self._computed(claim, np.isin(np.arange(start, stop), index), known)
+        return self._computed(claim, index, known)
 
     def commit(self, found: Computed) -> None:
-        """Commit what was computed, but for points that another process has claimed meanwhile."""
-        index = np.arange(found.claim.start, found.claim.stop)[found.wanted]
-        keep, known = np.ones(len(index), dtype=bool), dict(found.known)
-        while keep.any():
+        """Commit what was computed, but for points that another writer has claimed meanwhile."""
+        keep, known, claim, number = np.ones(len(found.indices), dtype=bool), dict(found.known), found.claim, None
+        while number is None and keep.any():
             theirs = {n: c for n, c in self.log.claims().items() if n not in known and n not in self._own}
             known |= theirs
-            if theirs:
-                points = self.grid.take(index)
-                for other in visited(self.store.reader, self.sweep.record, self._grids, theirs).values():
-                    keep &= ~other.holds(points)
-                continue
-            here = found.wanted.copy()
-            here[found.wanted] = keep
-            claim = found.claim._replace(absent=_intervals(found.claim.start, ~here))
-            number = self.store.claim(claim)
-            if number:
-                self._own.add(number)
-                made = tables(self.sweep.record, found.rows, keep, self._schemas)
-                self.store.commit(number, claim, made, self._environment, found.work._asdict())
-                self.computed += int(keep.sum())
-                self.failed += made["failures"].num_rows
-                self.work = self.work.plus(found.work)
-                break
+            for other in visited(self.store.reader, self.sweep.record, self._grids, theirs).values():
+                keep &= ~other.holds(self.grid.take(found.indices))
+            claim = claim._replace(absent=_gaps(claim.start, claim.stop, found.indices[keep]))
+            number = self.store.claim(claim) if keep.any() else None
+        if number:
+            self._own.add(number)
+            self.failed += self._publish(number, claim, found, keep)
+            self.computed += int(keep.sum())
+            self.work = self.work.plus(found.work)
         self.repeated += int((~keep).sum())
-        self._withdraw(found.claim)
+        mark = Mark.of(found.claim)
+        self.log.withdraw(mark)
+        self._marks.discard(mark)
 
     def complete(self, number: str, claim: Claim) -> None:
-        """Publish what a dead writer of a claim did not come to."""
+        """Compute and commit what a dead writer has claimed."""
         self.log.hold(number, claim)
         index = np.arange(claim.start, claim.stop)
-        found = self._computed(claim, ~Intervals(claim.absent).contains(index), {})
-        made = tables(self.sweep.record, found.rows, np.ones(int(found.wanted.sum()), dtype=bool), self._schemas)
-        self.store.commit(number, claim, made, self._environment, found.work._asdict())
+        found = self._computed(claim, index[~Intervals(claim.absent).contains(index)], {})
+        self._publish(number, claim, found, np.ones(len(found.indices), dtype=bool))
 
-    def _computed(self, claim: Claim, wanted: np.ndarray, known: dict[str, Claim]) -> Computed:
+    def _announce(self, claim: Claim) -> None:
+        self._marks.add(Mark.of(claim))
+        self.log.announce(Mark.of(claim))
+
+    def _computed(self, claim: Claim, index: np.ndarray, known: dict[str, Claim]) -> Computed:
         rows, work = dict[str, Rows](), Work()
-        if wanted.any():
+        if len(index):
             measurement = self.sweep.measurement.with_solver(**dict(claim.solver))
-            index = np.arange(claim.start, claim.stop)[wanted]
             rows, work = compute(self.sweep.record, self.grid, index, measurement, self._place)
             failures = rows["failures"]
             attempts = np.full(len(failures.owner), claim.attempt)
             rows["failures"] = failures._replace(columns=failures.columns | {"try": attempts})
-        return Computed(claim, wanted, rows, work, known)
+        return Computed(claim, index, rows, work, known)
 
-    def _announce(self, claim: Claim) -> None:
-        mark = Mark(self.writer, self.name[:8], claim.start, claim.stop)
-        self._marks.add(mark)
-        self.log.announce(mark)
-
-    def _withdraw(self, claim: Claim) -> None:
-        mark = Mark(self.writer, self.name[:8], claim.start, claim.stop)
-        self.log.withdraw(mark)
-        self._marks.discard(mark)
+    def _publish(self, number: str, claim: Claim, found: Computed, keep: np.ndarray) -> int:
+        """Commit a chunk that is claimed; returns how many of its points failed."""
+        made = tables(self.sweep.record, found.rows, keep, self._schemas)
+        self.store.commit(number, claim, made, self._environment, found.work._asdict())
+        return made["failures"].num_rows
 
 
-def _intervals(start: int, mask: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """The stretches where the mask is true, as indices from `start` on."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return tuple((int(start + a), int(start + b)) for a, b in edges.reshape(-1, 2))
+def _gaps(start: int, stop: int, index: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """The stretches of [start, stop) that are not among the indices."""
+    missing = np.ones(stop - start, dtype=np.int8)
+    missing[index - start] = 0
+    edges = start + np.flatnonzero(np.diff(missing, prepend=0, append=0))
+    return tuple((int(a), int(b)) for a, b in edges.reshape(-1, 2))

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
+from jepa_sweep.store.manifest import Manifest
 from jepa_sweep.store.records import Commit, File
 from jepa_sweep.store.table import Part
 
@@ -15,9 +16,9 @@ from jepa_sweep.store.table import Part
 class Attempts:
     """Compares failures with the chunks that compute them again. Reads nothing where there is no such chunk."""
 
-    def __init__(self, location: Location, keys: pa.Schema) -> None:
-        """`keys` are the columns that tell points apart."""
-        self._location, self._keys = location, keys
+    def __init__(self, location: Location, manifest: Manifest) -> None:
+        failures = manifest.schema("failures")
+        self._location, self._keys = location, pa.schema([failures.field(name) for name in manifest.keys])
         self._known: dict[tuple[str, ...], np.ndarray] = {}  # hashes of a file and of later ones -> its rows that stand
 
     def standing(self, commits: Sequence[Commit], again: Sequence[Commit]) -> list[Part]:

@@ -9,9 +9,9 @@ missing, late, or left behind.
 """
 
 import contextlib
-import functools
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple, TypeVar
 
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.store import records
@@ -19,6 +19,8 @@ from jepa_sweep.store.location import WORKING, Location
 from jepa_sweep.store.records import Claim, Commit
 from jepa_sweep.store.table import side_by_side
 from jepa_sweep.store.writers import gone
+
+T = TypeVar("T")
 
 
 class Mark(NamedTuple):
@@ -29,9 +31,14 @@ class Mark(NamedTuple):
     start: int
     stop: int
 
+    @classmethod
+    def of(cls, claim: Claim) -> "Mark":
+        """The mark of a writer that is computing the points of a claim."""
+        return cls(claim.writer, claim.spec[:8], claim.start, claim.stop)
+
 
 class Log:
-    """The claims, commit records and marks of a store. What is read once is kept: records never change."""
+    """The claims, commit records and marks of a store. Records never change, so each is read once."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
@@ -40,19 +47,20 @@ class Log:
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
-        numbers = records.numbers(self._location, "commits")
-        new = [number for number in numbers if number not in self._commits]
-        found = side_by_side(functools.partial(records.commit_of, self._location), new)
-        self._commits.update(zip(new, found, strict=True))
-        return [self._commits[number] for number in numbers]
+        return [self._commits[number] for number in self._look("commits", records.commit_of, self._commits)]
 
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
         self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        new = [number for number in records.numbers(self._location, "claims") if number not in self._claims]
-        found = side_by_side(functools.partial(records.claim_of, self._location), new)
-        self._claims.update(zip(new, found, strict=True))
+        self._look("claims", records.claim_of, self._claims)
         return dict(self._claims)
+
+    def _look(self, folder: str, read: Callable[[Location, str], T], known: dict[str, T]) -> list[str]:
+        """The numbers of the records in a folder, of which those not known yet are read."""
+        numbers = records.numbers(self._location, folder)
+        new = [number for number in numbers if number not in known]
+        known.update(zip(new, side_by_side(lambda number: read(self._location, number), new), strict=True))
+        return numbers
 
     def claim_of(self, number: str) -> Claim | None:
         """The claim of one chunk, from its commit record or its own file; None if neither can be read."""
@@ -109,10 +117,8 @@ class Log:
 
     def _marks(self) -> Iterator[Mark]:
         for name in self._location.names(WORKING):
-            parts = name.split(".")
-            if len(parts) == 3 and all(n.isdigit() for n in parts[2].split("-")) and parts[2].count("-") == 1:
-                start, stop = parts[2].split("-")
-                yield Mark(parts[0], parts[1], int(start), int(stop))
+            if match := re.fullmatch(r"([^.]+)\.([^.]+)\.(\d+)-(\d+)", name):
+                yield Mark(match[1], match[2], int(match[3]), int(match[4]))
 
 
 def _name_of(mark: Mark) -> str:

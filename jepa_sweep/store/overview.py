@@ -1,18 +1,18 @@
-"""What a store holds in a few numbers, and how it prints itself.
-
-The footers of the files tell rows, ranges and the worst difference; only columns with several values are read.
-"""
+"""What a store holds in a few numbers, and how it prints itself."""
 
 import html as escape
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
+from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
 from jepa_sweep.store.schema import noun_of
-from jepa_sweep.store.table import Glimpse, Part
+from jepa_sweep.store.table import Part
 
 MANY = 1000  # values of one parameter that are told apart
 LISTED = 6  # that are printed one by one
@@ -71,59 +71,27 @@ def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> O
     """What the files of one chunk hold; raises `IntegrityError` if one is damaged or missing."""
     found = nothing = blank(manifest)
     for part in parts:
-        name, axes, statuses, worst = part.file.table, dict[str, Values](), dict[str, int](), None
-        of_points = name in ("points", "failures")
-        if of_points or WORST in manifest.schema(name).names:
-            glimpse = Glimpse(location, part)
-            worst = _range(glimpse, WORST)
-            if of_points:
-                axes = {key: values for key in manifest.keys if (values := _values(glimpse, key))}
-                statuses = _counted(glimpse, "status")
-        rows = nothing.rows | {name: part.rows}
-        found = found.plus(
-            nothing._replace(rows=rows, bytes=part.file.bytes, axes=axes, statuses=statuses, worst=worst and worst[1])
-        )
+        name, described = part.file.table, manifest.schema(part.file.table)
+        found = found.plus(nothing._replace(rows=nothing.rows | {name: part.rows}, bytes=part.file.bytes))
+        telling = (*manifest.keys, "status", WORST) if name in ("points", "failures") else (WORST,)
+        columns = [column for column in telling if column in described.names]
+        if columns and part.rows:
+            rows = table.rows(location, part, described, columns)
+            axes = {key: _values(rows[key]) for key in manifest.keys if key in columns}
+            statuses = counted(rows["status"]) if "status" in columns else {}
+            worst = max(rows[WORST].drop_null().to_pylist(), default=None) if WORST in columns else None
+            found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst))
     return found
 
 
-def counts(glimpses: Iterable[Glimpse], name: str) -> dict[str, int]:
-    """How often each text stands in a column of several files, the most frequent first."""
-    found: Counter[str] = Counter()
-    for glimpse in glimpses:
-        found.update(_counted(glimpse, name))
-    return dict(found.most_common())
+def _values(column: pa.ChunkedArray) -> Values:
+    values = column.unique().to_pandas()
+    return Values(values.min(), values.max(), frozenset(values) if len(values) <= MANY else None)
 
 
-def _range(glimpse: Glimpse, name: str) -> tuple[Any, Any] | None:
-    """Lowest and highest value of a column, as the footer has them; None where there is no value."""
-    if name not in glimpse.names:  # written before there was such a column
-        return None
-    index = glimpse.names.index(name)
-    groups = [glimpse.metadata.row_group(i) for i in range(glimpse.metadata.num_row_groups)]
-    found = [group.column(index).statistics for group in groups]
-    known = [s for s in found if s is not None and s.has_min_max]
-    if not known:
-        return None
-    low, high = min(s.min for s in known), max(s.max for s in known)
-    return (low + 0.0, high) if isinstance(low, float) else (low, high)  # a footer writes the lowest zero as -0.0
-
-
-def _values(glimpse: Glimpse, name: str) -> Values | None:
-    found = _range(glimpse, name)
-    if found is None:
-        return None
-    low, high = found
-    distinct = {high} if low == high else set(glimpse.column(name).unique()[: MANY + 1].to_pylist())
-    return Values(low, high, frozenset(distinct) if len(distinct) <= MANY else None)
-
-
-def _counted(glimpse: Glimpse, name: str) -> dict[str, int]:
-    found = _range(glimpse, name)
-    if found is None or not glimpse.part.rows:
-        return {}
-    if found[0] == found[1]:
-        return {found[0]: glimpse.part.rows}
-    return {row["values"]: row["counts"] for row in glimpse.column(name).value_counts().to_pylist()}
+def counted(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each text stands in a column."""
+    return {row["values"]: row["counts"] for row in column.value_counts().to_pylist()}
 
 
 # --- printed ----------------------------------------------------------------------------------------------------------

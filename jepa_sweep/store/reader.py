@@ -1,5 +1,6 @@
 """A store for those who only read: its settings and tables, and whether its files are as they were committed."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,12 @@ class Reader:
         self.location = locate.at(path)
         self.manifest = manifest.read(self.location)
         self.log = Log(self.location)
-        described = self.schema("failures")
-        self._attempts = Attempts(self.location, pa.schema([described.field(name) for name in self.manifest.keys]))
+        self.path = self.location.path  # of the run directory; text if it lies in a bucket
+        self.title = self.location.title  # the last part of the path
+        self.frozen = self.manifest.frozen  # what decides the numbers: system, version, solver, trajectories
+        self.time = self.manifest.time  # the convention of every time here, "paper" or "flow"
+        self.tables = tuple(self.manifest.tables)  # their names
+        self._attempts = Attempts(self.location, self.manifest)
         self._chunks: dict[Any, Overview] = {}  # by the hashes of their files
 
     @staticmethod
@@ -36,34 +41,9 @@ class Reader:
     # --- settings -----------------------------------------------------------------------------------------------------
 
     @property
-    def path(self) -> Path | str:
-        """The run directory; text if it lies in a bucket."""
-        return self.location.path
-
-    @property
-    def title(self) -> str:
-        """The last part of the path."""
-        return self.location.title
-
-    @property
-    def frozen(self) -> dict[str, Any]:
-        """What decides the numbers of this store: system, version, solver, trajectories."""
-        return self.manifest.frozen
-
-    @property
-    def time(self) -> str:
-        """The time convention of every time in this store, "paper" or "flow"."""
-        return self.manifest.time
-
-    @property
     def parameters(self) -> tuple[Column, ...]:
         """The swept parameters, as columns."""
         return tuple(c for c in self.manifest.tables["points"] if c.name in self.manifest.parameters)
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """The names of the tables."""
-        return tuple(self.manifest.tables)
 
     def schema(self, name: str) -> pa.Schema:
         """The Arrow schema of one of the tables."""
@@ -136,7 +116,11 @@ class Reader:
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""
-        return overview.counts((table.Glimpse(self.location, part) for part in self.parts(name)), column)
+        found = Counter[str]()
+        for part in self.parts(name):
+            rows = table.rows(self.location, part, self.schema(name), [column])
+            found.update(overview.counted(rows[column]))
+        return dict(found.most_common())
 
     def parts(self, name: str, number: str | None = None) -> list[Part]:
         """The committed files of one table, or of one chunk of it; without failures that were tried again since."""

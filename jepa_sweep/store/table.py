@@ -1,4 +1,4 @@
-"""Stored Parquet files to pandas. Every file is compared with its hash before a number of it is believed."""
+"""Parquet files of a store, written and read back as pandas; no number is used before its file matches its hash."""
 
 import functools
 import operator
@@ -99,7 +99,8 @@ def by_another_release(data: bytes) -> bool:
 def _arrow(data: bytes) -> pa.Buffer:
     """The same bytes in Arrow's own memory.
 
-    Arrow's threads may let go of them last, and one that then has to ask Python while it shuts down ends the process.
+    Arrow's threads may be the last to release them, which aborts the process if the memory is Python's and Python is
+    shutting down.
     """
     sink = pa.BufferOutputStream()
     sink.write(data)
@@ -109,28 +110,8 @@ def _arrow(data: bytes) -> pa.Buffer:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-class Glimpse:
-    """A committed file of which the footer and some columns are read; texts come dictionary coded."""
-
-    def __init__(self, location: Location, part: Part) -> None:
-        self._location, self.part = location, part
-        self.metadata = pq.read_metadata(pa.BufferReader(_arrow(load(location, part.file, footer=True))))
-        self._schema = self.metadata.schema.to_arrow_schema()
-        self.names: list[str] = self._schema.names
-
-    @functools.cached_property
-    def _file(self) -> pq.ParquetFile:
-        texts = [field.name for field in self._schema if pa.types.is_string(field.type)]
-        return pq.ParquetFile(pa.BufferReader(_arrow(load(self._location, self.part.file))), read_dictionary=texts)
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        """The values of one column, in the rows that stand."""
-        values = self._file.read([name])[name]
-        return values if self.part.stands is None else values.filter(pa.array(self.part.stands))
-
-
 def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """The function of each item, several at a time where there are many: a bucket takes its time to answer."""
+    """The function of each item, in several threads where there are many, as buckets answer slowly."""
     items = list(items)
     if len(items) < 3:
         return [function(item) for item in items]
@@ -157,27 +138,23 @@ def read(
         empty = schema.empty_table() if expression is None else schema.empty_table().filter(expression)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {error}') from error
-
-    def rows_of(part: Part) -> pa.Table | None:
-        return _rows(location, part, schema, names, expression)
-
-    found = [rows for rows in side_by_side(rows_of, parts) if rows is not None]
+    found = side_by_side(lambda part: rows(location, part, schema, names, expression), parts)
     return pa.concat_tables([empty.select(names), *found]).to_pandas()
 
 
-def _rows(
-    location: Location, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None
-) -> pa.Table | None:
-    """The rows of one file; None if already the ranges in its footer leave none."""
+def rows(
+    location: Location, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None = None
+) -> pa.Table:
+    """Some columns of one file, of the rows that stand and fit the expression."""
     if expression is not None:
         fragment = _FORMAT.make_fragment(_arrow(load(location, part.file, footer=True)))
-        if not fragment.split_by_row_group(expression, schema=schema):
-            return None
+        if not fragment.split_by_row_group(expression, schema=schema):  # the ranges in the footer leave no row
+            return schema.empty_table().select(names)
     fragment = _FORMAT.make_fragment(_arrow(load(location, part.file)))
     if part.stands is None:
         return fragment.to_table(schema=schema, columns=names, filter=expression)
-    rows = fragment.to_table(schema=schema).filter(pa.array(part.stands))
-    return (rows if expression is None else rows.filter(expression)).select(names)
+    found = fragment.to_table(schema=schema).filter(pa.array(part.stands))
+    return (found if expression is None else found.filter(expression)).select(names)
 
 
 def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:

@@ -246,7 +246,7 @@ def test_a_limit_that_makes_no_sense_is_explained(text):
 
 
 def unfinished(path, writer):
-    """A store in which a chunk has points, but no record yet; its writer has this name. Also what it once held."""
+    """A store with a chunk that this writer claimed and did not commit; returns all points it held before."""
     store = js.run(js.Sweep(**TINY), path)
     whole, [number, claim] = store.points(), next(iter(store.log.claims().items()))
     for name in (f"commits/{number}.json", f"claims/{number}.json"):

@@ -1,4 +1,4 @@
-"""An object service in this process: moto's S3, which also answers to Google's words, and fails when told to."""
+"""An S3 service in this process (moto), which also answers requests of Google's API, and fails when told to."""
 
 import base64
 import hashlib
@@ -13,8 +13,13 @@ from typing import NamedTuple
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-LOST = ("busy", "done, then busy", "done, then closed", "done, then late")  # ways in which an answer is none
-LATE = 0.9  # seconds that an answer takes which is too late
+LOST = (
+    "busy",
+    "done, then busy",
+    "done, then closed",
+    "done, then late",
+)  # faults after which a put has no usable answer
+LATE = 0.9  # seconds, longer than the time-out of the tests
 
 
 class Seen(NamedTuple):
@@ -36,8 +41,8 @@ class Service:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._putting = threading.Lock()
         self.seen: list[Seen] = []
-        self.choose = lambda method, path: None  # the fault that befalls a request
-        self.overwrites = False  # as services do that know no condition
+        self.choose = lambda method, path: None  # the fault of a request, or None
+        self.overwrites = False  # as services do that ignore conditions
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self.url = f"http://127.0.0.1:{self._server.port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -51,12 +56,12 @@ class Service:
         urllib.request.urlopen(urllib.request.Request(f"{self.url}/{bucket}", method="PUT")).close()
 
     def fail(self, *faults, method="PUT", ending=""):
-        """The next requests of this kind meet these faults, one each."""
+        """Give the next requests of this kind these faults, one each."""
         left = list(faults)
         self.choose = lambda verb, path: left.pop(0) if left and verb == method and path.endswith(ending) else None
 
     def fail_at_random(self, seed, rates):
-        """Requests of each method fail at this rate, in one of these ways; a third time in a row at one name, none."""
+        """Let requests of each method fail at this rate, with one of these faults; not three times in a row at a name."""
         rng, lock, row = random.Random(seed), threading.Lock(), Counter()
 
         def choose(method, path):
@@ -101,7 +106,7 @@ class Service:
         return _say(start, status, answer, headers)
 
     def _ask(self, environ, body):
-        if not environ.get("HTTP_AUTHORIZATION", "").startswith("AWS"):  # Google's words
+        if not environ.get("HTTP_AUTHORIZATION", "").startswith("AWS"):  # a request of Google's API
             environ["HTTP_AUTHORIZATION"] = "AWS4-HMAC-SHA256 Credential=someone/20260101/us-east-1/s3/aws4_request"
             if "HTTP_X_GOOG_COPY_SOURCE" in environ:
                 environ["HTTP_X_AMZ_COPY_SOURCE"] = environ["HTTP_X_GOOG_COPY_SOURCE"]

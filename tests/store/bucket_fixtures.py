@@ -19,7 +19,7 @@ def running():
 
 @pytest.fixture
 def service(running, monkeypatch):
-    """The service, and the environment that a user of it has; waiting takes less long than in life."""
+    """The service, with its address and credentials in the environment, and short time-outs."""
     for name in [n for n in os.environ if n.startswith(("AWS_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
@@ -28,11 +28,11 @@ def service(running, monkeypatch):
     key = {"gcs_base_url": running.url, "disable_oauth": True, "client_email": "", "private_key": ""}
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps({**key, "private_key_id": ""}))
     monkeypatch.setenv("GOOGLE_BASE_URL", running.url)
-    monkeypatch.setattr(objects, "CONNECT", timedelta(seconds=1))
-    monkeypatch.setattr(objects, "REQUEST", timedelta(seconds=0.6))
-    monkeypatch.setattr(objects, "PATIENCE", timedelta(seconds=0.5))
-    monkeypatch.setattr(objects, "LONGEST_PAUSE", 0.03)
-    monkeypatch.setattr(objects, "PAUSE", 0.01)
+    monkeypatch.setattr(objects, "CONNECT_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(objects, "REQUEST_TIMEOUT", timedelta(seconds=0.6))
+    monkeypatch.setattr(objects, "RETRY_S", 0.5)
+    monkeypatch.setattr(objects, "LONGEST_PAUSE_S", 0.03)
+    monkeypatch.setattr(objects, "PAUSE_S", 0.01)
     running.heal()
     yield running
     running.heal()

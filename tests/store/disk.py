@@ -1,4 +1,4 @@
-"""A disk that remembers what was asked of it, refuses at any operation, and forgets what was not synced."""
+"""A disk that records its calls, can refuse any of them, and tells what a power failure would leave."""
 
 import contextlib
 import copy
@@ -15,7 +15,7 @@ CALLS = ("open", "write", "fsync", "close", "link", "unlink", "mkdir", "rename")
 
 
 class Disk:
-    """Calls of `os` below a root, as they happened, and what of them would survive.
+    """Calls of `os` below a root, and what of them would survive a power failure.
 
     What a call has done to files is durable once the file itself is synced; what it has done to names, once their
     folder is.
@@ -97,7 +97,7 @@ class Disk:
     # --- what is left after a death, or a power failure ---------------------------------------------------------------
 
     def left(self) -> "Disk":
-        """This disk, with nothing open, whatever becomes of the original."""
+        """A copy of this disk, with nothing open."""
         other = Disk(Path(self.root))
         other.last = self.last
         other.names, other.durable = copy.deepcopy((self.names, self.durable))
@@ -112,7 +112,7 @@ class Disk:
                 yield self.after("names", {*taken, *self._hints()})
 
     def _hints(self) -> set[str]:
-        """Folders that are never synced, as nothing rests on them."""
+        """Folders that are never synced, as nothing depends on them."""
         return {os.path.join(self.root, name) for name in (STAGING, WORKING)}
 
     def _within(self, names, folder):

@@ -16,11 +16,11 @@ SPEC = {
 
 
 def go(path, chunk_points=2):
-    """Run it, or go on with it."""
+    """Run it, or continue it."""
     return execute(js.Sweep(**SPEC), path, chunk_points=chunk_points)
 
 
 def another_process():
-    """What this process has enlisted is dead from here on."""
+    """Count all writers of this process as dead."""
     writers._enlisted.clear()
     writers.process.cache_clear()

@@ -13,7 +13,7 @@ def table_of(path, name="points"):
 
 
 def assert_same(ours, theirs, **kwargs):
-    """To the last bit."""
+    """Equal to the last bit."""
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True, **kwargs)
 
 

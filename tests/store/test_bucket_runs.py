@@ -1,4 +1,4 @@
-"""Whole runs into buckets give what they give in a folder, also with faults on the way."""
+"""Whole runs into buckets give the tables of a run into a folder, also where requests fail."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +25,7 @@ def in_folder(tmp_path_factory):
 
 
 def points(store):
-    return store.points().sort_values(KEYS).reset_index(drop=True)
+    return store.read("points").sort_values(KEYS).reset_index(drop=True)
 
 
 @pytest.mark.long

@@ -35,7 +35,7 @@ def whole(tmp_path_factory):
 
 
 def readings(store):
-    """What a user may ask, as it comes."""
+    """Ways to read a store."""
     yield lambda: store.points()
     yield lambda: store.points(columns=["lam", "t_numeric"], filters=[("rho", "==", 1.0)])
     yield lambda: store.points(filters=[("lam", ">", 1.0), ("L", "==", 3)])
@@ -45,7 +45,7 @@ def readings(store):
 
 
 def answers(path):
-    """What is answered, or the error."""
+    """The answer to each, or the error it raises."""
     try:
         store = Store(path)
     except JepaSweepError as error:

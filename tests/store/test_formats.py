@@ -1,4 +1,4 @@
-"""Stores of every format there has been, and files among theirs that are not theirs."""
+"""Stores of every format that is read, and files in a run directory that are not the store's."""
 
 import json
 import re

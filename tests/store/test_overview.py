@@ -90,7 +90,7 @@ def figures(store):
 
 
 class Cells(html.parser.HTMLParser):
-    """Reads a page back: its texts, and that every tag is closed."""
+    """Parses a page: its texts, and that every tag is closed."""
 
     def __init__(self, page):
         super().__init__()
@@ -140,7 +140,7 @@ def test_the_notebook_shows_the_same(stored):
     page = stored._repr_html_()
     words = " ".join(Cells(page).texts)
     assert all(word in words for line in repr(stored).splitlines()[1:] for word in line.split())
-    assert "color" not in page  # the notebook's own suit its theme
+    assert "color" not in page  # it takes those of the notebook's theme
     assert "http" not in page
 
 
@@ -233,8 +233,8 @@ def test_committed_files_are_read_once(tmp_path, monkeypatch):
     store = made(tmp_path, chunks=2)
     before = store.overview()
     opened = []
-    usual = Folder.read_end
-    monkeypatch.setattr(Folder, "read_end", lambda self, name, n: opened.append(name) or usual(self, name, n))
+    usual = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, name: opened.append(name) or usual(self, name))
     assert store.overview() == before
     assert not any(name.endswith(".parquet") for name in opened)
     add(store, np.random.default_rng())

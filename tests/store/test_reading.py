@@ -1,5 +1,7 @@
 """What stands in the tables, and how a user reads it."""
 
+import copy
+
 import duckdb
 import numpy as np
 import pyarrow.parquet as pq
@@ -45,6 +47,15 @@ def test_select_compares_numbers_with_a_tolerance(stored):
     assert len(stored.select(lam=0.5 * (1 + 1e-12), objective="jepa", L=2)) == 6
     assert len(stored.select(lam=0.5 * (1 + 1e-6))) == 0
     assert len(stored.select("trajectories", rho=1.0)) == 2 * 2 * 3 * 2 * 4
+
+
+def test_a_store_has_what_its_reader_has(stored):
+    assert stored.rows("points") == stored.reader.rows("points") == 72
+    assert {"points", "plot", "compare", "select", "frozen"} <= set(dir(stored))
+    assert_same(copy.copy(stored).points(), stored.read("points"))
+    assert stored.compare().points.sum() == 72
+    with pytest.raises(AttributeError, match="no attribute 'point'"):
+        stored.point()
 
 
 @pytest.mark.parametrize(

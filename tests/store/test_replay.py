@@ -18,7 +18,7 @@ from jepa_sweep.store import location
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing happened to, and how many calls it made."""
+    """A run that is not disturbed."""
     path = tmp_path_factory.mktemp("whole") / "run"
     go(path)
     return path
@@ -33,7 +33,7 @@ def calls(whole, tmp_path_factory):
 
 
 def check(path, whole, chunk_points=2):
-    """What a store promises in every state: what it says is there is whole, and running again gives all of it."""
+    """Check what holds in every state: what is listed is whole, and running again gives the whole table."""
     before = 0
     if (path / "store.json").exists():
         store = Store(path)
@@ -52,7 +52,7 @@ def check(path, whole, chunk_points=2):
 
 
 def deaths(path, patch, disk=None):
-    """What a run leaves that is killed before each of its calls, and last what one leaves that came to its end."""
+    """What a run leaves that is killed before each of its calls; the last is what a finished run leaves."""
     left = []
     disk = disk or Disk(path)
     with disk.watching(patch, seen=left):
@@ -63,7 +63,7 @@ def deaths(path, patch, disk=None):
 
 @functools.cache
 def meaning(content):
-    """What a file holds, whoever wrote it and when."""
+    """The content of a file, without who wrote it and when."""
     try:
         record = json.loads(content)
     except ValueError:
@@ -73,7 +73,7 @@ def meaning(content):
 
 
 def distinct(states, seen):
-    """Those of the states from which something else follows than from all before."""
+    """The states that a later run can tell from all before."""
     for state in states:
         key = frozenset(
             (path, meaning(content) if path.startswith(("claims/", "commits/")) else content)
@@ -97,7 +97,7 @@ def test_every_prefix_of_a_run_can_be_gone_on_with(tmp_path, monkeypatch, whole)
 
 @pytest.mark.long
 def test_two_deaths_and_a_power_failure_can_be_gone_on_with(tmp_path, monkeypatch, whole, request):
-    """At every pair of calls a run is killed and then the next; then power fails, in any of the folders.
+    """A run is killed and then the next, at every pair of calls; then power fails, in any of the folders.
 
     Whoever comes third, with chunks of the same size or another, gets the table of an uninterrupted run. Without
     `--every-pair` the first dies only where it has just made a name, which is not durable yet.
@@ -115,7 +115,7 @@ def test_two_deaths_and_a_power_failure_can_be_gone_on_with(tmp_path, monkeypatc
                 for size in (2, 3):
                     left = lay_out(state, tmp_path / f"{first}-{second}-{len(seen)}-{size}")
                     try:
-                        if after is ended:  # what was told to be complete is
+                        if after is ended:  # what was reported to be complete is complete
                             assert_same_tables(left, whole)
                         there.add(check(left, whole, size))
                     except Exception as error:
@@ -127,7 +127,7 @@ def test_two_deaths_and_a_power_failure_can_be_gone_on_with(tmp_path, monkeypatc
 
 
 def told(path):
-    """What a run says of a file system that refuses something."""
+    """What a run reports of a file system that refuses something."""
     try:
         return go(path).stopped
     except StorageError as error:
@@ -144,6 +144,6 @@ def test_a_disk_that_fills_up_at_any_call_loses_nothing(tmp_path, monkeypatch, w
             outcomes.add(told(path))
         assert not list(path.glob(f"{location.STAGING}/*"))
         check(path, whole)
-    # Where the call was one that only clears up, or none of its kind was left, the run ends well.
+    # Where the call only removes something, or no such call was left, the run ends well.
     assert "the disk is full; free some space and run the same command again" in outcomes
     assert len(outcomes) <= 2

@@ -24,7 +24,7 @@ def test_writers_at_the_same_time_store_every_point_once(tmp_path, stored):
     def write(spec, size):
         try:
             run(js.Sweep(**spec), tmp_path / "many", chunk_points=size)
-        except BaseException as error:  # whatever it is must fail the test, not the thread
+        except BaseException as error:  # any error must fail the test, not only its thread
             errors.append(error)
 
     writers = [threading.Thread(target=write, args=job) for job in zip(specs, (3, 4, 5), strict=True)]

@@ -17,15 +17,15 @@ def _cpu_seconds() -> tuple[float, float]:
     if not Path("/proc/stat").exists():
         return 0.0, 0.0
     user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
-    ours = sum(os.times()[:2])
+    ours = sum(os.times()[:4])  # with processes that have ended
     for child in multiprocessing.active_children():
         after_name = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
         ours += sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), ours
 
 
-def _share_of_others(call: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of a call, and how much of a core other processes used meanwhile."""
+def watched(call: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of a call, and how many cores other processes used meanwhile."""
     everything, ours = _cpu_seconds()
     took, _ = timed(call)
     everything_after, ours_after = _cpu_seconds()
@@ -39,8 +39,8 @@ def alone(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
     """
     tried, until = [], time.monotonic() + seconds
     while True:
-        while _share_of_others(lambda: time.sleep(0.2))[1] > UNDISTURBED and time.monotonic() < until:
+        while watched(lambda: time.sleep(0.2))[1] > UNDISTURBED and time.monotonic() < until:
             pass
-        tried.append(_share_of_others(call))
+        tried.append(watched(call))
         if tried[-1][1] < UNDISTURBED or time.monotonic() > until:
             return min(tried, key=lambda one: one[1])

@@ -45,12 +45,15 @@ class Figure(NamedTuple):
     value: str
 
 
-def command(*words: str, cache: str) -> tuple[float, dict[str, Any]]:
-    """Wall seconds and JSON result of one `jepa-sweep` command."""
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
-    program = [sys.executable, "-m", "jepa_sweep.cli", *words, "--json"]
+def command(*words: str, cache: str, **variables: str) -> tuple[float, dict[str, Any]]:
+    """Wall seconds and JSON result of one `jepa-sweep` command, which ends when this process does."""
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, **variables}
+    text = f"from benchmarks.common import end_with; end_with({os.getpid()}); from jepa_sweep.cli import main; main()"
+    program = [sys.executable, "-c", text, *words, "--json"]
     began = time.perf_counter()
-    done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment, cwd=HERE.parent)
+    if done.returncode:
+        raise RuntimeError(f"`jepa-sweep {' '.join(words)}` ended with {done.returncode}: {done.stderr[-2000:]}")
     return time.perf_counter() - began, json.loads(done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the points, the equations in good units, a process on each core, and measuring.
+"""What the benchmarks share: the points, the equations in scaled units, a process on each core, and measuring.
 
 JAX is imported only where it is used, because the worker processes of the peers import this module too.
 """
@@ -223,6 +223,12 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
     began = time.perf_counter()
     out = call()
     return time.perf_counter() - began, out
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds of a call whose programs are compiled."""
+    call()
+    return statistics.median(timed(call)[0] for _ in range(repeats))
 
 
 def measure(way: Way, rtol: float, points: dict[str, Points], exact: Times, plan: Plan) -> Row:

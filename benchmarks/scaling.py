@@ -128,10 +128,10 @@ def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0)
     parts = [
         "## Against real workers",
         f"`python benchmarks/scaling.py`, {time.strftime('%Y-%m-%d')}; measured on {machine()}. Other programs wanted "
-        f"{load:.1f} cores in the five minutes before, and used as many as this table says beside the real workers. "
-        f"Simulated workers have a machine of {cores()} such cores each.",
+        f"the cores at the time: {load:.1f} threads in the five minutes before, and as many as this table says beside "
+        f"the real workers. Simulated workers have a machine of {cores()} such cores each.",
         lines(
-            "method | workers | chunks | cores of others | measured points/s | predicted points/s | ratio",
+            "method | workers | chunks | threads of others | measured points/s | predicted points/s | ratio",
             [[m, str(w), str(c), f"{o:.1f}", f"{a:,.0f}", f"{b:,.0f}", f"{r:.2f}"] for m, w, c, o, a, b, r in checks],
         ),
         f"All ratios {'lie' if held else 'must lie, but do not,'} between {BAND[0]} and {BAND[1]}.",
@@ -169,10 +169,14 @@ def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0)
     return "\n\n".join(parts + others) + "\n", held
 
 
-def assumed(known: Shared, text: str) -> Shared:
-    """A place as it is known, but for what a text like `latency=1e-3,publish=8` says."""
-    pairs = (pair.partition("=") for pair in text.split(","))
-    return known._replace(**{name: float(value) for name, _, value in pairs})
+def assuming(known: Shared) -> Callable[[str], Shared]:
+    """Reads `latency=1e-3,publish=8` as the known place with these in place of its own."""
+
+    def place(text: str) -> Shared:
+        pairs = (pair.partition("=") for pair in text.split(","))
+        return known._replace(**{name: float(value) for name, _, value in pairs})
+
+    return place
 
 
 if __name__ == "__main__":
@@ -180,7 +184,7 @@ if __name__ == "__main__":
     parser.add_argument("--small", action="store_true", help="only show that the script runs; writes nothing")
     parser.add_argument("--seed", type=int, default=0)
     for shared in (NFS, S3):
-        parser.add_argument(f"--{shared.name.lower()}", type=partial(assumed, shared), default=shared, help=str(shared))
+        parser.add_argument(f"--{shared.name.lower()}", type=assuming(shared), default=shared, help=str(shared))
     asked = parser.parse_args()
     devices.use_all_cores()
     tables, held = main(asked.small, asked.nfs, asked.s3, asked.seed)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks import common
-from benchmarks.quiet import watched
 from benchmarks.scaling_model import Costs, Method, Setting, Shared, Simulation
 from benchmarks.sweeps import SPEC, command
 from jepa_sweep.running.execute import open_for
@@ -121,29 +120,47 @@ def steady(commits: list[tuple[float, Any, int]], workers: int) -> float:
     return sum(points for _, _, points in commits[first + 1 : last + 1]) / (commits[last][0] - commits[first][0])
 
 
+def threads_of_others() -> float:
+    """Threads that want a core now, but for this one and those of processes it has started; 0 without /proc."""
+    try:
+        running = int(Path("/proc/stat").read_text().split("procs_running ")[1].split()[0])
+        pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+        stats = [task / "stat" for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+        own = sum(stat.read_text().rpartition(")")[2].split()[0] == "R" for stat in stats)
+    except (OSError, IndexError):
+        return 0.0
+    return max(0.0, running - own - 1)
+
+
 def observed(text: str, size: int, workers: int, cache: str) -> tuple[float, float, int]:
-    """Points a second of so many real workers, cores that others used meanwhile, and how many chunks there were."""
+    """Points a second of so many real workers, threads of others meanwhile, and how many chunks there were."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as crew:
-        spec, out = Path(folder) / "spec.toml", Path(folder) / "run"
+        spec, out, others = Path(folder) / "spec.toml", Path(folder) / "run", []
         spec.write_text(text)
         words = ("run", str(spec), "--out", str(out), "--chunk-points", str(size))
-        _, others = watched(lambda: list(crew.map(lambda _: kept(*words, cache=cache), range(workers))))
+        runs = [crew.submit(kept, *words, cache=cache) for _ in range(workers)]
+        while not all(run.done() for run in runs):
+            others.append((len(list(out.glob("commits/*"))), threads_of_others()))
+            time.sleep(0.2)
+        for run in runs:
+            run.result()
         commits = Store(out).commits()
         assert len({(c.claim.start, c.claim.stop) for c in commits}) == len(commits), "each chunk once"
         when = [(out / "commits" / f"{c.number}.json").stat().st_mtime for c in commits]
         done = [(t, c.claim.writer, c.rows("points")) for t, c in zip(when, commits, strict=True)]
-        return steady(done, workers), others, len(done)
+        busy = [threads for chunks, threads in others if 0 < chunks < len(done)]
+        return steady(done, workers), statistics.mean(busy or [0.0]), len(done)
 
 
 def check(
     method: Method, costs: Costs, sync: float, lam: int, size: int, crews: tuple[int, ...], cache: str
 ) -> list[list[Any]]:
-    """Real workers against simulated ones: cores of others, points/s of each, and predicted / measured."""
+    """Real workers against simulated ones: threads of others, points/s of each, and predicted / measured."""
     out = []
     for workers in crews:
         text = SPEC.format(lam=lam * (1 + workers) // 2, method=method.name)
         measured, others, chunks = observed(text, size, workers, cache)
-        setting = Setting(workers, chunks, size, cores=max(0.1, common.cores() - others), together=True)
+        setting = Setting(workers, chunks, size, cores=common.cores(), together=True, others=others)
         commits = Simulation(method, costs, Shared("this machine", sync=sync), setting).run().commits
         predicted = steady([(when, who, size) for when, who, _ in commits], workers)
         out.append([method.name, workers, chunks, others, measured, predicted, predicted / measured])

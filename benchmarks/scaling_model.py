@@ -16,13 +16,13 @@ from benchmarks.sweeps import SPEC
 from jepa_sweep.running import plan
 from jepa_sweep.spec.models import Sweep
 
-SLICES, LEAST_SLICE = 16, 0.01  # of work, and seconds: for so long a thread keeps its share of the cores
-ENOUGH, MOST_EVENTS = 8, 1 << 16  # chunks that are committed before a simulation is cut off, but for so many events
+PARTS, SHORTEST = 16, 0.01  # a thread's share of the cores is found anew for each part of its work, if that is so long
+ENOUGH, MOST_EVENTS = 8, 1 << 16  # no simulation is cut off before so many commits, or else so many events
 SEGMENTS = 10  # stretches of a grid that share no chunk: two objectives, five depths
 CLAIM = 1 << 10  # bytes of a claim, at most
 
 T = TypeVar("T")
-Steps = Generator["float | Thread", None, T]  # a thread at work, which waits for a moment or for another thread
+Steps = Generator["float | Thread", None, T]  # what a thread does: it yields the time, or the thread, to wait for
 
 
 class Method(NamedTuple):
@@ -49,7 +49,7 @@ class Costs(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """A place where stores lie."""
+    """A place that holds stores: how long operations on files take, and how many it does in a second."""
 
     name: str
     latency: float = 0.0  # seconds an operation takes however idle the place is
@@ -74,12 +74,13 @@ class Setting(NamedTuple):
     chunks: int
     points: int  # of a chunk
     hand_out: str = "free"  # as `run` does; "shard" with --shard i/n; "driver" with one that hands out chunks
-    cores: float = 2.0  # of a machine, without those that other programs use
+    cores: int = 2  # of a machine
     together: bool = False  # all workers on one machine, else one on each
+    others: float = 0.0  # threads of other programs on a machine
     before: int = 0  # chunks in the store at the start, which all workers know already
     whole: bool = False  # what if: the file that takes a number has the points, as before format 2
     jitter: float = 0.1  # spread of times
-    events: int = 1 << 62  # at most, once a few chunks are committed
+    events: int = 1 << 62  # that are simulated, at most
 
 
 class Thread:
@@ -89,7 +90,8 @@ class Thread:
         self.worker = worker
         self.claims = self.commits = 0  # that it has seen, of those made in this simulation
         self.gone: set[int] = set()  # chunks that it has seen claims of, or that are its own
-        self.busy, self.then = False, list[Steps[None]]()  # who waits until it is no longer busy
+        self.busy = False
+        self.waiting: list[Steps[None]] = []  # until it is no longer busy
 
 
 class Simulation:
@@ -101,10 +103,11 @@ class Simulation:
         self.commits: list[tuple[float, int, int]] = []  # time, worker, chunk
         self.duplicates: list[float] = []  # when chunks were dropped that had been computed for nothing
         self.spent: dict[str, float] = defaultdict(float)  # seconds of the workers' threads, by cause
-        self._events, self._ends = 0, list[float]()  # steps of threads so far, and when workers ended
+        self._events = 0  # pieces of work that have been begun
+        self._ends: list[float] = []  # of workers
         self._random, self._order, self._handed_out = random.Random(seed), itertools.count(), itertools.count()
         self._waits: list[tuple[float, int, Steps[None]]] = []
-        self._wanted: dict[int, float] = defaultdict(float)  # machine -> cores that its threads want
+        self._wanted: dict[int, float] = defaultdict(lambda: setting.others)  # machine -> cores that threads want
         self._free: dict[str, float] = defaultdict(float)  # when the place has done what it was asked, of each kind
         self._claims: list[tuple[int, int]] = []  # worker and chunk, in the order of their numbers
         self._open: set[int] = set()  # chunks that are claimed, but without a commit record
@@ -114,7 +117,7 @@ class Simulation:
         self._claim = self._file if setting.whole else CLAIM
 
     def run(self) -> "Simulation":
-        """Until all is done, or too much has happened."""
+        """Simulate until every worker has ended, or for as many events as the setting allows."""
         setting = self.setting
         for number in range(setting.workers):
             self._step(self._work(number))
@@ -130,22 +133,22 @@ class Simulation:
         """Let a thread go on to its next wait."""
         wait = next(steps, None)
         if isinstance(wait, Thread):
-            wait.then.append(steps)
+            wait.waiting.append(steps)
         elif wait is not None:
             heapq.heappush(self._waits, (wait, next(self._order), steps))
 
     def _do(
         self, thread: Thread, cause: str, seconds=0.0, threads=1.0, writes=0, reads=0, waits=0.0, data=0.0, sync=0.0
     ) -> Steps[None]:
-        """Compute, then operate on files, of which operations `waits` follow each other; see where the time goes."""
+        """Compute, then operate on files; `waits` of the operations follow each other. The time is added to `spent`."""
         machine, began = 0 if self.setting.together else thread.worker, self.now
         seconds *= self._random.lognormvariate(0, self.setting.jitter)
         self._wanted[machine] += threads
-        slice_ = max(LEAST_SLICE, seconds / threads / SLICES)
+        part = max(SHORTEST, seconds / threads / PARTS)
         while seconds > 0:
             share = threads * self.setting.cores / max(self.setting.cores, self._wanted[machine])
-            yield self.now + min(slice_, seconds / share)
-            seconds -= slice_ * share
+            yield self.now + min(part, seconds / share)
+            seconds -= part * share
         self._wanted[machine] -= threads
         self._events += 1
         alone = self.now + waits * self.shared.latency + sync + data / self.shared.stream
@@ -157,16 +160,16 @@ class Simulation:
         self.spent["bytes" if moved >= busy else "operations"] += end - alone
 
     def _served(self, kind: str, amount: float) -> float:
-        """When the place will have done this too; it serves in turn, and longer where it is busy."""
+        """When the place will have done this too: it does everything in turn."""
         if not amount:
             return 0.0
         self._free[kind] = max(self._free[kind], self.now) + amount / getattr(self.shared, kind)
         return self._free[kind]
 
     def _publish(self, thread: Thread, cause: str, data: float = 0.0, seconds: float = 0.0) -> Steps[None]:
-        """Create a file, after so many seconds of making it."""
-        count, sync = self.shared.publish, self.shared.sync
-        yield from self._do(thread, cause, self.costs.publish + seconds, 1, count, 0, count, data, sync)
+        """Create a file of so many bytes that takes so many seconds to make."""
+        seconds, count, sync = seconds + self.costs.publish, self.shared.publish, self.shared.sync
+        yield from self._do(thread, cause, seconds, writes=count, waits=count, data=data, sync=sync)
 
     def _look(self, thread: Thread, cause: str, near: float = 0.0, marks: int = 0) -> Steps[None]:
         """`Log.claims`: list two folders, and a third with marks; read new records, and claims that have none yet."""
@@ -225,8 +228,8 @@ class Simulation:
         yield from self._do(thread, "writing", writes=1, waits=1)
         self._marks[chunk] -= 1
         thread.busy = False
-        while thread.then:
-            self._step(thread.then.pop())
+        while thread.waiting:
+            self._step(thread.waiting.pop())
 
     def _take_number(self, thread: Thread, chunk: int, known: int, took: float) -> Steps[bool]:
         """Claim a chunk under the next number that is free; False if another worker has claimed it."""
@@ -241,7 +244,8 @@ class Simulation:
                 self.spent["duplicates"] += took
                 return False
             if not theirs:  # else it looks again until nothing is new
-                yield from self._publish(thread, "numbers", self._claim, self._encoding * self.setting.whole)
+                seconds = self._encoding if self.setting.whole else 0.0
+                yield from self._publish(thread, "numbers", self._claim, seconds)
                 if known == len(self._claims):
                     self._claims.append((thread.worker, chunk))
                     self._open.add(chunk)
@@ -253,10 +257,10 @@ class Simulation:
 
 
 class Prediction(NamedTuple):
-    """What a run comes to."""
+    """What is predicted of a run."""
 
     rate: float  # points a second
-    bottleneck: str  # where most of the workers' time goes
+    bottleneck: str  # what most of the time of the workers' threads goes into
     duplicates: float  # chunks computed for nothing, of those stored
 
 
@@ -280,7 +284,7 @@ def window(costs: Costs, shared: Shared, here: int = 0, looks: int = 1) -> float
 
 
 def predict(method: Method, costs: Costs, shared: Shared, total: int, workers: int, seed=0, **more) -> Prediction:
-    """Simulate a run as a whole, or where that is long, stretches of it with some of the store there already."""
+    """Simulate a run as a whole, or if it is long, two stretches of it with some of the store there already."""
     chunks, points = cut(method, total)
     setting = Setting(workers, chunks, points, events=2000 + 30 * workers, **more)
     whole = Simulation(method, costs, shared, setting, seed).run()

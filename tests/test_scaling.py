@@ -23,7 +23,7 @@ WAYS = [
     {"hand_out": "shard"},
     {"hand_out": "driver"},
     {"whole": True},
-    {"together": True, "cores": 0.8},
+    {"together": True, "others": 3.0},
 ]
 
 
@@ -97,7 +97,7 @@ def test_local_workers_share_their_cores():
     ]
     bound = 2 / (METHOD.each + METHOD.chunk / 16384)
     assert rates[1] < 1.05 * bound
-    busy = simulated(1, 80, 16384, together=True, jitter=0.0, cores=0.5)
+    busy = simulated(1, 80, 16384, together=True, jitter=0.0, others=6.0)
     assert busy.seconds > 2.5 * alone.seconds
 
 

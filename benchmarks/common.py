@@ -1,4 +1,4 @@
-"""What the benchmarks share: the points, the equations in good units, a process on each core, and measuring.
+"""What the benchmarks share: the points, the equations in scaled units, a process on each core, and measuring.
 
 JAX is imported only where it is used, because the worker processes of the peers import this module too.
 """
@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -137,11 +138,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def end_with(parent: int) -> None:
+    """End this process when its parent is no more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @functools.lru_cache(maxsize=1)
 def workers() -> list[ProcessPoolExecutor]:
     """One process a core, each started afresh because a fork of a process that runs JAX may hang."""
-    context = multiprocessing.get_context("spawn")
-    pools = [ProcessPoolExecutor(1, mp_context=context) for _ in range(cores())]
+    start = {"mp_context": multiprocessing.get_context("spawn"), "initializer": end_with, "initargs": (os.getpid(),)}
+    pools = [ProcessPoolExecutor(1, **start) for _ in range(cores())]
     for started in [pool.submit(int) for pool in pools]:
         started.result()
     return pools
@@ -211,6 +223,12 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
     began = time.perf_counter()
     out = call()
     return time.perf_counter() - began, out
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds of a call whose programs are compiled."""
+    call()
+    return statistics.median(timed(call)[0] for _ in range(repeats))
 
 
 def measure(way: Way, rtol: float, points: dict[str, Points], exact: Times, plan: Plan) -> Row:

@@ -8,9 +8,7 @@ solve is arithmetic of the steps, what the loop and the handing out of tasks.
 """
 
 import argparse
-import statistics
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +18,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import P, Points, grid, timed
+from benchmarks.common import P, Points, grid, median_seconds
 from jepa_sweep.engine import devices, lanes, pool
 from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.reduced import DYNAMICS
 
 MOST = 1 << 22  # points of one call; larger sweeps come in chunks of this size, as in `jepa-sweep run`
-
-
-def median_seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Seconds of a call whose programs are compiled."""
-    call()
-    return statistics.median(timed(call)[0] for _ in range(repeats))
 
 
 class Problem:
@@ -63,7 +55,7 @@ class Problem:
         return system, Goal(point, jnp.asarray(p[some]), target, jnp.ones((width, 1), bool), jnp.zeros((width, 0)))
 
 
-def widths(problem: Problem, settings: Settings, device: str, repeats: int) -> list[str]:
+def widths(problem: Problem, settings: Settings, device: str, repeats: int) -> str:
     """The rate at each number of lanes."""
     rows = ["| lanes | points/s | worst error |", "|---|---|---|"]
     width = 1 << 10
@@ -72,10 +64,10 @@ def widths(problem: Problem, settings: Settings, device: str, repeats: int) -> l
         seconds = median_seconds(lambda w=width: problem.solve(settings, device, w), repeats)
         rows.append(f"| {width:,} | {problem.count / seconds:,.0f} | {worst:.1e} |")
         width *= 4
-    return rows
+    return "\n".join(rows)
 
 
-def crossover(counts: list[int], settings: Settings, device: str, repeats: int) -> list[str]:
+def crossover(counts: list[int], settings: Settings, device: str, repeats: int) -> str:
     """Seconds for so many points, on the device and on the cores of the processor.
 
     Beyond `MOST` points a sweep is so many calls of that size, and their time is multiplied.
@@ -87,10 +79,10 @@ def crossover(counts: list[int], settings: Settings, device: str, repeats: int) 
             calls * median_seconds(lambda w=w, p=problem: p.solve(settings, w), repeats) for w in (device, "cpu")
         )
         rows.append(f"| {count:,} | {here:.4f} | {there:.4f} | {there / here:.2f} |")
-    return rows
+    return "\n".join(rows)
 
 
-def shares(problem: Problem, settings: Settings, device: str, repeats: int) -> list[str]:
+def shares(problem: Problem, settings: Settings, device: str, repeats: int) -> str:
     """Nanoseconds a lane step: bare arithmetic of the field, the step, the step in the loop, the whole pool."""
     where, width, trips = devices.pick(device)[0], min(1 << 17, problem.count // 2), 64
     with devices.scope(settings.precision, where):
@@ -118,15 +110,15 @@ def shares(problem: Problem, settings: Settings, device: str, repeats: int) -> l
         whole = jax.jit(lambda goals: pool.run(course, goals, jnp.asarray(width), width // 4))
         x = jax.vmap(coordinate.start)(goals.point)
         paid = int(whole(goals).trips) * (width // 4)
-        timed = (
+        parts = (
             ("the field at every stage", lambda: jax.block_until_ready(field(x, goals.point)), trips * width),
             ("a step and its control", lambda: jax.block_until_ready(step(lane, notes)), trips * width),
             ("the pool, everything", lambda: jax.block_until_ready(whole(goals)), paid),
         )
-        each = {name: median_seconds(call, repeats) / count * 1e9 for name, call, count in timed}
+        each = {name: median_seconds(call, repeats) / count * 1e9 for name, call, count in parts}
     total = each["the pool, everything"]
     rows = ["| part | ns a lane step | share of the pool |", "|---|---|---|"]
-    return rows + [f"| {name} | {ns:.3f} | {ns / total:.0%} |" for name, ns in each.items()]
+    return "\n".join(rows + [f"| {name} | {ns:.3f} | {ns / total:.0%} |" for name, ns in each.items()])
 
 
 def main(device: str = "gpu", small: bool = False) -> str:
@@ -138,9 +130,12 @@ def main(device: str = "gpu", small: bool = False) -> str:
     parts = [f"# Critical times on {len(where)} x {where[0].device_kind}", f"jax {jax.__version__}, float64."]
     for method, rtol in (("dopri8", 1e-8), ("clenshaw_curtis", 1e-6)):
         settings = Settings(method=method, rtol=rtol)
-        parts += [f"## {method}, rtol {rtol:.0e}", *["\n".join(widths(problem, settings, device, repeats))]]
-        parts += ["\n".join(crossover(counts, settings, device, repeats))]
-        parts += ["\n".join(shares(problem, settings, device, repeats))]
+        parts += [
+            f"## {method}, rtol {rtol:.0e}",
+            widths(problem, settings, device, repeats),
+            crossover(counts, settings, device, repeats),
+            shares(problem, settings, device, repeats),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

@@ -13,6 +13,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,7 @@ JEPA = network.OBJECTIVES["jepa"]
 
 
 class Problem(NamedTuple):
-    """Networks to train, by the columns of `Given`, and the same as arrays for those who are not us."""
+    """Networks to train: columns of `Given` for the engine, and the same as arrays for the other ways."""
 
     recipe: Recipe
     columns: dict[str, np.ndarray]
@@ -49,7 +50,6 @@ class Problem(NamedTuple):
     eta: float
     weights: Weights
     numbers: Numbers
-    features: Any
 
     @property
     def networks(self) -> int:
@@ -109,9 +109,7 @@ def problem(count: int, n: int, L: int, steps: int, device: str) -> Problem:
     weights, _ = jax.vmap(lambda g: common.begin(recipe, g))(given)
     features = jax.vmap(lambda g: common.features_of(recipe, g))(given)
     start = [np.array(w) for w in (*weights.layers, weights.predictor)]
-    return Problem(
-        recipe, columns, device, steps, eta, start, (np.array(features.s2), np.array(features.lam)), features
-    )
+    return Problem(recipe, columns, device, steps, eta, start, (np.array(features.s2), np.array(features.lam)))
 
 
 def responses(problem: Problem, weights: Sequence[Any]) -> np.ndarray:
@@ -155,56 +153,63 @@ def _descend(weights: list[Any], s2: Any, lam: Any, steps: int, eta: float) -> l
     return lax.fori_loop(0, steps, step, weights)
 
 
-def jax_way(how: str) -> Callable[[Problem], Callable[[], Any]]:
-    """Plain JAX: a loop over networks, or vmap over all of them, or vmap over a share on each device."""
-
-    def prepare(problem: Problem) -> Callable[[], Any]:
-        where = devices.pick(problem.device)
-
-        def descend(weights: list[Any], s2: Any, lam: Any) -> list[Any]:
-            return _descend(weights, s2, lam, problem.steps, problem.eta)
-
-        start = jax.device_put(([*map(jnp.asarray, problem.weights)], *map(jnp.asarray, problem.numbers)), where[0])
-        if how == "loop":
-            one = jax.jit(descend)
-
-            def loop() -> Weights:
-                done = [one(*jax.tree.map(lambda a, n=n: a[n], start)) for n in range(problem.networks)]
-                return [np.stack(same) for same in zip(*done, strict=True)]
-
-            return loop
-        every = jax.vmap(descend)
-        if how == "shares":
-            mesh = jax.sharding.Mesh(np.array(where), ("devices",))
-            split = jax.sharding.PartitionSpec("devices")
-            every = jax.shard_map(every, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
-            start = jax.device_put(start, jax.sharding.NamedSharding(mesh, split))
-        program = jax.jit(every)
-        return lambda: [np.asarray(w) for w in program(*start)]
-
-    return prepare
+def _start(problem: Problem) -> tuple[list[Any], Any, Any]:
+    """Weights and numbers of all networks, on the first device."""
+    s2, lam = map(jnp.asarray, problem.numbers)
+    return jax.device_put(([*map(jnp.asarray, problem.weights)], s2, lam), devices.pick(problem.device)[0])
 
 
-def torch_way(way: Callable[..., Callable[[], Weights]]) -> Callable[[Problem], Callable[[], Any]]:
-    """One of `ways/networks_torch.py`."""
-    return lambda problem: way(
-        problem.weights,
-        problem.numbers,
-        problem.steps,
-        problem.eta,
-        "cuda" if problem.device == "gpu" else "cpu",
-    )
+def jax_loop(problem: Problem) -> Callable[[], Weights]:
+    """Plain JAX, one network after another."""
+    start, one = _start(problem), jax.jit(partial(_descend, steps=problem.steps, eta=problem.eta))
+
+    def run() -> Weights:
+        done = [one(*jax.tree.map(lambda a, n=n: a[n], start)) for n in range(problem.networks)]
+        return [np.stack(same) for same in zip(*done, strict=True)]
+
+    return run
+
+
+def jax_vmap(problem: Problem) -> Callable[[], Weights]:
+    """Plain JAX, `vmap` over all networks."""
+    start, every = _start(problem), jax.jit(jax.vmap(partial(_descend, steps=problem.steps, eta=problem.eta)))
+    return lambda: [np.asarray(w) for w in every(*start)]
+
+
+def jax_shares(problem: Problem) -> Callable[[], Weights]:
+    """Plain JAX, `vmap` over a share of the networks on each device."""
+    split, on_each = _on_each_device(problem)
+    share = jax.vmap(partial(_descend, steps=problem.steps, eta=problem.eta))
+    start, every = jax.device_put(_start(problem), split), jax.jit(on_each(share))
+    return lambda: [np.asarray(w) for w in every(*start)]
+
+
+def _on_each_device(problem: Problem) -> tuple[Any, Callable[[Callable], Callable]]:
+    """Where arrays lie that are split over the devices, and what makes a function compute on each device's share."""
+    mesh = jax.sharding.Mesh(np.array(devices.pick(problem.device)), ("devices",))
+    split = jax.sharding.PartitionSpec("devices")
+    on_each = partial(jax.shard_map, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    return jax.sharding.NamedSharding(mesh, split), on_each
+
+
+def _torch_device(problem: Problem) -> str:
+    return "cuda" if problem.device == "gpu" else "cpu"
 
 
 def _torch(name: str, way: Callable[..., Any], plain: bool = True, cpu_only: bool = False) -> Way:
-    return Way(name, torch_way(way), needs("torch"), plain, cpu_only)
+    """One of `ways/networks_torch.py`."""
+
+    def prepare(problem: Problem) -> Callable[[], Weights]:
+        return way(problem.weights, problem.numbers, problem.steps, problem.eta, _torch_device(problem))
+
+    return Way(name, prepare, needs("torch"), plain, cpu_only)
 
 
 OURS = Way("jepa_sweep", ours, plain=False)
 PEERS = [
-    Way("JAX, loop over networks", jax_way("loop")),
-    Way("JAX, vmap", jax_way("vmap")),
-    Way("JAX, vmap over a share on each core", jax_way("shares"), plain=False, cpu_only=True),
+    Way("JAX, loop over networks", jax_loop),
+    Way("JAX, vmap", jax_vmap),
+    Way("JAX, vmap over a share on each core", jax_shares, plain=False, cpu_only=True),
     _torch("PyTorch, loop over networks", networks_torch.loop),
     _torch("PyTorch, loop in a process on each core", networks_torch.processes, plain=False, cpu_only=True),
     _torch("torch.func.vmap, torch.compile", networks_torch.func()),
@@ -224,14 +229,12 @@ def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]
     a, b = (rng.standard_normal((problem.networks, n, n)).astype(np.float32) / n**0.5 for _ in range(2))
     group = len(where) * batches.GROUP if problem.device == "cpu" else problem.networks
     calls = repeats * problem.networks // group
-    mesh = jax.sharding.Mesh(np.array(where), ("devices",))
-    split = jax.sharding.PartitionSpec("devices")
+    split, on_each = _on_each_device(problem)
 
     def products(a: Any, b: Any) -> Any:
         return lax.fori_loop(0, calls, lambda _, a: a @ b, a)
 
-    program = jax.jit(jax.shard_map(products, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
-    some = jax.device_put((a[:group], b[:group]), jax.sharding.NamedSharding(mesh, split))
+    program, some = jax.jit(on_each(products)), jax.device_put((a[:group], b[:group]), split)
 
     def by_jax() -> int:
         jax.block_until_ready(program(*some))
@@ -246,8 +249,7 @@ def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]
     if problem.device == "cpu":
         out["NumPy"] = by_numpy
     if not needs("torch")():
-        device = "cuda" if problem.device == "gpu" else "cpu"
-        out["torch.bmm"] = networks_torch.products(problem.networks, n, repeats, device)
+        out["torch.bmm"] = networks_torch.products(problem.networks, n, repeats, _torch_device(problem))
     return out
 
 
@@ -259,30 +261,20 @@ def measure(problem: Problem, peers: list[Way], repeats: int, wait: float) -> tu
     ways = [OURS, *peers]
     runs = [way.prepare(problem) for way in ways]
     first = [timed(run) for run in runs]
-    rates = product_rates(problem, 5 * problem.steps)
-    for call in rates.values():
-        call()
-    seconds: list[list[float]] = [[] for _ in ways]
-    flops: dict[str, list[float]] = {name: [] for name in rates}
-    disturbed = 0.0
-    for _ in range(repeats):
-        for taken, run in zip(seconds, runs, strict=True):
-            took, others = alone(run, wait)
-            taken.append(took)
-            disturbed = max(disturbed, others)
-        for name, call in rates.items():
-            count = call()
-            took, others = alone(call, wait)
-            flops[name].append(count * 2 * problem.recipe.features**3 / took)
-            disturbed = max(disturbed, others)
+    products = product_rates(problem, 5 * problem.steps)
+    counts = [call() for call in products.values()]
+    calls = [*runs, *products.values()]
+    rounds = [[alone(call, wait) for call in calls] for _ in range(repeats)]
+    disturbed = max(others for each in rounds for _, others in each)
+    seconds = [statistics.median(took for took, _ in tries) for tries in zip(*rounds, strict=True)]
     found = [out if isinstance(out, np.ndarray) else responses(problem, out) for _, out in first]
-    total = problem.networks * problem.steps
-    rows = []
-    for way, (began, _), taken, out in zip(ways, first, seconds, found, strict=True):
-        median = statistics.median(taken)
+    total, rows = problem.networks * problem.steps, []
+    for way, (began, _), took, out in zip(ways, first, seconds[: len(ways)], found, strict=True):
         error = float(np.max(np.abs(out - found[0])) / np.max(np.abs(found[0])))
-        rows.append(Row(way.name, way.plain, max(0.0, began - median), total / median, error))
-    return rows, {name: statistics.median(each) for name, each in flops.items()}, disturbed
+        rows.append(Row(way.name, way.plain, max(0.0, began - took), total / took, error))
+    flops = [count * 2 * problem.recipe.features**3 for count in counts]
+    rates = {name: f / took for name, f, took in zip(products, flops, seconds[len(ways) :], strict=True)}
+    return rows, rates, disturbed
 
 
 def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed: float, skipped: list[str]) -> str:
@@ -291,9 +283,8 @@ def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed
     us, plain = rows[0], [row for row in rows if row.plain]
     versions = [f"{name} {metadata.version(name)}" for name in ("jax", "numpy", "torch") if not needs(name)()]
     where = devices.pick(problem.device)
-    machine = (
-        f"{cores()} cores of {processor()}" if problem.device == "cpu" else f"{len(where)} x {where[0].device_kind}"
-    )
+    on_cpu = problem.device == "cpu"
+    machine = f"{cores()} cores of {processor()}" if on_cpu else f"{len(where)} x {where[0].device_kind}"
     peer = max(plain, key=lambda row: row.steps_per_second)
     lines = [
         f"# Training many networks on {machine}",
@@ -321,9 +312,8 @@ def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed
         f"Product rate: batched {problem.recipe.features} x {problem.recipe.features} products in float32 on all of "
         f"the machine, GFLOP/s: {measured}. A step is counted as its 3 L products, {problem.flops / 1e6:g} MFLOP. "
         f"During the runs that count, other processes took {disturbed:.0%} of a core at most.",
-        *("" if i == 0 else line for line in skipped for i in range(2)),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + "".join(f"\n{line}\n" for line in skipped)
 
 
 def main(small: bool = False, device: str = "cpu", peers: list[Way] | None = None) -> tuple[list[Row], str]:

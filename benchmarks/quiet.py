@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.common import timed
 
-UNDISTURBED = 0.08  # of a core, which other processes may use during a run that counts
+UNDISTURBED = 0.08  # cores that other processes may use during a call that counts
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Processor time so far of everything on this machine, and of us and our workers; only Linux says."""
+    """Processor time so far of all processes, and of this one with its children; zero where there is no /proc."""
     if not Path("/proc/stat").exists():
         return 0.0, 0.0
     user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
@@ -33,9 +33,9 @@ def _share_of_others(call: Callable[[], Any]) -> tuple[float, float]:
 
 
 def alone(call: Callable[[], Any], seconds: float) -> tuple[float, float]:
-    """Seconds of a call during which the cores were ours, and what of a core was not.
+    """Seconds of the least disturbed of some calls, and how many cores other processes used meanwhile.
 
-    Waits, and repeats, for so long at most; then the least disturbed of the calls counts.
+    Waits until the machine is idle and calls again, for so many seconds at most.
     """
     tried, until = [], time.monotonic() + seconds
     while True:

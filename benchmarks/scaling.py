@@ -1,32 +1,34 @@
 """How far many workers on one store scale: a simulation from costs measured here, and a check against real workers.
 
-    python benchmarks/scaling.py [--small] [--seed 0] [--nfs-latency 1e-3] [--s3-latency 0.03] [...]
+    python benchmarks/scaling.py [--small] [--seed 0] [--nfs latency=1e-3,...] [--s3 latency=0.03,...]
 
-takes a few minutes and writes benchmarks/scaling.md, unless `--small`. Exit code 1 if a prediction for 1, 2 or 4 local
-workers is off by more than a factor of 2. What is measured (`scaling_measure.py`) is time of the processor, which other
+takes a few minutes and writes the tables of benchmarks/scaling.md, unless `--small`. Exit code 1 if a prediction for 1,
+2 or 4 local workers is off by more than a factor of 2. `scaling_measure.py` measures time of the processor, which other
 work on the machine disturbs least; `scaling_model.py` simulates the rest.
 """
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import cores, release
-from benchmarks.common import workers as processes
+from benchmarks.common import cores, release, workers
 from benchmarks.report import machine
-from benchmarks.scaling_measure import check, end_with, measured_costs, measured_method, started
-from benchmarks.scaling_model import Costs, Method, Prediction, Shared, cut, predict, window
+from benchmarks.scaling_measure import check, measured_costs, measured_method, started
+from benchmarks.scaling_model import Prediction, Shared, cut, predict, window
 from benchmarks.sweeps import SPEC
 from jepa_sweep.engine import devices
-from jepa_sweep.running import plan
+from jepa_sweep.systems.networks.records import MOST_NETWORKS
 
+PAGE = Path(__file__).with_name("scaling.md")
 BAND = (0.5, 2.0)  # of predicted / measured
 TRAINING = """name = "trained"
 system = "training"
@@ -37,9 +39,8 @@ L = 2
 scale = 0.25
 t_end = 20.0
 eta = 0.02
-seed = {{ linear = [0, {last}], num = {networks} }}
+seed = { linear = [0, 1023], num = 1024 }
 """
-
 
 # Assumed, not measured. NFS: a round trip and a commit to a server's disk take about 1 ms; publishing is create, write,
 # commit, link, remove, and opening and committing the folder; reading is open, get, close; a reply lists about 500
@@ -48,22 +49,13 @@ NFS = Shared("NFS", 1e-3, publish=8, read=3, page=500, writes=20_000, reads=20_0
 # S3: about 30 ms a request; 3,500 puts and 5,500 gets a second a prefix and 1,000 names a list request, as its manual
 # says; one put moves about 100 MB a second; what many machines have in common, 10 GB a second.
 S3 = Shared("S3", 0.03, publish=1, read=1, page=1000, writes=3500, reads=5500, bytes=1e10, stream=1e8)
-# What a run in `--small` does not measure, in seconds of a processor of 2024.
-NOMINAL = (
-    Method("dopri8", 2e-6, 5e-3, 2.4e-7, 35, 2),
-    Method("trained", 0.05, 0.05, 5e-5, 2000, 2),
-)
 SIZES = tuple(10**n for n in range(6, 12))
 WORKERS = (1, 2, 4, 8, 32, 128, 1024)
-CAUSES = {
-    "computing": "computing",
-    "numbers": "numbers",
-    "looking": "looking",
-    "operations": "operations",
-    "bytes": "bytes",
-    "start-up": "start-up",
-    "duplicates": "duplicates",
-    "too few chunks": "few chunks",
+WAYS: dict[str, dict[str, Any]] = {
+    "as `run` does": {},
+    "`--shard i/n`": {"hand_out": "shard"},
+    "a driver": {"hand_out": "driver"},
+    "if the file of the points took the number": {"whole": True},
 }
 
 
@@ -84,85 +76,60 @@ def power(number: int) -> str:
     return f"10^{len(str(number)) - 1}"
 
 
-def several(calls: list[tuple[Any, ...]], alone: bool) -> list[Prediction]:
-    """`predict` for each tuple of arguments, the last being options; on all cores unless `alone`."""
-    if alone:
-        return [predict(*call, **more) for *call, more in calls]
-    pools = processes()
-    for pool in pools:
-        pool.submit(end_with, os.getpid())
-    futures = [pools[i % len(pools)].submit(predict, *call, **more) for i, (*call, more) in enumerate(calls)]
+def cell(found: Prediction, efficiency: str = "") -> str:
+    """What is said of one prediction."""
+    again = f", {found.duplicates:.0%} again" if found.duplicates >= 0.005 else ""
+    return f"{rate(found.rate)}{efficiency} {found.bottleneck}{again}"
+
+
+def predictions(ask: Callable[..., Prediction], cells: list[tuple[int, int]], **way: Any) -> list[Prediction]:
+    """Of so many points by so many workers; on all cores where there are several."""
+    calls = [partial(ask, *cell, **way) for cell in cells]
+    if len(calls) < 3:
+        return [call() for call in calls]
+    futures = [pool.submit(call) for pool, call in zip(itertools.cycle(workers()), calls, strict=False)]
     return [future.result() for future in futures]
 
 
-def matrix(
-    method: Method, costs: Costs, shared: Shared, sizes: tuple[int, ...], workers: tuple[int, ...], seed: int
-) -> str:
+def matrix(ask: Callable[..., Prediction], sizes: tuple[int, ...], crews: tuple[int, ...]) -> str:
     """Points a second, efficiency and bottleneck by workers and points."""
-    body, cells = [], [(crew, n) for crew in workers for n in sizes]
-    calls = [(method, costs, shared, n, crew, seed, {}) for crew, n in cells]
-    predicted = dict(zip(cells, several(calls, max(workers) < 32), strict=True))
-    alone = {n: predicted[1, n].rate for n in sizes}
-    for crew in workers:
-        row = [f"{crew:,}"]
-        for n in sizes:
-            found = predicted[crew, n]
-            again = f", {found.duplicates:.0%} again" if found.duplicates >= 0.005 else ""
-            row.append(f"{rate(found.rate)} ({found.rate / crew / alone[n]:.0%}) {CAUSES[found.bottleneck]}{again}")
-        body.append(row)
+    cells = list(itertools.product(sizes, crews))
+    found = dict(zip(cells, predictions(ask, cells), strict=True))
+    share = {(n, crew): each.rate / crew / found[n, 1].rate for (n, crew), each in found.items()}
+    body = [[f"{crew:,}", *(cell(found[n, crew], f" ({share[n, crew]:.0%})") for n in sizes)] for crew in crews]
     return lines(" | ".join(["workers", *(f"{power(n)} points" for n in sizes)]), body)
 
 
-def ways(
-    method: Method, costs: Costs, shared: Shared, sizes: tuple[int, ...], crews: tuple[int, ...], seed: int
-) -> str:
+def ways(name: str, ask: Callable[..., Prediction], sizes: tuple[int, ...], crews: tuple[int, ...]) -> str:
     """The same run handed out in other ways."""
-    kinds: list[tuple[str, dict[str, Any]]] = [
-        ("as `run` does", {}),
-        ("`--shard i/n`", {"hand_out": "shard"}),
-        ("a driver", {"hand_out": "driver"}),
-        ("if the file of the points took the number", {"whole": True}),
-    ]
-    body, cells = [], [(n, crew) for n in sizes for crew in crews]
-    calls = [(method, costs, shared, n, crew, seed, more) for _, more in kinds for n, crew in cells]
-    predicted = iter(several(calls, max(crews) < 32))
-    for name, _ in kinds:
-        found = [next(predicted) for _ in cells]
-        body.append([name, *(f"{rate(f.rate)} {CAUSES[f.bottleneck]}, {f.duplicates:.0%} again" for f in found)])
-    return lines(" | ".join([shared.name, *(f"{power(n)}, {crew} workers" for n, crew in cells)]), body)
+    cells = list(itertools.product(sizes, crews))
+    body = [[title, *map(cell, predictions(ask, cells, **way))] for title, way in WAYS.items()]
+    return lines(" | ".join([name, *(f"{power(n)}, {crew} workers" for n, crew in cells)]), body)
 
 
 def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0) -> tuple[str, bool]:
-    """The report, and whether the check held; `small` only shows that the script runs."""
-    sizes, crews = ((10**6,), (1, 4)) if small else (SIZES, WORKERS)
-    few = crews if small else (1, 32, 1024)
-    load = os.getloadavg()[1]
-    measured, checks = [], []
-    with tempfile.TemporaryDirectory() as cache:
-        count, size = (1, 1024) if small else (64, 65536)
-        start = 3.0 if small else started(cache)
-        costs, sync = measured_costs(200 if small else 4000, start)
-        for name in ("exact",) if small else ("exact", "dopri8"):
-            text = SPEC.format(lam=count * 10, method=name)
-            method = measured_method(name, text, size, cores())
-            lam, chunk = (4, 1024) if small else {"exact": (384, 32768), "dopri8": (96, 16384)}[name]
-            checks += check(method, costs, sync, lam, chunk, (1,) if small else (1, 2, 4), cache)
-            measured.append(method)
+    """The tables, and whether the check held; `small` only shows that the script runs."""
+    sizes, crews, few = ((10**6,), (1, 4), (1, 4)) if small else (SIZES, WORKERS, (1, 32, 1024))
+    load, measured, checks = os.getloadavg()[1], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", folder)
+        costs, sync = measured_costs(200 if small else 4000, 3.0 if small else started(cache))
+        for name, lam, size in (("exact", 4, 1024),) if small else (("exact", 384, 32768), ("dopri8", 96, 16384)):
+            text = SPEC.format(lam=10 if small else 640, method=name)
+            measured.append(measured_method(name, text, 1024 if small else 65536, cores()))
+            checks += check(measured[-1], costs, sync, lam, size, (1,) if small else (1, 2, 4), cache)
     if small:
-        measured += NOMINAL
+        measured *= 3  # instead of the others
     else:
-        text = TRAINING.format(last=1023, networks=1024)
-        measured.append(measured_method("trained", text, plan.MOST_NETWORKS, cores(), samples=3))
+        measured.append(measured_method("trained", TRAINING, MOST_NETWORKS, cores(), samples=3))
     exact, dopri8, trained = measured
     most = cut(dopri8, 10**11)[0]
     held = all(BAND[0] <= row[-1] <= BAND[1] for row in checks)
     parts = [
-        "# Many workers on one store",
-        f"`python benchmarks/scaling.py`, {time.strftime('%Y-%m-%d')}; measured on {machine()}. Other programs wanted "
-        f"the cores at the time: {load:.1f} threads in the five minutes before, and as many as the first table says "
-        f"beside the real workers. Simulated workers have a machine of {cores()} such cores each.",
-        READ,
         "## Against real workers",
+        f"`python benchmarks/scaling.py`, {time.strftime('%Y-%m-%d')}; measured on {machine()}. Other programs wanted "
+        f"the cores at the time: {load:.1f} threads in the five minutes before, and as many as this table says beside "
+        f"the real workers. Simulated workers have a machine of {cores()} such cores each.",
         lines(
             "method | workers | chunks | threads of others | measured points/s | predicted points/s | ratio",
             [[m, str(w), str(c), f"{o:.1f}", f"{a:,.0f}", f"{b:,.0f}", f"{r:.2f}"] for m, w, c, o, a, b, r in checks],
@@ -178,52 +145,38 @@ def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0)
             ],
         ),
         f"A worker starts in {costs.start:.1f} s. For each chunk in the store, before each chunk: "
-        f"{costs.look * 1e6:.1f} us a look (three of them), {costs.choose * 1e6:.2f} us to choose, "
-        f"{costs.near * 1e6:.2f} us to see which are near, {costs.number * 1e6:.2f} us to take a number; "
-        f"{costs.record * 1e6:.0f} us for each new record or claim, twice, and {costs.visit * 1e6:.1f} us to compare "
-        f"it. A file takes {costs.publish * 1e3:.2f} ms and {costs.byte * 1e9:.2f} ns a byte, and the disk "
-        f"{sync * 1e3:.2f} ms. Opening a store of n chunks for reading: {(costs.record + costs.look) * 1e3:.2f} ms n, "
-        f"and its ranges {costs.footer * 1e3:.1f} ms n more: {(costs.record + costs.look) * most:.0f} s and "
-        f"{costs.footer * most:.0f} s for 10^11 points.",
+        f"{costs.look * 1e6:.1f} us a look (three of them), {costs.near * 1e6:.2f} us to see which are near; "
+        f"{costs.record * 1e6:.0f} us for each new record or claim, twice. A file takes {costs.publish * 1e3:.2f} ms "
+        f"and {costs.byte * 1e9:.2f} ns a byte, and the disk {sync * 1e3:.2f} ms. Opening a store of n chunks for "
+        f"reading: {(costs.record + costs.look) * 1e3:.2f} ms n, and its ranges {costs.footer * 1e3:.1f} ms n more: "
+        f"{(costs.record + costs.look) * most:.0f} s and {costs.footer * most:.0f} s for 10^11 points.",
     ]
+    others = ["## Other ways to hand out chunks, dopri8"]
     for shared in (nfs, s3):
+        ask = {m: partial(predict, m, costs, shared, seed=seed, cores=cores()) for m in measured}
         facts = ", ".join(f"{name} {value:g}" for name, value in shared._asdict().items() if name != "name")
         parts += [
             f"## {shared.name} (assumed, not measured: {facts})",
-            f"dopri8: points a second, efficiency against one worker, what takes most of the workers' time.\n\n"
-            f"{matrix(dopri8, costs, shared, sizes, crews, seed)}",
-            f"exact:\n\n{matrix(exact, costs, shared, sizes, few, seed)}",
-            f"trained:\n\n{matrix(trained, costs, shared, sizes[:3], few, seed)}",
+            "dopri8: points a second, efficiency against one worker, what takes most of the workers' time.",
+            matrix(ask[dopri8], sizes, crews),
+            "exact:",
+            matrix(ask[exact], sizes, few),
+            "trained:",
+            matrix(ask[trained], sizes[:3], few),
         ]
-    parts += [
-        "## Other ways to hand out chunks, dopri8",
-        *(ways(dopri8, costs, s, sizes[2::3] or sizes, few[1:], seed) for s in (nfs, s3)[: 2 - small]),
-    ]
+        others.append(ways(shared.name, ask[dopri8], sizes[2::3] or sizes, few[1:]))
     release()
-    return "\n\n".join(parts) + "\n", held
+    return "\n\n".join(parts + others) + "\n", held
 
 
-READ = """How to read this: a cell says points a second, in brackets the efficiency against one worker on as many
-points, what most of the workers' time goes into, and chunks that were computed again for nothing, as a share of those
-stored. *computing* includes encoding and writing. *numbers*: a worker that finds its number taken looks and writes its
-claim again, so that the store grows by one chunk in the time of two looks and a small file, however many workers there
-are; "numbers, at most" is that rate for 10^9 points, half done. *looking*: listing and reading what others have stored,
-which grows with the number of chunks there. *operations* and *bytes*: what the shared place does in a second. *few
-chunks*: nothing is left for some workers. Weak scaling is read down a diagonal. Runs too long to be simulated as a
-whole are put together from stretches at 21 % and 79 % of them, which hold few chunks where many workers get in each
-other's way: there the shares of chunks computed again are rough.
+def assuming(known: Shared) -> Callable[[str], Shared]:
+    """Reads `latency=1e-3,publish=8` as the known place with these in place of its own."""
 
-NFS and S3 are assumed, not measured; that a client of NFS may see an old listing for some seconds is left out. The
-check compares rates between the moment at which all workers are at work and that at which the first runs out of
-chunks; the simulation is told how many threads of other programs wanted the cores meanwhile."""
-
-
-def _place(known: Shared) -> Callable[[str], Shared]:
-    def changed(text: str) -> Shared:
+    def place(text: str) -> Shared:
         pairs = (pair.partition("=") for pair in text.split(","))
         return known._replace(**{name: float(value) for name, _, value in pairs})
 
-    return changed
+    return place
 
 
 if __name__ == "__main__":
@@ -231,13 +184,14 @@ if __name__ == "__main__":
     parser.add_argument("--small", action="store_true", help="only show that the script runs; writes nothing")
     parser.add_argument("--seed", type=int, default=0)
     for shared in (NFS, S3):
-        help_ = f"what to assume in place of {', '.join(f'{k}={v:g}' for k, v in list(shared._asdict().items())[1:])}"
-        parser.add_argument(f"--{shared.name.lower()}", type=_place(shared), default=shared, help=help_)
+        parser.add_argument(f"--{shared.name.lower()}", type=assuming(shared), default=shared, help=str(shared))
     asked = parser.parse_args()
     devices.use_all_cores()
-    report, held = main(asked.small, asked.nfs, asked.s3, asked.seed)
-    print(report)
+    tables, held = main(asked.small, asked.nfs, asked.s3, asked.seed)
+    print(tables)
     if not asked.small:
-        Path(__file__).with_name("scaling.md").write_text(report)
-    if not held and not asked.small:
-        sys.exit("benchmarks/scaling.py: a prediction is further from what was measured than it may be")
+        introduction, heading, _ = PAGE.read_text().partition("## Against real workers")
+        assert heading, "the page says first how to read the tables"
+        PAGE.write_text(introduction + tables)
+        if not held:
+            sys.exit("benchmarks/scaling.py: a prediction is further from what was measured than it may be")

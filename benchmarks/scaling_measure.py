@@ -1,45 +1,45 @@
 """What a worker on a store costs, measured here; and real workers against simulated ones."""
 
 import contextlib
-import inspect
+import itertools
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-
-from benchmarks.common import cores
+from benchmarks import common
 from benchmarks.scaling_model import Costs, Method, Setting, Shared, Simulation
-from benchmarks.sweeps import SPEC
-from jepa_sweep.running import job
+from benchmarks.sweeps import SPEC, command
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.limits import Shard
 from jepa_sweep.running.opening import open_for
 from jepa_sweep.running.plan import Chunk
-from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import locate, records, table
+from jepa_sweep.store import locate, records
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.writer import Writer
-from jepa_sweep.systems import rows
 
 T = TypeVar("T")
 
+kept = partial(command, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")  # all that it compiles is kept in the cache
 
-def timed(call: Callable[[], T]) -> tuple[float, T]:
+
+def timed(call: Callable[..., T], *given: Any) -> tuple[float, T]:
     """Seconds of the processor it took, and what it gave."""
     began = time.process_time()
-    out = call()
+    out = call(*given)
     return time.process_time() - began, out
+
+
+def least(call: Callable[..., Any], *given: Any) -> float:
+    """Seconds of the processor that a call takes, undisturbed."""
+    return min(timed(call, *given)[0] for _ in range(5))
 
 
 @contextlib.contextmanager
@@ -52,137 +52,60 @@ def working(text: str, size: int) -> Iterator[Job]:
 
 
 def measured_method(name: str, text: str, size: int, threads: int, samples: int = 10) -> Method:
-    """Chunks from all over the grid, and parts of them."""
+    """Chunks from all over the grid, and parts of them; means, since chunks differ in what they take."""
     with working(text, size) as work:
-        chunks = list(work.queue(Shard()).left.values())
-        chosen = [chunks[i * len(chunks) // samples] for i in range(samples)]
-        schemas = {table_name: work.store.reader.schema(table_name) for table_name in work.store.reader.tables}
-        work.compute(chosen[0])  # compiles
-        whole, part, write, sizes = [], [], [], []
-        for chunk in chosen:
-            part.append(timed(lambda c=chunk: work.compute(c._replace(stop=c.start + max(1, size // 8))))[0])
-            seconds, found = timed(lambda c=chunk: work.compute(c))
-            whole.append(seconds)
-
-            def encoded(rows_found=found) -> list[bytes]:
-                made = rows.tables(rows_found.rows, np.ones(len(rows_found.indices), bool), schemas)
-                files = [table.encode(t, work.store.reader.manifest.parameters) for t in made.values() if t.num_rows]
-                return [data for data in files if table.listed("points/1", data, 1)]
-
-            seconds, files = timed(encoded)
-            write.append(seconds / size)
-            sizes.append(sum(map(len, files)) / size)
-        # Means, since chunks differ in what they take, and a run has them all.
-        long, short = statistics.mean(whole), statistics.mean(part)
-        each = max(0.0, long - short) / (size - max(1, size // 8))
-        each = min(each, long / size)
-        return Method(name, each, long - each * size, statistics.mean(write), statistics.mean(sizes), threads)
+        chunks, few, measured = list(work.queue(Shard()).left.values()), max(1, size // 8), []
+        work.commit(work.compute(chunks.pop()))  # compiles
+        for chunk in (chunks[i * len(chunks) // samples] for i in range(samples)):
+            short, _ = timed(work.compute, chunk._replace(stop=chunk.start + few))
+            long, found = timed(work.compute, chunk)
+            write, _ = timed(work.commit, found)
+            measured.append((short, long, write))
+        short, long, write = map(statistics.mean, zip(*measured, strict=True))
+        each = min(max(0.0, long - short) / (size - few), long / size)
+        written = statistics.mean(commit.bytes for commit in work.log.commits())
+        return Method(name, each, long - each * size, write / size, written / size, threads)
 
 
 def measured_costs(there: int, start: float) -> tuple[Costs, float]:
     """What looks cost in a store of so many chunks, fabricated; and seconds of the disk to make a file durable."""
-    text, size = SPEC.format(lam=there * 10 // 64 + 64, method="exact"), 1024
-    with working(text, size) as work:
+    with working(SPEC.format(lam=there * 10 // 64 + 64, method="exact"), 1024) as work:
         chunks, where = list(work.queue(Shard()).left.values()), Path(work.store.reader.path)
         work.commit(work.compute(chunks[0]))
-        footer = timed(lambda: Reader(where).overview())[0]
+        footer, _ = timed(lambda: Reader(where).overview())
         record = json.loads((where / "commits/000001.json").read_bytes())
         del record["sha256"]
         for number, chunk in enumerate(chunks[1:there], 2):
-            claim = {**record["claim"], "start": chunk.start, "stop": chunk.stop}
-            name = f"{number:06d}"
+            name, claim = f"{number:06d}", {**record["claim"], "start": chunk.start, "stop": chunk.stop}
             (where / f"commits/{name}.json").write_bytes(records.sealed({**record, "number": name, "claim": claim}))
             (where / f"claims/{name}.json").touch()
-        store, queue = Reader(where), Queue(work.grid, chunks[there:], Reader(where).log, work.name, work.writer)
-        first, _ = timed(store.log.claims)
-        look, claims = min((timed(store.log.claims) for _ in range(5)), key=lambda pair: pair[0])
-        nothing = Chunk(chunks[0].start, chunks[0].start + 1)  # a point that is there: it looks, and computes nothing
-        work.compute(nothing)
-        near = min(timed(lambda: work.compute(nothing))[0] for _ in range(5))
-        visit = min(timed(lambda: job.visited(store, {work.name: work.grid}, claims))[0] for _ in range(5))
-        queue.look()
-        choose = min(timed(queue.look)[0] for _ in range(5))
-        first_claim = claims["000001"]
-        number = min(timed(lambda: Writer(store).claim(first_claim))[0] for _ in range(5))
-        folder, walls = locate.at(where), []
-        for n in range(8):
-            began = time.perf_counter()
-            seconds = timed(lambda name=f"points/x{n}": folder.publish(name, bytes(1000)))[0]
-            walls.append((time.perf_counter() - began, seconds))
-        large = min(timed(lambda name=f"points/y{n}": folder.publish(name, bytes(10**7)))[0] for n in range(3))
-        small, sync = min(c for _, c in walls), min(w - c for w, c in walls)
-        costs = Costs(
-            start=start,
-            look=look / there,
-            record=(first - look) / there,
-            near=max(0.0, near - look) / there,
-            visit=visit / there,
-            choose=max(0.0, choose - look) / there,
-            number=max(0.0, number - small) / there,
-            publish=small,
-            byte=max(0.0, large - small) / 10**7,
-            footer=footer,
-        )
-        return costs, sync
+        store, folder, names = Reader(where).log, locate.at(where), itertools.count()
+        first, look = timed(store.claims)[0], least(store.claims)
+
+        def published(size: int) -> float:
+            return timed(folder.publish, f"points/x{next(names)}", bytes(size))[0]
+
+        files = [common.timed(lambda: published(1000)) for _ in range(8)]
+        publish = min(seconds for _, seconds in files)
+        near = least(work.compute, Chunk(chunks[0].start, chunks[0].start + 1)) - look  # a point that is there
+        byte = (min(published(10**7) for _ in range(3)) - publish) / 10**7
+        look, near, record = (max(0.0, seconds) / there for seconds in (look, near, first - look))
+        return Costs(start, look, near, record, publish, byte, footer), min(wall - cpu for wall, cpu in files)
 
 
 def started(cache: str) -> float:
     """Seconds of the processor that a worker takes beside its chunks, its programs in the cache."""
     with tempfile.TemporaryDirectory() as folder:
-        spec = Path(folder) / "spec.toml"
+        spec, took = Path(folder) / "spec.toml", []
         spec.write_text(SPEC.format(lam=1, method="dopri8"))
-        took = []
         for number in range(3):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            _ended(_begun(spec, f"{folder}/{number}", 65536, cache))
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            before = sum(os.times()[2:4])  # of processes that have ended
+            kept("run", str(spec), "--out", f"{folder}/{number}", "--chunk-points", "65536", cache=cache)
+            took.append(sum(os.times()[2:4]) - before)
         return statistics.median(took[1:])
 
 
 # --- against real workers ---------------------------------------------------------------------------------------------
-
-
-Worker = tuple[subprocess.Popen, IO[bytes]]  # a process, and what it says
-
-
-def end_with(parent: int) -> None:
-    """End this process when its parent is no more."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _begun(spec: Path, out: str, size: int, cache: str) -> Worker:
-    words = ["run", str(spec), "--out", out, "--chunk-points", str(size), "--json"]
-    environment = {
-        "PYTHONFAULTHANDLER": "1",
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        **os.environ,
-    }
-    text = f"""import os, sys, threading, time
-{inspect.getsource(end_with)}
-end_with({os.getpid()})
-from jepa_sweep.cli import main
-main()"""
-    program = [sys.executable, "-c", text, *words]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=said, env=environment)
-        return process, os.fdopen(os.dup(said.fileno()), "rb")
-
-
-def _ended(worker: Worker) -> None:
-    process, said = worker
-    code = process.wait()
-    with said:
-        said.seek(0)
-        if code:
-            raise RuntimeError(f"a worker ended with exit code {code}: {said.read()[-2000:].decode(errors='replace')}")
 
 
 def steady(commits: list[tuple[float, Any, int]], workers: int) -> float:
@@ -197,47 +120,49 @@ def steady(commits: list[tuple[float, Any, int]], workers: int) -> float:
     return sum(points for _, _, points in commits[first + 1 : last + 1]) / (commits[last][0] - commits[first][0])
 
 
-def _threads_of_others(pids: list[int]) -> float:
-    """Threads that want a core now and are not of these processes nor of this one."""
+def threads_of_others() -> float:
+    """Threads that want a core now, but for this one and those of processes it has started; 0 without /proc."""
     try:
         running = int(Path("/proc/stat").read_text().split("procs_running ")[1].split()[0])
-        files = [task / "stat" for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
-        own = sum(file.read_text().rpartition(")")[2].split()[0] == "R" for file in files)
+        pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+        stats = [task / "stat" for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+        own = sum(stat.read_text().rpartition(")")[2].split()[0] == "R" for stat in stats)
     except (OSError, IndexError):
         return 0.0
     return max(0.0, running - own - 1)
 
 
 def observed(text: str, size: int, workers: int, cache: str) -> tuple[float, float, int]:
-    """Points a second of so many real workers, threads of others meanwhile, and how many workers had chunks."""
-    with tempfile.TemporaryDirectory() as folder:
-        spec, out = Path(folder) / "spec.toml", Path(folder) / "run"
+    """Points a second of so many real workers, threads of others meanwhile, and how many chunks there were."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as crew:
+        spec, out, others = Path(folder) / "spec.toml", Path(folder) / "run", []
         spec.write_text(text)
-        crew, others = [_begun(spec, str(out), size, cache) for _ in range(workers)], []
-        while any(process.poll() is None for process, _ in crew):
-            with contextlib.suppress(OSError):
-                others.append((len(list(out.glob("commits/*"))), _threads_of_others([p.pid for p, _ in crew])))
+        words = ("run", str(spec), "--out", str(out), "--chunk-points", str(size))
+        runs = [crew.submit(kept, *words, cache=cache) for _ in range(workers)]
+        while not all(run.done() for run in runs):
+            others.append((len(list(out.glob("commits/*"))), threads_of_others()))
             time.sleep(0.2)
-        for worker in crew:
-            _ended(worker)
-        done = [(os.stat(out / "commits" / f"{c.number}.json").st_mtime, c.claim.writer, c.rows("points"))
-                for c in Reader(out).log.commits()]  # fmt: skip
-        assert len({(c.claim.start, c.claim.stop) for c in Reader(out).log.commits()}) == len(done), "each chunk once"
+        for run in runs:
+            run.result()
+        commits = Reader(out).log.commits()
+        assert len({(c.claim.start, c.claim.stop) for c in commits}) == len(commits), "each chunk once"
+        when = [(out / "commits" / f"{c.number}.json").stat().st_mtime for c in commits]
+        done = [(t, c.claim.writer, c.rows("points")) for t, c in zip(when, commits, strict=True)]
         busy = [threads for chunks, threads in others if 0 < chunks < len(done)]
-        return steady(done, workers), statistics.mean(busy) if busy else 0.0, len(done)
+        return steady(done, workers), statistics.mean(busy or [0.0]), len(done)
 
 
 def check(
     method: Method, costs: Costs, sync: float, lam: int, size: int, crews: tuple[int, ...], cache: str
 ) -> list[list[Any]]:
-    """Real workers against simulated ones: workers, points/s of each, predicted / measured, threads of others."""
+    """Real workers against simulated ones: threads of others, points/s of each, and predicted / measured."""
     out = []
     for workers in crews:
         text = SPEC.format(lam=lam * (1 + workers) // 2, method=method.name)
         measured, others, chunks = observed(text, size, workers, cache)
-        setting = Setting(workers, chunks, size, cores=cores(), together=True, others=others)
-        outcome = Simulation(method, costs, Shared("this machine", sync=sync), setting).run()
-        predicted = steady([(when, who, size) for when, who, _ in outcome.commits], workers)
+        setting = Setting(workers, chunks, size, cores=common.cores(), together=True, others=others)
+        commits = Simulation(method, costs, Shared("this machine", sync=sync), setting).run().commits
+        predicted = steady([(when, who, size) for when, who, _ in commits], workers)
         out.append([method.name, workers, chunks, others, measured, predicted, predicted / measured])
         print(*out[-1], file=sys.stderr, flush=True)
     return out

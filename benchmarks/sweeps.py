@@ -8,6 +8,7 @@ over repeats on all cores; runs are processes of their own, as a user would star
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import OBJECTIVES, P, grid
-from benchmarks.gpu import median_seconds
-from jepa_sweep.engine import devices
+import jepa_sweep as js
+from benchmarks.common import OBJECTIVES, P, grid, median_seconds
+from jepa_sweep.engine import devices, lanes
+from jepa_sweep.engine.solver import Settings
+from jepa_sweep.physics.reduced import DYNAMICS
 
 HERE = Path(__file__).resolve().parent
 HEADING = "## Whole sweeps"
@@ -45,12 +48,15 @@ class Figure(NamedTuple):
     value: str
 
 
-def command(*words: str, cache: str) -> tuple[float, dict[str, Any]]:
-    """Wall seconds and JSON result of one `jepa-sweep` command."""
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
-    program = [sys.executable, "-m", "jepa_sweep.cli", *words, "--json"]
+def command(*words: str, cache: str, **variables: str) -> tuple[float, dict[str, Any]]:
+    """Wall seconds and JSON result of one `jepa-sweep` command, which ends when this process does."""
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, **variables}
+    text = f"from benchmarks.common import end_with; end_with({os.getpid()}); from jepa_sweep.cli import main; main()"
+    program = [sys.executable, "-c", text, *words, "--json"]
     began = time.perf_counter()
-    done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment, cwd=HERE.parent)
+    if done.returncode:
+        raise RuntimeError(f"`jepa-sweep {' '.join(words)}` ended with {done.returncode}: {done.stderr[-2000:]}")
     return time.perf_counter() - began, json.loads(done.stdout)
 
 
@@ -64,10 +70,6 @@ def swept(lam: int, method: str, cache: str) -> dict[str, Any]:
 
 def in_memory(count: int, samples: int, **settings: Any) -> tuple[Callable[[], Any], int]:
     """Predictions and solves of a grid, without files."""
-    from jepa_sweep.engine import lanes
-    from jepa_sweep.engine.solver import Settings
-    from jepa_sweep.physics.reduced import DYNAMICS
-
     points, p = grid(count), np.full((count, 1), P)
 
     def run() -> None:
@@ -82,8 +84,6 @@ def in_memory(count: int, samples: int, **settings: Any) -> tuple[Callable[[], A
 
 def closed_form(count: int, repeats: int) -> Figure:
     """`jepa_sweep.critical_time` on arrays."""
-    import jepa_sweep as js
-
     points: dict[str, Any] = grid(count)
     seconds = median_seconds(lambda: [js.critical_time(o, p=P, **points[o]) for o in OBJECTIVES], repeats)
     return Figure("closed form, `js.critical_time` on arrays", f"{2 * count / seconds:,.0f} points/s")
@@ -115,30 +115,21 @@ def runs(small: bool, repeats: int) -> list[Figure]:
             Figure("compiling, scalar flows, empty cache", f"{cold['compile_seconds']:.1f} s"),
             Figure("the same from the cache", f"{warm['compile_seconds']:.1f} s"),
         ]
-        command("run", quickstart, "--out", f"{folder}/0", cache=cache)
-        wall = sorted(
-            command("run", quickstart, "--out", f"{folder}/{n}", cache=cache)[0] for n in range(1, repeats + 1)
-        )
-        out.append(Figure("quickstart, wall time from a warm cache", f"{wall[len(wall) // 2]:.1f} s"))
+        walls = [command("run", quickstart, "--out", f"{folder}/{n}", cache=cache)[0] for n in range(1 + repeats)]
+        wall = statistics.median(walls[1:])
+        out.append(Figure("quickstart, wall time from a warm cache", f"{wall:.1f} s"))
         again = command("run", quickstart, "--out", f"{folder}/1", cache=cache)
         out.append(Figure("the same again, nothing to do", f"{again[0]:.1f} s"))
         large, larger = (1, 2) if small else (98, 977)  # a million points, and ten
         for method in ("dopri8", "exact"):
             reports = [swept(lam, method, cache) for lam in [large] * repeats + [larger]]
-            rates = sorted(r["points_per_second"] for r in reports[:-1])
-            growth = reports[-1]["peak_memory_bytes"] / reports[0]["peak_memory_bytes"]
-            points, more = (10_240 * lam for lam in (large, larger))
+            rate = statistics.median(r["points_per_second"] for r in reports[:-1])
+            peak, more = (reports[n]["peak_memory_bytes"] / 1e9 for n in (0, -1))
+            what = f"`jepa-sweep run`, {method}, {10_240 * large:,} points into Parquet"
             out += [
-                Figure(
-                    f"`jepa-sweep run`, {method}, {points:,} points into Parquet",
-                    f"{rates[len(rates) // 2]:,.0f} points/s",
-                ),
-                Figure(f"the same, {more:,} points", f"{reports[-1]['points_per_second']:,.0f} points/s"),
-                Figure(
-                    "peak memory of the two",
-                    f"{reports[0]['peak_memory_bytes'] / 1e9:.2f} and {reports[-1]['peak_memory_bytes'] / 1e9:.2f} GB "
-                    f"({growth:.2f} times)",
-                ),
+                Figure(what, f"{rate:,.0f} points/s"),
+                Figure(f"the same, {10_240 * larger:,} points", f"{reports[-1]['points_per_second']:,.0f} points/s"),
+                Figure("peak memory of the two", f"{peak:.2f} and {more:.2f} GB ({more / peak:.2f} times)"),
             ]
             if method == "dopri8":
                 bare, count = in_memory(10_240 * large // 2, 0)

@@ -69,7 +69,7 @@ class Chunk(NamedTuple):
 
 def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
     """How many points share a file, as the system of the sweep has it."""
-    return sweep.record.chunk(grid.size, grid.take(np.arange(1)).columns, sweep.measurement)
+    return sweep.record.chunk(grid.size, lambda: grid.take(np.arange(1)).columns, sweep.measurement)
 
 
 def cost(sweep: Sweep, grid: Grid, index: np.ndarray | range) -> Cost:

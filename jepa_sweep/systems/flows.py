@@ -156,7 +156,7 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     return 5e8 + chunk * (600 + 400 * measurement.samples / measurement.thresholds)
 
 
-def chunk(total: int, first: Columns, measurement: Measurement) -> int:
+def chunk(total: int, first: object, measurement: Measurement) -> int:
     """Few, large files for large sweeps; small enough to be read at once, and for a crash to cost little."""
     del first
     wanted = max(min(total // 8, USUAL_POINTS), total // 256)

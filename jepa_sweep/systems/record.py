@@ -166,8 +166,8 @@ class System(NamedTuple):
     cost: Callable[[int, Callable[[], Columns], Measurement], Cost]
     # Bytes of memory at the peak: points of a chunk, parameters of one point of each group.
     memory: Callable[[int, list[Columns], Measurement], float]
-    # Points of a chunk: how many there are in all, parameters of the first.
-    chunk: Callable[[int, Columns, Measurement], int]
+    # Points of a chunk: how many there are in all, and the parameters of the first.
+    chunk: Callable[[int, Callable[[], Columns], Measurement], int]
     compare: Callable[[Reader], pd.DataFrame]  # of a store: measured beside predicted
     curves: Curves
     most_points: int = 10**12

@@ -172,10 +172,10 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     return 7e8 + 2 * 8 * (15 + len(PARAMETERS)) * chunk * (1 + d * (1 + measurement.samples) + d**2)
 
 
-def chunk(total: int, first: Columns, measurement: Measurement) -> int:
+def chunk(total: int, first: Callable[[], Columns], measurement: Measurement) -> int:
     """Each series is much work, and many rows."""
     del total
-    rows = max(1, measurement.samples) * int(first["features"][0])
+    rows = max(1, measurement.samples) * int(first()["features"][0])
     return int(np.clip(ROWS_PER_FILE // rows, 1, MOST_SERIES))
 
 

@@ -23,7 +23,8 @@ FLOWED = pytest.param("flowed", marks=pytest.mark.long)
 
 @pytest.mark.parametrize("which", ["trained", FLOWED])
 def test_columns_are_those_of_the_schema(which, request):
-    assert_columns(request.getfixturevalue(which), "training")
+    store = request.getfixturevalue(which)
+    assert_columns(store, store.frozen["system"])
 
 
 @pytest.mark.parametrize(("which", "networks"), [("trained", 8), pytest.param("flowed", 2, marks=pytest.mark.long)])

@@ -137,10 +137,10 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     return 7e8 + 2 * 8 * columns * chunk * (1 + d * (1 + each)) + 8 * CORES * GROUP * COPIES * weights
 
 
-def chunk(total: int, first: Columns, measurement: Measurement) -> int:
+def chunk(total: int, first: Callable[[], Columns], measurement: Measurement) -> int:
     """Each network is much work, and many rows; its thresholds are computed together, and lie together."""
     del total
-    rows = max(1, measurement.samples) * int(first["features"][0])
+    rows = max(1, measurement.samples) * int(first()["features"][0])
     return measurement.thresholds * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
 
 

@@ -70,21 +70,33 @@ def execute(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """`run` with a report, in this process or on the Ray cluster that is named.
+    """`run` with a report, and on a Ray cluster where one is named.
 
-    `cluster` is "ray" for the one that runs on this machine, or else a new one on this machine alone; "ray:ADDRESS" for
-    another. All its machines must see `out`. A worker has one accelerator, where there is any for `device`; else all
-    cores of a machine, or as many as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). The report's `compile_seconds` are
-    those of the worker that compiled longest.
+    A worker of a cluster has one accelerator, where there is any for `device`; else all cores of a machine, or as many
+    as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
 
-    No chunk is begun after `stop` has returned True; it is asked before each, on a cluster at least every second.
+    Args:
+        spec: as `run` takes it, as are `device`, `chunk_points`, `shard`, `max_failures` and `progress`.
+        out: as `run` takes it; on a cluster a place that all its machines see.
+        cluster: "ray" for the cluster that runs on this machine, or else a new one on this machine alone;
+            "ray:ADDRESS" for another; None for this process, without Ray.
+        device: see there.
+        chunk_points: see there.
+        shard: see there.
+        max_failures: see there.
+        progress: see there.
+        stop: asked before each chunk, on a cluster every second; no chunk is begun after it has returned True.
+
+    Raises:
+        SpecError: the spec cannot be run, or there is no such cluster, or its machines do not see `out`.
+        StorageError: the file system refused something.
     """
     began = time.perf_counter()
     sweep, text = load(spec)
     size, mine = limits.chunk_points(chunk_points), limits.shard(shard)
     monitor = Monitor(began, limits.failures(max_failures), stop, progress)
     if cluster is None:
-        devices.pick(device)  # what is not there, a device or a cluster, is refused before a directory is made
+        devices.pick(device)  # what is not there, devices or a cluster, is refused before a directory is made
     with ray_cluster.joined(cluster, device) if cluster is not None else contextlib.nullcontext() as machines:
         store = open_for(sweep, out)
         with Job(sweep, text, store, device, size) as job:
@@ -93,6 +105,5 @@ def execute(
                 counts, stopped = job, local.compute(job, queue, device, monitor)
             else:
                 told = {"text": text, "device": device, "chunk_points": size}
-                counts, stopped = ray_driver.compute(machines, job, queue, monitor, **told)
-    points = queue.total, counts.computed, counts.failed, counts.repeated
-    return Report(store, *points, stopped, time.perf_counter() - began, counts.work)
+                stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
+    return monitor.report(store, queue, counts, stopped)

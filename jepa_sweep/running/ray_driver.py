@@ -146,16 +146,16 @@ class Driver:
 
 def compute(
     cluster: Cluster, job: Job, queue: Queue, monitor: Monitor, *, text: str, device: str, chunk_points: int | None
-) -> tuple[Tally, str]:
+) -> tuple[str, Tally]:
     """Have the chunks of a queue computed, the most expensive first, and completed what dead writers left unfinished.
 
-    Returns what was computed, and why it ended early, if it did.
+    Returns why it ended early, if it did, and what was computed.
     """
     store, mark = job.store, Mark(job.writer, job.name[:8], 0, 0)
     path = store.path.absolute() if isinstance(store.path, Path) else store.path  # workers have folders of their own
     workers = Workers(cluster, Instructions(text, str(path), device, chunk_points, mark, sys.argv))
-    queue.sort(lambda chunk: forecast.of(job.sweep, job.grid, chunk.indices).seconds)
     driver = Driver(workers, queue, store, monitor)
+    queue.sort(lambda chunk: forecast.of(job.sweep, job.grid, chunk.indices).seconds)
     store.announce(mark)
     try:
         stopped = driver.run()
@@ -165,4 +165,4 @@ def compute(
         store.withdraw(mark)
     if workers.names:
         driver.tell()  # with what they stored at last
-    return driver.tally, stopped
+    return stopped, driver.tally

@@ -99,3 +99,8 @@ class Monitor(NamedTuple):
         if self.progress:
             seconds = time.perf_counter() - self.began - counts.work.compile_seconds
             self.progress(Progress(queue.done, queue.total, counts.computed, counts.failed, seconds))
+
+    def report(self, store: Store, queue: Queue, counts: Counts, stopped: str) -> Report:
+        """What it came to; `stopped` says why it ended before its end."""
+        points = queue.total, counts.computed, counts.failed, counts.repeated
+        return Report(store, *points, stopped, time.perf_counter() - self.began, counts.work)

@@ -35,11 +35,8 @@ def shown(progress: Show | bool | None = None) -> Iterator[Show | None]:
         progress: a function, which is called as it is; False for nothing; None for a live bar on a terminal or in a
             notebook and nothing elsewhere; True for a live bar there and lines elsewhere.
     """
-    if isinstance(progress, bool) and not progress:
-        yield None
-        return
-    if callable(progress):
-        yield progress
+    if progress is False or callable(progress):
+        yield progress or None
         return
     from rich.console import Console
 

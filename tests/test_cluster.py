@@ -228,7 +228,7 @@ def test_what_does_not_speak_as_ray_leaves_nothing_behind(tmp_path, monkeypatch)
     monkeypatch.setattr(ray_cluster, "JOIN_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(SpecError, match=f"joining {address} failed: nothing there has spoken as Ray"):
+        with pytest.raises(SpecError, match=f"joining {address} failed: nothing has spoken as Ray"):
             execute(SWEEP, tmp_path / "run", cluster=f"ray:{address}")
     assert not (tmp_path / "run").exists()
 

@@ -20,6 +20,7 @@ Ray = Any  # the module, an extra
 ACCELERATORS = {"gpu": ("GPU",), "tpu": ("TPU",), "cpu": (), "auto": ("GPU", "TPU")}  # device -> resources of Ray
 CONNECT_TIMEOUT_S = 5.0  # for a machine to answer at all
 JOIN_TIMEOUT_S = 40.0  # for joining a cluster; Ray itself would go on trying for many minutes
+LEAVE_TIMEOUT_S = 10.0  # for leaving it; where its head is silent, Ray would wait for ever
 HEAD_TIMEOUT_S = 20.0  # for the head of a cluster to answer; after 60, Ray ends this process
 
 
@@ -40,11 +41,14 @@ class Cluster:
         self._nodes, self._heard = ray.nodes(), time.monotonic()
 
     def look(self) -> bool:
-        """Ask the head for its machines; False if it does not answer."""
-        before = self._heard
-        with contextlib.suppress(Exception):
+        """Ask the head for its machines; False if it does not answer. Once it is silent, it is asked no more."""
+        if self.silent:
+            return False
+        try:
             self._nodes, self._heard = _within(HEAD_TIMEOUT_S, self.ray.nodes), time.monotonic()
-        return self._heard > before
+        except Exception:  # whatever it is: it may answer the next time
+            return False
+        return True
 
     @property
     def silent(self) -> bool:
@@ -99,7 +103,8 @@ def joined(cluster: str, device: str) -> Iterator[Cluster]:
             yield machines
         finally:
             if ours:
-                ray.shutdown()
+                with contextlib.suppress(TimeoutError):
+                    _within(LEAVE_TIMEOUT_S, ray.shutdown)
 
 
 def _address(cluster: str) -> str:
@@ -115,7 +120,7 @@ def _address(cluster: str) -> str:
 
 
 def _join(ray: Ray, address: str) -> None:
-    """Make this process a part of the cluster at an address, or without one of that which runs here, or a new one."""
+    """Make this process a part of the cluster at an address; without one, of that which runs here, or of a new one."""
     options = {"log_to_driver": False, "logging_level": "ERROR"}
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
@@ -123,20 +128,23 @@ def _join(ray: Ray, address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S).close()
         _within(JOIN_TIMEOUT_S, lambda: ray.init(address=address or "auto", **options))
     except (Exception, SystemExit) as error:
-        if address or not isinstance(error, ConnectionError):
-            why = (
-                " ".join(str(error).split())[:300] or f"nothing there has spoken as Ray for {JOIN_TIMEOUT_S:g} seconds"
-            )
-            raise SpecError(
-                f"`cluster` must name a Ray cluster that can be reached, but joining {address or 'auto'} failed: "
-                f"{why}; see whether `ray status --address {address or 'auto'}` answers."
-            ) from error
-        # Not in a thread, with which the processes of the new cluster would die.
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        ray.init(address="local", include_dashboard=False, **options)
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():  # Ray has put its own there
-                signal.signal(number, handler)
+        if not address and isinstance(error, ConnectionError):  # none runs here
+            _start(ray, options)
+            return
+        why = " ".join(str(error).split())[:300] or f"nothing has spoken as Ray for {JOIN_TIMEOUT_S:g} seconds"
+        raise SpecError(
+            f"`cluster` must name a Ray cluster that can be reached, but joining {address or 'auto'} failed: {why}; "
+            f"see whether `ray status --address {address or 'auto'}` answers."
+        ) from error
+
+
+def _start(ray: Ray, options: dict[str, Any]) -> None:
+    """A cluster of this machine alone. In this thread, as its processes would die with another one."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    ray.init(address="local", include_dashboard=False, **options)
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Ray has put its own there
+            signal.signal(number, handler)
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> Any:

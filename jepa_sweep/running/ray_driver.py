@@ -141,7 +141,8 @@ class Driver:
         """Count what is stored by now, and tell the user."""
         for claim in self.tally.look():
             self._queue.stored(claim)  # its worker may be about to tell
-        self._monitor.tell(self._queue, self.tally)
+        if self._workers.names:  # else nothing has been done
+            self._monitor.tell(self._queue, self.tally)
 
 
 def compute(

@@ -175,14 +175,13 @@ class Workers:
         # Read when equinox and jaxlib are imported; why, says `jepa_sweep.cli.main`.
         defaults = {"EQX_ON_ERROR": "nan", "TF_CPP_MIN_LOG_LEVEL": "3"}
         settings = {name: os.environ.get(name, value) for name, value in defaults.items()}
+        there = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(machine, soft=False)
         actor = self._actor_class.options(
             **room.options,
             max_restarts=0,  # of two tasks, Ray would count the death against both
             max_concurrency=TASKS_AT_ONCE + 1,  # and one to be told to stop
             runtime_env={"env_vars": settings},
-            scheduling_strategy=self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                machine, soft=False
-            ),
+            scheduling_strategy=there,
         ).remote()
         return Handle(actor, machine, tasks={actor.begin.remote(self._told, room.cores): None})
 

@@ -184,7 +184,7 @@ def test_readme_explains_every_status():
 
 def test_readme_has_its_headings_and_what_stands_between_marks():
     titles = ["Start", "From Python", "From the command line", "A spec file", "What the columns mean", "The store"]
-    titles += ["Larger sweeps", "Speed", "Troubleshooting", "Adding a dynamics", "Changelog"]
+    titles += ["Larger sweeps", "Speed", "Troubleshooting", "A flow of your own", "Changelog"]
     found = re.findall("^## (.*)$", README, re.M)
     assert [title for title in found if title in titles] == titles
     opened, closed = (re.findall(rf"^<!-- {mark}(\w+) -->$", README, re.M) for mark in ("", "/"))

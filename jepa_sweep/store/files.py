@@ -46,10 +46,6 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    @property
-    def title(self) -> str:
-        return self.path.resolve().name
-
     def where(self, name: str) -> str:
         return str(self.path / name)
 

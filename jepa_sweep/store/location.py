@@ -26,11 +26,6 @@ class Location(Protocol):
         """As the user gave it; text for a bucket."""
         ...
 
-    @property
-    def title(self) -> str:
-        """The last part of the path."""
-        ...
-
     def where(self, name: str) -> str:
         """A file's full name, for messages."""
         ...

@@ -95,10 +95,6 @@ class Bucket:
             raise self._refused("open", "", error) from error
         self._probed = False  # whether the service refuses a name that is taken
 
-    @property
-    def title(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
-
     def where(self, name: str) -> str:
         return f"{self.path}/{name}".rstrip("/")
 

@@ -9,8 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store import integrity, locate, manifest, overview, records, table
-from jepa_sweep.store.attempts import Attempts
+from jepa_sweep.store import attempts, integrity, locate, manifest, overview, records, table
 from jepa_sweep.store.log import Log
 from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.schema import Column
@@ -26,11 +25,10 @@ class Reader:
         self.manifest = manifest.read(self.location)
         self.log = Log(self.location)
         self.path = self.location.path  # of the run directory; text if it lies in a bucket
-        self.title = self.location.title  # the last part of the path
+        self.title = Path(self.path).resolve().name  # the last part of the path
         self.frozen = self.manifest.frozen  # what decides the numbers: system, version, solver, trajectories
         self.time = self.manifest.time  # the convention of every time here, "paper" or "flow"
         self.tables = tuple(self.manifest.tables)  # their names
-        self._attempts = Attempts(self.location, self.manifest)
         self._chunks: dict[Any, Overview] = {}  # by the hashes of their files
 
     @staticmethod
@@ -127,10 +125,10 @@ class Reader:
         if name not in self.tables:
             raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
         commits = self.log.commits()
-        chosen = [commit for commit in commits if number in (None, commit.number)]
         if name == "failures":
-            return self._attempts.standing(chosen, [commit for commit in commits if commit.claim.attempt > 1])
-        return [Part(file) for commit in chosen for file in commit.files if file.table == name]
+            return attempts.standing(self.location, self.manifest, commits, number)
+        files = (file for commit in commits if number in (None, commit.number) for file in commit.files)
+        return [Part(file) for file in files if file.table == name]
 
     def overview(self) -> Overview:
         """What is here in a few numbers: rows, bytes, values of each parameter, statuses, the worst difference.

@@ -18,7 +18,7 @@ LOST = (
     "done, then busy",
     "done, then closed",
     "done, then late",
-)  # faults after which a put has no usable answer
+)  # faults of a put without a usable answer
 LATE = 0.9  # seconds, longer than the time-out of the tests
 
 
@@ -61,7 +61,7 @@ class Service:
         self.choose = lambda verb, path: left.pop(0) if left and verb == method and path.endswith(ending) else None
 
     def fail_at_random(self, seed, rates):
-        """Let requests of each method fail at this rate, with one of these faults; never thrice in a row at a name."""
+        """Let requests of each method fail at this rate, with one of these faults; at most twice in a row at a name."""
         rng, lock, row = random.Random(seed), threading.Lock(), Counter()
 
         def choose(method, path):

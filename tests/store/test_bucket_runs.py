@@ -41,6 +41,7 @@ def test_a_run_into_a_bucket_is_that_into_a_folder(bucket, service, in_folder):
     assert not [name for name in before if name.startswith(".")]
     assert Store(bucket.path).damage() == {}
     assert Store(bucket.path).strays() == []
+    assert Store(bucket.path).title == bucket.path.split("/")[-1]
 
 
 @pytest.mark.long

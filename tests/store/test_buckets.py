@@ -26,7 +26,6 @@ DATA = bytes(range(256)) * 300
 def test_a_bucket_knows_its_names(bucket):
     assert isinstance(bucket, Bucket)
     assert locate.at(f"{bucket.path}/").path == bucket.path
-    assert bucket.title == bucket.path.split("/")[-1]
     assert bucket.where("points/000001.parquet") == f"{bucket.path}/points/000001.parquet"
 
 

@@ -120,7 +120,7 @@ def _address(cluster: str) -> str:
 
 
 def _join(ray: Ray, address: str) -> None:
-    """Make this process a part of the cluster at an address; without one, of that which runs here, or of a new one."""
+    """Join the cluster at an address; without one, that which runs here, or else a new one."""
     options = {"log_to_driver": False, "logging_level": "ERROR"}
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
@@ -148,7 +148,7 @@ def _start(ray: Ray, options: dict[str, Any]) -> None:
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """The result of a call that may hang, as Ray tries for minutes; raises a `TimeoutError` then."""
+    """The result of a call that may hang; after so many seconds a `TimeoutError`, and its thread is left behind."""
     result: Future[Any] = Future()
 
     def run() -> None:

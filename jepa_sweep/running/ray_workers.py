@@ -155,14 +155,13 @@ class Workers:
 
         A machine on which worker after worker died is left alone.
         """
-        answered = self._cluster.look()
-        if self._cluster.silent:
-            return f"the head of the cluster has not answered for {HEAD_TIMEOUT_S:g} s"
+        if not self._cluster.look():  # without a head, starting one would block
+            return f"the head of the cluster has not answered for {HEAD_TIMEOUT_S:g} s" if self._cluster.silent else ""
         rooms = self._cluster.rooms().items()
         rooms = {name: room for name, room in rooms if self._deaths[name] < DEATHS_PER_WORKER * room.workers}
         if self._last_death and not self._handles and not rooms:
             return f"workers died wherever they were started: {self._last_death}"
-        for machine, room in rooms.items() if answered else ():  # without a head, starting one would block
+        for machine, room in rooms.items():
             free = room.workers - sum(handle.machine == machine for handle in self._handles)
             for _ in range(min(free, most - len(self._handles))):
                 self._handles.append(self._start(machine, room))

@@ -1,4 +1,4 @@
-"""Rows to devices and back: blocks of one shape, one compiled program, every device with a share of its own."""
+"""Rows of arrays through one compiled program, in blocks of one shape that are split over the devices."""
 
 import collections
 import functools
@@ -11,13 +11,13 @@ import numpy as np
 
 from jepa_sweep.engine import devices
 
-FEWEST_LANES = 8
-SMALL = 64  # rows: fewer are computed as if they were so many, so that calls of any small size share one program
-ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
+MIN_LANES = 8
+MIN_ROWS = 64  # fewer are computed as if they were so many, so that calls of any small size share one program
+MAX_ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
 
 
 class Compiled:
-    """Seconds and number of the compilations of this process, for reports and for tests."""
+    """Seconds and number of the compilations of this process."""
 
     seconds = 0.0
     count = 0
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
     rows: int
     width: int  # lanes, at most `rows`
-    least: int = FEWEST_LANES  # that a device may advance together
+    least: int = MIN_LANES  # that a device may advance together
 
     def halved(self) -> "Shape":
         """The same in half the memory, or itself if it is as small as may be."""
@@ -42,8 +42,8 @@ def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = Non
     device, number = where[0], len(where)
     share = -(-count // number)
     if width is None:
-        width = min(devices.lanes_that_fit(device, lane_bytes), max(SMALL, 1 << (share - 1).bit_length()))
-    rows = width * min(ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
+        width = min(devices.lanes_that_fit(device, lane_bytes), max(MIN_ROWS, 1 << (share - 1).bit_length()))
+    rows = width * min(MAX_ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
     return Shape(rows, width)
 
 
@@ -90,7 +90,9 @@ def blocks(
                 start = stop
                 continue
             rows, found = under_way[0]
-            collected = [_collected(np.asarray(out), rows.stop - rows.start, number) for out in found]
+            collected = [
+                checked(_collected(np.asarray(out), rows.stop - rows.start, number), precision) for out in found
+            ]
             under_way.popleft()
             yield rows, collected
         except jax.errors.JaxRuntimeError as error:
@@ -107,8 +109,24 @@ def blocks(
             shape, ahead = shape.halved(), 1
 
 
+def results(
+    build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, shape: Shape, where: tuple
+) -> list[np.ndarray]:
+    """Results of all rows; the arguments are those of `blocks`.
+
+    Raises:
+        MemoryError: there are rows that fit into no memory.
+    """
+    parts = []
+    for rows, found in blocks(build, key, args, precision, shape, where):
+        if found is None:
+            raise MemoryError(f"rows {rows.start} to {rows.stop} do not fit into the memory of {where[0]}")
+        parts.append(found)
+    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
 def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
-    """Rows dealt out like cards to `number` devices, `each` to one, the last repeated until all have as many."""
+    """Rows split over `number` devices in turn, `each` to one; the last row is repeated until all have as many."""
     missing = each * number - len(rows)
     if missing:
         rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
@@ -117,8 +135,8 @@ def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
 
 def _collected(dealt: np.ndarray, count: int, number: int) -> np.ndarray:
     """The first `count` rows in the order they had before `_dealt`."""
-    hands = dealt.reshape(number, len(dealt) // number, *dealt.shape[1:])
-    return hands.swapaxes(0, 1).reshape(dealt.shape)[:count]
+    shares = dealt.reshape(number, len(dealt) // number, *dealt.shape[1:])
+    return shares.swapaxes(0, 1).reshape(dealt.shape)[:count]
 
 
 def checked(array: np.ndarray, precision: str) -> np.ndarray:

@@ -1,135 +1,131 @@
-"""Time as a function of a coordinate that only grows with it: dT/dx = 1 / field, over a fixed interval of x.
+"""Time integrated over a coordinate x that only grows with it: dT/dx = 1 / field, over a fixed interval.
 
 Critical times are then integrals: no event is located, nothing is stiff at rest, and like points take like numbers of
 steps. Samples of w(T) are the roots of T(x) within a step.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from jepa_sweep.engine import dense
-from jepa_sweep.engine.dense import KNOTS, Knots
-from jepa_sweep.engine.pool import Course, Trip
+from jepa_sweep.engine import dense, search
+from jepa_sweep.engine.dense import Knots
+from jepa_sweep.engine.pool import Course, Index, Trip
 from jepa_sweep.engine.quadrature import ClenshawCurtis
+from jepa_sweep.engine.search import Search
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper
-from jepa_sweep.physics.dynamics import Code, Coordinate, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Coordinate, Flag, Scalar
 
-REACH = 30  # e-folds that one step of a rule for integrals may try at first
-OVERSHOOT = 1.25  # of the time that is left: a last step may not spoil what lies before its end
+MAX_E_FOLDS = 30  # that the first step of a rule for integrals may span
+OVERSHOOT = 1.25  # of the time to the last sample: a step far beyond it would be less accurate there
 
 
 class Lane(NamedTuple):
     """Where one solve stands. x counts from the start of the coordinate, T in units of dT/dx there."""
 
-    goal: Goal  # its times in units of `unit`
+    search: Search
     start: Scalar  # the coordinate at x = 0
-    unit: Scalar
     stops: Float[Array, " p"]  # x of each threshold, inf where none is wanted
-    until: Scalar  # T of the last sample
     x: Scalar
     T: Scalar
     slope: Scalar  # dT/dx at x
     control: Control
-    hits: Float[Array, " p"]  # T of each threshold
-    since: Trip  # of the first step that is not read yet
-    noted: Code  # steps since then
-    samples: Float[Array, "s o"]
+
+    @property
+    def next_stop(self) -> Scalar:
+        """x of the next threshold, inf after the last."""
+        return jnp.min(jnp.where(self.stops > self.x, self.stops, jnp.inf))
 
 
-def course(coordinate: Coordinate, settings: Settings) -> Course:
-    """How one solve goes in a coordinate with `span`."""
-    span = coordinate.span
-    assert span is not None, "only a coordinate that knows its span can be the clock"
+class _Clock(NamedTuple):
+    """The functions of a `Course` in a coordinate with `span`."""
 
-    def field(x: Any, T: Any, args: tuple) -> Scalar:
-        point, start, unit = args
-        return 1 / (unit * coordinate.field(T * unit, start + x, point))
+    coordinate: Coordinate
+    stepper: Stepper
+    matrix: Float[np.ndarray, "terms stages"]  # of `dense.polynomial`
 
-    stepper = Stepper(settings, field)
-    matrix = dense.of_quadrature(stepper.solver)
-    whole = isinstance(stepper.solver, ClenshawCurtis)
-    tiny = float(jnp.finfo(settings.precision).tiny)
+    @property
+    def integrates(self) -> bool:
+        """True for a rule for integrals, which may step far."""
+        return isinstance(self.stepper.solver, ClenshawCurtis)
 
-    def start(goal: Goal, trip: Trip) -> Lane:
-        begin = coordinate.start(goal.point)
+    def start(self, goal: Goal, trip: Trip) -> Lane:
+        coordinate, point = self.coordinate, goal.point
+        assert coordinate.span is not None, "only a coordinate that knows its span can be the clock"
+        begin = coordinate.start(point)
         zero = jnp.zeros_like(begin)
-        rate, slope = jax.jvp(lambda c: coordinate.field(zero, c, goal.point), (begin,), (jnp.ones_like(begin),))
-        stops = jnp.where(goal.wanted, jax.vmap(span, (0, None))(goal.p, goal.point), jnp.inf)
+        rate, slope = jax.jvp(lambda c: coordinate.field(zero, c, point), (begin,), (jnp.ones_like(begin),))
+        stops = jnp.where(goal.wanted, jax.vmap(coordinate.span, (0, None))(goal.p, point), jnp.inf)
         # The relative tolerance cannot choose a first step for a T that starts at 0: one e-fold of the field, or with
         # a rule for integrals all the way.
         e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
-        first = jnp.minimum(jnp.min(stops), REACH * e_fold if whole else e_fold)
-        unit, samples = 1 / rate, goal.times.shape[0]
-        times = goal.times / unit
+        first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if self.integrates else e_fold)
         return Lane(
-            goal=goal._replace(times=times),  # scaled once: what is waited for is what is read
+            search=search.begin(goal, 1 / rate, coordinate.width, trip),
             start=begin,
-            unit=unit,
             stops=stops,
-            until=jnp.max(times, initial=0.0, where=~jnp.isnan(times)),
             x=zero,
             T=zero,
             slope=jnp.ones_like(zero),
-            control=stepper.control(first),
-            hits=jnp.full_like(stops, jnp.nan),
-            since=trip,
-            noted=jnp.zeros((), int),
-            samples=jnp.full((samples, coordinate.width), jnp.nan, zero.dtype),
+            control=self.stepper.control(first),
         )
 
-    def next_stop(lane: Lane) -> Scalar:
-        return jnp.min(jnp.where(lane.stops > lane.x, lane.stops, jnp.inf))
+    def blank(self, goal: Goal) -> Knots | None:
+        like = self.coordinate.start(goal.point)
+        return dense.empty(jnp.full(len(self.matrix), like), jnp.full(2, like)) if goal.times.shape[0] else None
 
-    def blank(goal: Goal) -> Knots | None:
-        like = coordinate.start(goal.point)
-        return dense.empty(jnp.full(len(matrix), like), jnp.full(2, like)) if goal.times.shape[0] else None
-
-    def advance(lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
-        args = (lane.goal.point, lane.start, lane.unit)
-        stop = next_stop(lane)
+    def advance(self, lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
+        """Try one step, at most up to the next threshold, and remember it if it is wanted."""
+        args = (lane.search.goal.point, lane.start, lane.search.unit)
+        stop = lane.next_stop
         if knots is not None:
-            left = jnp.where(jnp.isinf(stop), lane.until - lane.T, jnp.inf)
+            left = jnp.where(jnp.isinf(stop), lane.search.until - lane.T, jnp.inf)
             stop = jnp.minimum(stop, lane.x + OVERSHOOT * left / lane.slope)
-        x, tried = stepper.attempt(lane.x, lane.T, lane.slope, args, lane.control, tiny, stop)
+        tiny = float(jnp.finfo(lane.T.dtype).tiny)
+        x, tried = self.stepper.attempt(lane.x, lane.T, lane.slope, args, lane.control, tiny, stop)
         if knots is not None:
             half = (x - lane.x) / 2
             bend = jnp.log(tried.carry / lane.slope)
-            series = dense.polynomial(matrix, lane.T, tried.stages), jnp.stack([lane.x + half, half])
+            series = dense.polynomial(self.matrix, lane.T, tried.stages), jnp.stack([lane.x + half, half])
             knots = dense.remember(knots, trip, wanted, lane.T, tried.y, bend, *series)
+        hits = jnp.where(tried.keep & (lane.stops == x), tried.y, lane.search.hits)
         lane = lane._replace(
-            noted=lane.noted + 1,
+            search=lane.search._replace(hits=hits, noted=lane.search.noted + 1),
             x=jnp.where(tried.keep, x, lane.x),
             T=jnp.where(tried.keep, tried.y, lane.T),
             slope=jnp.where(tried.keep, tried.carry, lane.slope),
             control=tried.control,
-            hits=jnp.where(tried.keep & (lane.stops == x), tried.y, lane.hits),
         )
         return lane, knots
 
-    def over(lane: Lane) -> Flag:
-        return (lane.control.ended != Status.LEARNED) | (jnp.isinf(next_stop(lane)) & (lane.until <= lane.T))
+    def over(self, lane: Lane) -> Flag:
+        return lane.search.is_over(lane.control, jnp.isinf(lane.next_stop), lane.T)
 
-    def rests(lane: Lane) -> Flag:
-        full = lane.noted >= KNOTS if lane.goal.times.shape[0] else False
-        return over(lane) | full
+    def rests(self, lane: Lane) -> Flag:
+        return self.over(lane) | lane.search.is_full()
 
-    def settle(lane: Lane, knots: Knots | None, number: Code, trip: Trip) -> tuple[Lane, Outcome, Flag]:
-        if knots is not None:
+    def settle(self, lane: Lane, knots: Knots | None, number: Index, trip: Trip) -> tuple[Lane, Outcome, Flag]:
 
-            def observe(x: Scalar) -> Float[Array, " o"]:
-                return coordinate.observe(lane.start + x, lane.goal.point)
+        def observe(x: Scalar) -> Float[Array, " o"]:
+            return self.coordinate.observe(lane.start + x, lane.search.goal.point)
 
-            def read(T: Scalar) -> tuple[Float[Array, " o"], Flag]:
-                found, begun = dense.read(knots, number, lane.since, lane.noted, T, observe)
-                return found, begun & (lane.T >= T)
+        lane = lane._replace(search=lane.search.read(knots, number, trip, lane.T, observe))
+        return lane, lane.search.outcome(lane.control), self.over(lane)
 
-            found, here = jax.vmap(read)(lane.goal.times)
-            samples = jnp.where(here[:, None], found, lane.samples)
-            lane = lane._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
-        outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)
-        return lane, outcome, over(lane)
 
-    return Course(start, blank, advance, rests, settle, share=0.5 if whole else 0.25)
+def _slope(coordinate: Coordinate, x: Any, T: Any, args: tuple) -> Scalar:
+    """dT/dx, T in units of `unit`."""
+    point, start, unit = args
+    return 1 / (unit * coordinate.field(T * unit, start + x, point))
+
+
+def course(coordinate: Coordinate, settings: Settings) -> Course:
+    """Solves in a coordinate with `span`, for the pool."""
+    stepper = Stepper(settings, functools.partial(_slope, coordinate))
+    clock = _Clock(coordinate, stepper, dense.of_quadrature(stepper.solver))
+    share = 0.5 if clock.integrates else 0.25
+    return Course(clock.start, clock.blank, clock.advance, clock.rests, clock.settle, share)

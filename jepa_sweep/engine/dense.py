@@ -1,4 +1,4 @@
-"""Between two steps: every step leaves a polynomial behind, and samples are read off these polynomials.
+"""Dense output: every step leaves a polynomial, and samples are read off these polynomials.
 
 For a flow it is diffrax's own dense output. Where the field is a function of x alone, the stages are exact values of
 the integrand, and the integral of the polynomial through all of them is better: it loses nothing against the step.
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
@@ -20,7 +21,7 @@ KNOTS = 32  # steps remembered before samples are read off
 
 
 class Knots(NamedTuple):
-    """The latest steps of one solve, trip by trip; series in u, from -1 at the start of a step to 1 at its end."""
+    """Polynomials of the latest steps of one solve, trip by trip; u is -1 at the start of a step and 1 at its end."""
 
     begin: Float[Array, " knots"]  # T at the start of each step
     took: Float[Array, " knots"]  # T at its end, less that
@@ -68,12 +69,19 @@ def read(
     return observe(state), before > 0
 
 
-def polynomial(
-    matrix: Float[np.ndarray, "terms stages"], y: Float[Array, "..."], stages: Float[Array, "stages ..."]
-) -> Float[Array, "terms ..."]:
-    """Coefficients of y(u) within a step, from its start and its stages times h."""
-    rows = [sum(float(m) * k for m, k in zip(row, stages, strict=True) if m != 0) for row in matrix]
-    return jnp.stack([y + rows[0], *rows[1:]])
+def polynomial(matrix: Float[np.ndarray, "terms stages"], y: Any, stages: Any) -> Any:
+    """Coefficients of y(u) within a step, from its start and its stages times h; leaf by leaf, terms first."""
+
+    def leaf(y: Array, stages: Array) -> Array:
+        rows = [sum(float(m) * k for m, k in zip(row, stages, strict=True) if m != 0) for row in matrix]
+        return jnp.stack([y + rows[0], *rows[1:]])
+
+    return jax.tree.map(leaf, y, stages)
+
+
+def at(coefficients: Any, u: Scalar) -> Any:
+    """The state at u, from such coefficients."""
+    return jax.tree.map(lambda c: value(list(c), u), coefficients)
 
 
 def value(coefficients: list[Float[Array, "..."]], u: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -82,6 +90,19 @@ def value(coefficients: list[Float[Array, "..."]], u: Float[Array, "..."]) -> Fl
     for c in coefficients[:0:-1]:
         b1, b2 = c + 2 * u * b1 - b2, b1
     return coefficients[0] + u * b1 - b2
+
+
+def bisect(beyond: Callable[[Array], Array], one: Array, halvings: int) -> Array:
+    """u in [-1, 1] at which `beyond` becomes true; `one` has the shape of u."""
+
+    def halve(_: Code, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        far = beyond(middle)
+        return jnp.where(far, low, middle), jnp.where(far, middle, high)
+
+    low, high = lax.fori_loop(0, halvings, halve, (-one, one))
+    return (low + high) / 2
 
 
 def root(coefficients: list[Scalar], share: Scalar, level: Scalar, bend: Scalar) -> Scalar:

@@ -1,4 +1,4 @@
-"""Which devices compute, in which precision, how much fits, and where compiled programs are kept between runs."""
+"""Devices, precision, how many lanes fit into memory, and where compiled programs are kept between runs."""
 
 import contextlib
 import os

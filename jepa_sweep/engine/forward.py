@@ -1,4 +1,4 @@
-"""The flow forward in time, for states of any shape: thresholds are events, samples come from diffrax's dense output.
+"""Integration forward in time, for states of any shape; thresholds are events, samples come from dense output.
 
 Time is integrated beside the state, over the coordinate's own clock s: ds/dT = pace, or s = T without one.
 
@@ -7,181 +7,170 @@ on the dense output, and one more step of the solver from the same start lands t
 has the order of the solver and not that of its interpolation.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Float
 
-from jepa_sweep.engine import dense
-from jepa_sweep.engine.dense import KNOTS, Knots
-from jepa_sweep.engine.pool import Course, Trip
+from jepa_sweep.engine import dense, search
+from jepa_sweep.engine.dense import Knots
+from jepa_sweep.engine.pool import Course, Index, Trip, choose
+from jepa_sweep.engine.search import Search
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
-from jepa_sweep.physics.dynamics import Code, Coordinate, Flag, Scalar, State, Status
+from jepa_sweep.physics.dynamics import Code, Coordinate, Flag, Scalar, State
 
-Both = tuple[Scalar, State]  # time, in units of dT/ds at the start, and the state
+TimeAndState = tuple[Scalar, State]  # time in units of dT/ds at the start
 
 
 class Lane(NamedTuple):
     """Where one solve stands."""
 
-    goal: Goal  # its times in units of `unit`
+    search: Search
     atol: Scalar
-    unit: Scalar  # of time
-    until: Scalar  # time of the last sample
     s: Scalar
-    y: Both
+    y: TimeAndState
     carry: Any  # what the solver keeps between steps
     control: Control
     met: Code  # thresholds behind us
     crossing: Flag  # the next step meets the next threshold
-    hits: Float[Array, " p"]
-    since: Trip  # of the first step that is not read yet
-    noted: Code  # steps since then
-    samples: Float[Array, "s o"]
+
+    @property
+    def args(self) -> tuple:
+        """Arguments of the field."""
+        return self.search.goal.point, self.search.unit
+
+    @property
+    def all_met(self) -> Flag:
+        """True where no threshold is left."""
+        return self.met >= jnp.sum(self.search.goal.wanted)
+
+    @property
+    def target(self) -> Scalar:
+        """The response at the next threshold."""
+        goal = self.search.goal
+        return goal.target[jnp.minimum(self.met, goal.p.shape[0] - 1)]
 
 
-def course(coordinate: Coordinate, settings: Settings) -> Course:
-    """How one solve goes in any coordinate."""
+class _Forward(NamedTuple):
+    """The functions of a `Course` in any coordinate."""
 
-    def pace(y: State, point: Any) -> Scalar:
-        return jnp.ones((), settings.precision) if coordinate.pace is None else coordinate.pace(y, point)
+    coordinate: Coordinate
+    stepper: Stepper
+    matrix: Float[np.ndarray, "terms stages"]  # of `dense.polynomial`
+    halvings: int  # down to the tolerance; Newton's method does the rest
 
-    def field(s: Any, y: Both, args: tuple) -> Both:
-        del s
-        (T, state), (point, unit) = y, args
-        per_s = 1 / pace(state, point)
-        return per_s / unit, jax.tree.map(lambda f: f * per_s, coordinate.field(T * unit, state, point))
-
-    stepper = Stepper(settings, field)
-    matrix = dense.of_flow(stepper.solver)
-    halvings = math.ceil(-math.log2(settings.rtol)) + 1  # down to the tolerance; Newton's method does the rest
-
-    def args_of(lane: Lane) -> tuple:
-        return lane.goal.point, lane.unit
-
-    def start(goal: Goal, trip: Trip) -> Lane:
-        state = coordinate.start(goal.point)
-        size = jnp.abs(coordinate.response(state, goal.point))
-        atol, zero = settings.rtol * size, jnp.zeros_like(size)
-        unit = zero + 1 / pace(state, goal.point)
-        y, args, times = (zero, state), (goal.point, unit), goal.times / unit
+    def start(self, goal: Goal, trip: Trip) -> Lane:
+        coordinate, stepper, point = self.coordinate, self.stepper, goal.point
+        state = coordinate.start(point)
+        size = jnp.abs(coordinate.response(state, point))
+        atol, zero = stepper.settings.rtol * size, jnp.zeros_like(size)
+        unit = zero + 1 / _pace(coordinate, state, point)
+        y, args = (zero, state), (point, unit)
         return Lane(
-            goal=goal._replace(times=times),  # scaled once: what is waited for is what is read
+            search=search.begin(goal, unit, coordinate.width, trip),
             atol=atol,
-            unit=unit,
-            until=jnp.max(times, initial=0.0, where=~jnp.isnan(times)),
             s=zero,
             y=y,
             carry=stepper.carry(zero, y, args, atol),
             control=stepper.control(stepper.first(y, args, atol)),
             met=jnp.zeros((), int),
             crossing=jnp.zeros((), bool),
-            hits=jnp.full_like(goal.p, jnp.nan),
-            since=trip,
-            noted=jnp.zeros((), int),
-            samples=jnp.full((goal.times.shape[0], coordinate.width), jnp.nan, zero.dtype),
         )
 
-    def blank(goal: Goal) -> Knots | None:
-        state = coordinate.start(goal.point)
-        y = (jnp.abs(coordinate.response(state, goal.point)), state)
-        room = jax.tree.map(lambda v: jnp.zeros((len(matrix), *v.shape), v.dtype), y)
+    def blank(self, goal: Goal) -> Knots | None:
+        state = self.coordinate.start(goal.point)
+        y = (jnp.abs(self.coordinate.response(state, goal.point)), state)
+        room = jax.tree.map(lambda v: jnp.zeros((len(self.matrix), *v.shape), v.dtype), y)
         return dense.empty(*room) if goal.times.shape[0] else None
 
-    def attempt(lane: Lane) -> tuple[Scalar, Tried]:
-        return stepper.attempt(lane.s, lane.y, lane.carry, args_of(lane), lane.control, lane.atol, jnp.inf + lane.s)
+    def attempt(self, lane: Lane) -> tuple[Scalar, Tried]:
+        """The next step, kept or not: s at its end, and what came of it."""
+        end = jnp.inf + lane.s
+        return self.stepper.attempt(lane.s, lane.y, lane.carry, lane.args, lane.control, lane.atol, end)
 
-    def polynomials(lane: Lane, tried: Tried) -> Any:
-        return jax.tree.map(lambda y, k: dense.polynomial(matrix, y, k), lane.y, tried.stages)
-
-    def pending(lane: Lane) -> Flag:
-        return lane.met < jnp.sum(lane.goal.wanted)
-
-    def target(lane: Lane) -> Scalar:
-        return lane.goal.target[jnp.minimum(lane.met, lane.goal.p.shape[0] - 1)]
-
-    def beyond(lane: Lane, state: State) -> Flag:
+    def beyond(self, lane: Lane, state: State) -> Flag:
         """True where the response is on the far side of the next threshold, or on it."""
-        before = coordinate.response(lane.y[1], lane.goal.point)
-        after = coordinate.response(state, lane.goal.point)
-        return jnp.where(before < target(lane), after >= target(lane), after <= target(lane))
+        before = self.coordinate.response(lane.y[1], lane.search.goal.point)
+        after = self.coordinate.response(state, lane.search.goal.point)
+        return jnp.where(before < lane.target, after >= lane.target, after <= lane.target)
 
-    def advance(lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
-        s, tried = attempt(lane)
+    def advance(self, lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
+        """Try one step, take it unless it crosses the next threshold, and remember it if it is wanted."""
+        s, tried = self.attempt(lane)
         crossing = jnp.zeros((), bool)
-        if lane.goal.p.shape[0]:
-            crossing = tried.keep & pending(lane) & beyond(lane, tried.y[1])
+        if lane.search.goal.p.shape[0]:
+            crossing = tried.keep & ~lane.all_met & self.beyond(lane, tried.y[1])
         keep = tried.keep & ~crossing
-
-        def kept(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
-
         if knots is not None:
-            (T0, state0), (T1, state1), point = lane.y, tried.y, lane.goal.point
-            bend = jnp.log(pace(state0, point) / pace(state1, point))
-            knots = dense.remember(knots, trip, wanted, T0, T1, bend, *polynomials(lane, tried))
+            (T0, state0), (T1, state1), point = lane.y, tried.y, lane.search.goal.point
+            bend = jnp.log(_pace(self.coordinate, state0, point) / _pace(self.coordinate, state1, point))
+            series = dense.polynomial(self.matrix, lane.y, tried.stages)
+            knots = dense.remember(knots, trip, wanted, T0, T1, bend, *series)
         lane = lane._replace(
-            noted=lane.noted + 1,
-            s=kept(s, lane.s),
-            y=kept(tried.y, lane.y),
-            carry=kept(tried.carry, lane.carry),
-            control=jax.tree.map(lambda a, b: jnp.where(crossing, b, a), tried.control, lane.control),
+            search=lane.search._replace(noted=lane.search.noted + 1),
+            s=jnp.where(keep, s, lane.s),
+            y=choose(keep, tried.y, lane.y),
+            carry=choose(keep, tried.carry, lane.carry),
+            control=choose(crossing, lane.control, tried.control),
             crossing=crossing,
         )
         return lane, knots
 
-    def over(lane: Lane) -> Flag:
-        return (lane.control.ended != Status.LEARNED) | (~pending(lane) & (lane.y[0] >= lane.until))
+    def over(self, lane: Lane) -> Flag:
+        return lane.search.is_over(lane.control, lane.all_met, lane.y[0])
 
-    def rests(lane: Lane) -> Flag:
-        full = lane.noted >= KNOTS if lane.goal.times.shape[0] else False
-        return over(lane) | lane.crossing | full
+    def rests(self, lane: Lane) -> Flag:
+        return self.over(lane) | lane.crossing | lane.search.is_full()
 
-    def locate(lane: Lane) -> Scalar:
+    def locate(self, lane: Lane) -> Scalar:
         """The time at which the next step meets the next threshold."""
-        s, tried = attempt(lane)
-        point, coefficients = lane.goal.point, polynomials(lane, tried)[1]
-
-        def halve(_: Code, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-            low, high = ends
-            middle = (low + high) / 2
-            far = beyond(lane, jax.tree.map(lambda c: dense.value(list(c), middle), coefficients))
-            return jnp.where(far, low, middle), jnp.where(far, middle, high)
-
-        one = jnp.ones_like(s)
-        low, high = lax.fori_loop(0, halvings, halve, (-one, one))
-        near = lane.s + (s - lane.s) * ((low + high) / 2 + 1) / 2
-        T, state = stepper.again(lane.s, near, lane.y, lane.carry, args_of(lane), lane.atol)
-        rate = coordinate.field(T * lane.unit, state, point)
-        response, slope = jax.jvp(lambda y: coordinate.response(y, point), (state,), (rate,))
+        s, tried = self.attempt(lane)
+        coefficients = dense.polynomial(self.matrix, lane.y, tried.stages)[1]
+        u = dense.bisect(lambda u: self.beyond(lane, dense.at(coefficients, u)), jnp.ones_like(s), self.halvings)
+        near = lane.s + (s - lane.s) * (u + 1) / 2
+        (T, state), *_ = self.stepper.step(lane.s, near, lane.y, lane.carry, lane.args, lane.atol)
+        point, unit = lane.args
+        rate = self.coordinate.field(T * unit, state, point)
+        response, slope = jax.jvp(lambda y: self.coordinate.response(y, point), (state,), (rate,))
         # Newton's method, but never out of the step: at a turning point the dense output is all there is.
-        better = T - (response - target(lane)) / jnp.where(slope == 0, jnp.inf, slope * lane.unit)
+        better = T - (response - lane.target) / jnp.where(slope == 0, jnp.inf, slope * unit)
         return jnp.clip(better, lane.y[0], tried.y[0])
 
-    def settle(lane: Lane, knots: Knots | None, number: Code, trip: Trip) -> tuple[Lane, Outcome, Flag]:
-        if lane.goal.p.shape[0]:
-            here = lane.crossing & (jnp.arange(lane.goal.p.shape[0]) == lane.met)
-            lane = lane._replace(
-                hits=jnp.where(here, locate(lane), lane.hits),
-                met=lane.met + lane.crossing.astype(int),
-                crossing=jnp.zeros((), bool),
-            )
-        if knots is not None:
+    def settle(self, lane: Lane, knots: Knots | None, number: Index, trip: Trip) -> tuple[Lane, Outcome, Flag]:
+        """Locate the crossing if there is one, and read samples off the steps since the last time."""
+        found, thresholds = lane.search, lane.search.goal.p.shape[0]
+        if thresholds:
+            here = lane.crossing & (jnp.arange(thresholds) == lane.met)
+            found = found._replace(hits=jnp.where(here, self.locate(lane), found.hits))
+            lane = lane._replace(met=lane.met + lane.crossing.astype(int), crossing=jnp.zeros((), bool))
 
-            def observe(state: State) -> Float[Array, " o"]:
-                return coordinate.observe(state, lane.goal.point)
+        def observe(state: State) -> Float[Array, " o"]:
+            return self.coordinate.observe(state, found.goal.point)
 
-            def read(T: Scalar) -> tuple[Float[Array, " o"], Flag]:
-                found, begun = dense.read(knots, number, lane.since, lane.noted, T, observe)
-                return found, begun & (lane.y[0] >= T)
+        lane = lane._replace(search=found.read(knots, number, trip, lane.y[0], observe))
+        return lane, lane.search.outcome(lane.control), self.over(lane)
 
-            found, here = jax.vmap(read)(lane.goal.times)
-            samples = jnp.where(here[:, None], found, lane.samples)
-            lane = lane._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
-        outcome = Outcome(lane.hits * lane.unit, lane.samples, lane.control.ended, lane.control.steps)
-        return lane, outcome, over(lane)
 
-    return Course(start, blank, advance, rests, settle)
+def _pace(coordinate: Coordinate, state: State, point: Any) -> Scalar | float:
+    """ds/dT."""
+    return 1.0 if coordinate.pace is None else coordinate.pace(state, point)
+
+
+def _field(coordinate: Coordinate, s: Any, y: TimeAndState, args: tuple) -> TimeAndState:
+    """d(T, state)/ds, T in units of `unit`."""
+    del s
+    (T, state), (point, unit) = y, args
+    per_s = 1 / _pace(coordinate, state, point)
+    return per_s / unit, jax.tree.map(lambda f: f * per_s, coordinate.field(T * unit, state, point))
+
+
+def course(coordinate: Coordinate, settings: Settings) -> Course:
+    """Solves in any coordinate, for the pool."""
+    stepper = Stepper(settings, functools.partial(_field, coordinate))
+    halvings = math.ceil(-math.log2(settings.rtol)) + 1
+    forward = _Forward(coordinate, stepper, dense.of_flow(stepper.solver), halvings)
+    return Course(forward.start, forward.blank, forward.advance, forward.rests, forward.settle)

@@ -1,7 +1,7 @@
-"""A fixed number of solves advance together, each at its own pace: the loop that no solve waits in.
+"""Batched solver: a fixed number of lanes advance together, and a finished lane takes the next task.
 
-A lane that comes to rest is settled: it hands out its result and takes the next task, or goes on. Lanes are settled
-a group at a time, so that what happens once a solve is not paid on every step.
+A lane that rests is settled: it hands out its result and takes the next task, or goes on. Lanes are settled a group at
+a time, so that what happens once a solve is not paid on every step.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Places = Int[Array, " w"]
 
 
 class Course(NamedTuple):
-    """How one solve goes; nothing here sees a batch.
+    """The functions that make up one solve; none of them sees a batch.
 
     Notes are kept apart from the lane because they are large: nothing but `advance` writes them, one place a trip.
     """
@@ -39,11 +39,31 @@ class Course(NamedTuple):
     share: float = 0.25  # of the lanes that are settled together; more where a solve takes few steps
 
 
-class Harvest(NamedTuple):
-    """What a pool came to: one result per task, and the number of trips all lanes made."""
+class PoolResult(NamedTuple):
+    """One result per task, and the number of trips all lanes made."""
 
     results: Result
     trips: Trip
+
+
+class _Pool(NamedTuple):
+    """All lanes, with their tasks and what came of those that are over."""
+
+    lanes: Lane
+    notes: Notes
+    task: Places  # of each lane; the number of tasks where it is idle
+    trip: Trip
+    following: Index  # the next task
+    results: Result
+
+
+class _Advancing(NamedTuple):
+    """What a trip changes."""
+
+    lanes: Lane
+    notes: Notes
+    rest: Bool[Array, " w"]  # lanes that wait to be settled, or are idle
+    trip: Trip
 
 
 def _take(tree: Any, places: Places) -> Any:
@@ -54,14 +74,33 @@ def _put(tree: Any, places: Places, values: Any) -> Any:
     return jax.tree.map(lambda x, v: x.at[places].set(v, mode="drop"), tree, values)
 
 
-def _choose(condition: Bool[Array, " w"], yes: Any, no: Any) -> Any:
+def choose(condition: Bool[Array, "*w"], yes: Any, no: Any) -> Any:
+    """`yes` or `no`, leaf by leaf; leaves may have more axes than the condition."""
+
     def pick(a: Array, b: Array) -> Array:
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+        return jnp.where(condition.reshape(condition.shape + (1,) * (jnp.ndim(a) - condition.ndim)), a, b)
 
     return jax.tree.map(pick, yes, no)
 
 
-def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harvest:
+def _advance(course: Course, pool: _Pool, idle: Bool[Array, " w"], group: int) -> _Advancing:
+    """Trips until a group of lanes waits to be settled, or every lane rests."""
+
+    def resting(lanes: Lane) -> Bool[Array, " w"]:
+        return jax.vmap(course.rests)(lanes) | idle
+
+    def trip(at: _Advancing) -> _Advancing:
+        ahead, notes = jax.vmap(course.advance, (0, 0, None, 0))(at.lanes, at.notes, at.trip, ~at.rest)
+        lanes = choose(at.rest, at.lanes, ahead)
+        return _Advancing(lanes, notes, resting(lanes), at.trip + 1)
+
+    def keeps_going(at: _Advancing) -> Flag:
+        return (jnp.sum(at.rest & ~idle) < group) & ~jnp.all(at.rest)
+
+    return lax.while_loop(keeps_going, trip, _Advancing(pool.lanes, pool.notes, resting(pool.lanes), pool.trip))
+
+
+def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> PoolResult:
     """Solve the first `count` of the tasks in `width` lanes.
 
     Args:
@@ -75,46 +114,31 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> Harve
     """
     group, count = max(1, int(course.share * width)), count.astype(int)
     total = len(jax.tree.leaves(tasks)[0])
-    nobody = total  # the task of an idle lane
-    begin = jax.vmap(course.start, (0, None))
+    start_all = jax.vmap(course.start, (0, None))
     settle_all = jax.vmap(course.settle, (0, None, 0, None))
-    places, trip = jnp.arange(width), jnp.zeros((), int)
-    some = _take(tasks, places)
-    lanes, notes = begin(some, trip), jax.vmap(course.blank)(some)
-    shapes = jax.eval_shape(settle_all, lanes, notes, places, trip)[1]
-    results = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
 
-    def resting(lanes: Lane, task: Places) -> Bool[Array, " w"]:
-        return jax.vmap(course.rests)(lanes) | (task == nobody)
+    def first() -> _Pool:
+        places, trip = jnp.arange(width), jnp.zeros((), int)
+        some = _take(tasks, places)
+        lanes, notes = start_all(some, trip), jax.vmap(course.blank)(some)
+        shapes = jax.eval_shape(settle_all, lanes, notes, places, trip)[1]
+        results = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
+        task = jnp.where(places < count, places, total)
+        return _Pool(lanes, notes, task, trip, jnp.asarray(width, trip.dtype), results)
 
-    def advance(carry: tuple) -> tuple:
-        lanes, notes, task, rest, trip = carry
-        ahead, notes = jax.vmap(course.advance, (0, 0, None, 0))(lanes, notes, trip, ~rest)
-        lanes = _choose(rest, lanes, ahead)
-        return lanes, notes, task, resting(lanes, task), trip + 1
-
-    def keeps_going(carry: tuple) -> Flag:
-        _, _, task, rest, _ = carry
-        return (jnp.sum(rest & (task != nobody)) < group) & ~jnp.all(rest)
-
-    def settle(carry: tuple) -> tuple:
-        lanes, notes, task, trip, following, results = carry
-        rest = resting(lanes, task)
-        lanes, notes, task, rest, trip = lax.while_loop(keeps_going, advance, (lanes, notes, task, rest, trip))
-        (here,) = jnp.nonzero(rest & (task != nobody), size=group, fill_value=width)
+    def settle(pool: _Pool) -> _Pool:
+        """Advance, and settle the lanes that wait."""
+        task, idle = pool.task, pool.task == total
+        lanes, notes, rest, trip = _advance(course, pool, idle, group)
+        (here,) = jnp.nonzero(rest & ~idle, size=group, fill_value=width)
         gone_on, found, over = settle_all(_take(lanes, here), notes, here, trip)
         over &= here < width
-        results = _put(results, jnp.where(over, task[here], total), found)
-        new = following + jnp.cumsum(over) - 1
-        fresh = begin(_take(tasks, new), trip)
-        lanes = _put(lanes, here, _choose(over, fresh, gone_on))
-        task = _put(task, here, jnp.where(over, jnp.where(new < count, new, nobody), task[here]))
-        return lanes, notes, task, trip, following + jnp.sum(over), results
+        results = _put(pool.results, jnp.where(over, task[here], total), found)
+        new = pool.following + jnp.cumsum(over) - 1
+        fresh = start_all(_take(tasks, new), trip)
+        lanes = _put(lanes, here, choose(over, fresh, gone_on))
+        task = _put(task, here, jnp.where(over, jnp.where(new < count, new, total), task[here]))
+        return _Pool(lanes, notes, task, trip, pool.following + jnp.sum(over), results)
 
-    def unfinished(carry: tuple) -> Flag:
-        return jnp.any(carry[2] != nobody)
-
-    task = jnp.where(places < count, places, nobody)
-    carry = (lanes, notes, task, trip, jnp.asarray(width, trip.dtype), results)
-    *_, trip, _, results = lax.while_loop(unfinished, settle, carry)
-    return Harvest(results, trip)
+    done = lax.while_loop(lambda pool: jnp.any(pool.task != total), settle, first())
+    return PoolResult(done.results, done.trip)

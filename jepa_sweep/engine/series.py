@@ -1,6 +1,6 @@
-"""Many long temporal series at once: simulated block by block, so that their length costs no memory.
+"""Moments of many long time series, simulated block by block, so that memory does not grow with their length.
 
-`estimate` gives what the whole of each series says about its features, `beginning` the first values of the same series.
+`estimate` gives the moments of each whole series, `beginning` the first values of the same series.
 
 Every run has keys of its own, from its seed and the number of the block, and is computed by the same program whatever
 else is asked for beside it: its numbers depend on its own (gamma, noise, length, seed) and nothing else.
@@ -8,7 +8,7 @@ else is asked for beside it: its numbers depend on its own (gamma, noise, length
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from jepa_sweep.engine import devices
+from jepa_sweep.engine import blocks, devices
 from jepa_sweep.physics import data
 from jepa_sweep.physics.data import Values
 from jepa_sweep.physics.dynamics import Code
@@ -30,7 +30,7 @@ Signals = Float[np.ndarray, "n samples d"]
 
 
 class Estimates(NamedTuple):
-    """What each series says about its features, from the known mean 0 and in the basis v.
+    """Estimates from each series, with the known mean 0 and in the basis v.
 
     lam, rho: estimates of E[x^t x^(t+1)] and of its ratio to E[x^2], shape (n, d).
     off_diagonal: mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx, shape (n,); 0 for d = 1.
@@ -44,15 +44,6 @@ class Estimates(NamedTuple):
     yx: np.ndarray
 
 
-class Series(NamedTuple):
-    """One run: the temporal model of `physics.data` with |v| = 1, over `length` pairs; many, with one more axis."""
-
-    gamma: Any
-    noise: Any
-    length: Any
-    seed: Any
-
-
 def estimate(gamma: Rows, noise: Rows, length: Whole, seed: Whole, *, device: str = "auto") -> Estimates:
     """Simulate n stationary series and estimate their moments, in float64.
 
@@ -63,17 +54,10 @@ def estimate(gamma: Rows, noise: Rows, length: Whole, seed: Whole, *, device: st
         seed: one whole number for each run, shape (n,).
         device: where to compute, see `devices.pick`.
     """
-    where = devices.pick(device)
+    where, shape = devices.pick(device), blocks.Shape(GROUP, GROUP)
+    args = [np.asarray(values, float) for values in (gamma, noise, length, seed)]
     with devices.scope("float64", where[0]):
-        given = Series(
-            np.asarray(gamma, float), np.asarray(noise, float), np.asarray(length, int), np.asarray(seed, int)
-        )
-        count, width = len(given.gamma), GROUP * len(where)
-        padding = -count % width  # runs without a single pair, which cost nothing
-        padded = [np.pad(field, [(0, padding)] + [(0, 0)] * (field.ndim - 1)) for field in given]
-        groups = range(0, count + padding, width)
-        found = [_program(where)(Series(*(field[at : at + width] for field in padded))) for at in groups]
-        return Estimates(*(np.concatenate(fields)[:count] for fields in zip(*found, strict=True)))
+        return Estimates(*blocks.results(_block, (), args, "float64", shape, where))
 
 
 def beginning(gamma: Rows, noise: Rows, seed: Whole, samples: int) -> tuple[Signals, Signals]:
@@ -116,16 +100,15 @@ def _beginnings(
     return lax.map(one, (gamma, noise, seed))
 
 
-@functools.lru_cache(maxsize=8)
-def _program(where: tuple[devices.Device, ...]) -> Callable[[Series], tuple]:
+def _block(shape: blocks.Shape) -> Callable:
     # One run after the other, not side by side, and always as many: a vectorised sum may round differently with the
     # number of its mates, and so may a loop that is compiled for another number of turns.
-    function = functools.partial(lax.map, _one)
-    if len(where) > 1:
-        mesh = jax.sharding.Mesh(np.array(where), ("devices",))
-        split = jax.sharding.PartitionSpec("devices")
-        function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
-    return jax.jit(function)
+    def block(count: Array, gamma: Array, noise: Array, length: Array, seed: Array) -> tuple:
+        real = jnp.arange(shape.rows, dtype=count.dtype) < count[0]
+        length = jnp.where(real, length, 0)  # rows that only fill the block cost nothing
+        return lax.map(_one, (gamma, noise, length.astype(int), seed.astype(int)))
+
+    return block
 
 
 def _block_size(d: int) -> int:
@@ -147,23 +130,24 @@ def _next(
     return us, us + noise[None] * xi
 
 
-def _one(run: Series) -> tuple:
-    d = run.gamma.shape[0]
-    key, size = jax.random.key(run.seed), _block_size(d)
+def _one(run: tuple[Array, Array, Array, Array]) -> tuple:
+    """The fields of `Estimates` for one run."""
+    gamma, noise, length, seed = run
+    d = gamma.shape[0]
+    key, size = jax.random.key(seed), _block_size(d)
 
     def block(number: Code, carry: tuple) -> tuple:
         u, x, sums = carry
-        us, y = _next(key, number, u, run.gamma, run.noise, size)
+        us, y = _next(key, number, u, gamma, noise, size)
         before = jnp.concatenate([x[None], y[:-1]])
         # Beyond the end of the series a pair counts for nothing.
-        counted = jnp.where((number * size + jnp.arange(size) < run.length)[:, None], before, 0)
+        counted = jnp.where((number * size + jnp.arange(size) < length)[:, None], before, 0)
         # Both moments in one product: of two, the compiler may sum one in another order on another number of devices.
         return us[-1], y[-1], sums + jnp.concatenate([counted, y], axis=1).T @ counted
 
-    blocks = -(-run.length // size)
-    start = _first(key, run.gamma, run.noise)
-    *_, sums = lax.fori_loop(0, blocks, block, (*start, jnp.zeros((2 * d, d))))
-    xx, yx = jnp.split(sums / run.length.astype(sums.dtype), 2)
+    start = _first(key, gamma, noise)
+    *_, sums = lax.fori_loop(0, -(-length // size), block, (*start, jnp.zeros((2 * d, d))))
+    xx, yx = jnp.split(sums / length.astype(sums.dtype), 2)
     lam, s2 = jnp.diag(yx), jnp.diag(xx)
     return lam, lam / s2, off_diagonal(xx, yx), xx, yx
 

@@ -1,4 +1,4 @@
-"""What one solve is asked and what it comes to; one step of a diffrax solver, and what its controller makes of it.
+"""The goal and the outcome of one solve, and single steps of a diffrax solver with its step-size controller.
 
 Explicit Runge-Kutta methods are written out stage by stage from diffrax's own tableau: the compiler then sees plain
 arithmetic, drops what a field does not use, and needs no loop and no buffer of stages. Other methods step through
@@ -37,7 +37,7 @@ def is_explicit(settings: Settings) -> bool:
 
 
 class Goal(NamedTuple):
-    """What one solve is asked for, in paper time: times at which thresholds are met, observables at given times."""
+    """What one solve must find, in paper time: when thresholds are met, and observables at given times."""
 
     point: Point
     p: Float[Array, " p"]  # thresholds as fractions of the rest point, in the order in which the flow meets them
@@ -47,7 +47,7 @@ class Goal(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one solve came to, in paper time."""
+    """The results of one solve, in paper time."""
 
     times: Float[Array, " p"]  # NaN where the threshold was not met
     samples: Float[Array, "s o"]  # observables, the response first; NaN where the solver did not come
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 
 
 class Control(NamedTuple):
-    """The step to try next, and what the controller and the count of steps remember."""
+    """The step to try next, the memory of the step-size controller, and the count of steps."""
 
     h: Scalar
     memory: tuple[Scalar, Scalar]
@@ -78,8 +78,9 @@ class Stepper:
     """Steps of one diffrax method on one field, with diffrax's PID controller."""
 
     def __init__(self, settings: Settings, field: Field) -> None:
-        self._settings, self._field, self._term = settings, field, dfx.ODETerm(field)
+        self.settings, self._field, self._term = settings, field, dfx.ODETerm(field)
         self.solver = SOLVERS[settings.method]()
+        self._order = self.solver.error_order(self._term)
         self._explicit = is_explicit(settings)
 
     def _solver_for(self, atol: Scalar) -> Any:
@@ -87,17 +88,11 @@ class Stepper:
             return self.solver
         # A traced number, where optimistix declares a float and takes either.
         # Not diffrax's VeryChord: where a field is constant its first guess is right, and it calls rounding divergence.
-        roots = optx.Chord(rtol=self._settings.rtol, atol=atol)  # type: ignore[arg-type]
+        roots = optx.Chord(rtol=self.settings.rtol, atol=atol)  # type: ignore[arg-type]
         return type(self.solver)(root_finder=roots)
 
-    def controller(self, atol: Scalar | float) -> dfx.PIDController:
-        """The step-size controller."""
-        return dfx.PIDController(rtol=self._settings.rtol, atol=atol)
-
-    @property
-    def order(self) -> Any:
-        """The order of the error estimate, as the controller wants it."""
-        return self.solver.error_order(self._term)
+    def _controller(self, atol: Scalar | float) -> dfx.PIDController:
+        return dfx.PIDController(rtol=self.settings.rtol, atol=atol)
 
     def carry(self, x: Scalar, y: State, args: Any, atol: Scalar) -> Any:
         """What the first step needs to know beside x and y."""
@@ -113,8 +108,8 @@ class Stepper:
     def first(self, y: State, args: Any, atol: Scalar) -> Scalar:
         """diffrax's own choice of a first step from x = 0."""
         zero = jnp.zeros_like(atol)
-        end, _ = self.controller(atol).init(
-            self._term, zero, jnp.inf + zero, y, None, args, self.solver.func, self.order
+        end, _ = self._controller(atol).init(
+            self._term, zero, jnp.inf + zero, y, None, args, self.solver.func, self._order
         )
         return jnp.asarray(end)
 
@@ -123,26 +118,26 @@ class Stepper:
     ) -> tuple[Scalar, Tried]:
         """Try the next step, at most up to `stop`; the x at its end, kept or not, and what came of it."""
         x1 = jnp.minimum(x0 + control.h, stop)
-        y1, error, after, stages = self._step(x0, x1, y0, carry, args, jnp.asarray(atol))
+        y1, error, after, stages = self.step(x0, x1, y0, carry, args, jnp.asarray(atol))
         # A step out of the field's domain is an infinite error, or the controller would compute inf / inf.
         error = jax.tree.map(lambda e: jnp.where(jnp.isfinite(e), e, jnp.inf), error)
         scale = jax.tree.map(lambda new, old: jnp.where(jnp.isfinite(new), new, old), y1, y0)
-        keep, start, end, _, memory, _ = self.controller(atol).adapt_step_size(
-            x0, x1, y0, scale, args, error, self.order, (*control.memory, False)
+        keep, start, end, _, memory, _ = self._controller(atol).adapt_step_size(
+            x0, x1, y0, scale, args, error, self._order, (*control.memory, False)
         )
         h = end - start
         # A step cut short at a stop says nothing against the length it was cut from.
         h = jnp.where(keep & (x1 < x0 + control.h), jnp.maximum(h, control.h), h)
         steps = control.steps + 1
         ended = jnp.where(start + h > start, control.ended, Status.NON_FINITE)
-        ended = jnp.where(steps >= self._settings.max_steps, Status.MAX_STEPS, ended)
+        ended = jnp.where(steps >= self.settings.max_steps, Status.MAX_STEPS, ended)
         former, latter = (jnp.asarray(m) for m in memory[:2])
         return x1, Tried(jnp.asarray(keep), y1, after, stages, Control(h, (former, latter), steps, ended))
 
-    def _step(
+    def step(
         self, x0: Scalar, x1: Scalar, y0: State, carry: Any, args: Any, atol: Scalar
     ) -> tuple[State, State, Any, State]:
-        """End, error estimate, carry and stages (times h) of a step from x0 to x1."""
+        """A step from x0 to x1 without error control: its end, error estimate, carry, and stages times h."""
         if not self._explicit:
             y1, error, dense, carry, _ = self._solver_for(atol).step(self._term, x0, x1, y0, args, carry, False)
             return y1, error, carry, dense["k"]  # a stage that did not converge has made the error infinite
@@ -153,10 +148,6 @@ class Stepper:
         assert tableau.fsal, "the last stage must be the next step's first"
         stages = jax.tree.map(lambda *k: h * jnp.stack(k), *ks)
         return _combine(tableau.b_sol, ks, h, y0), _combine(tableau.b_error, ks, h, None), ks[-1], stages
-
-    def again(self, x0: Scalar, x1: Scalar, y0: State, carry: Any, args: Any, atol: Scalar) -> State:
-        """Where a step from x0 to x1 ends, no questions asked."""
-        return self._step(x0, x1, y0, carry, args, atol)[0]
 
 
 def _combine(weights: np.ndarray, ks: list[State], h: Scalar, y: State | None) -> State:

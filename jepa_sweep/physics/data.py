@@ -1,4 +1,4 @@
-"""Where features come from: Gaussian, temporal and masked data, their moments, and how far samples scatter.
+"""Models of data: Gaussian, temporal and masked pairs, their population moments, samplers and standard errors.
 
 JEPA and MAE see the data through E[x x^T] and E[y x^T] alone. In a basis that makes both diagonal, feature i has
 lam_i = E[x_i y_i] and rho_i = lam_i / E[x_i^2]. Three models of pairs (x, y), each with its population moments and a

@@ -1,4 +1,4 @@
-"""From samples to features: second moments in one pass, the basis they share, lam and rho with their errors.
+"""Estimates from samples: second moments in one pass, their common basis, lam and rho with standard errors.
 
 Plain NumPy in float64, block by block, so that data may be larger than memory.
 
@@ -22,7 +22,7 @@ BATCHES = 64  # of consecutive pairs, whose means give the standard errors
 
 
 class Sums(NamedTuple):
-    """What a first pass adds up, about an origin near the mean so that centring loses no digits."""
+    """Sums of a first pass, about an origin near the mean so that centring loses no digits."""
 
     pairs: int
     origin: tuple[np.ndarray, np.ndarray]
@@ -34,7 +34,7 @@ class Sums(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """What a second pass adds up: for each batch and feature, deviations of x y and of x y - rho x^2."""
+    """Sums of a second pass: for each batch and feature, deviations of x y and of x y - rho x^2."""
 
     pairs: int
     lam: np.ndarray
@@ -42,7 +42,7 @@ class Scatter(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What pairs of samples say about their features, which stand in the order of falling lam.
+    """Features estimated from pairs of samples, in the order of falling lam.
 
     pairs: how many there are.
     mean_x, mean_y: what was subtracted from x and y, shape (d,); zero where nothing was.
@@ -200,7 +200,7 @@ def _turn(m: np.ndarray, left: np.ndarray, right: np.ndarray, c: np.ndarray, s: 
 
 
 def _rounds(d: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Every pair of d columns once, in rounds of disjoint pairs: the tournament in which one seat stays."""
+    """Every pair of d columns once, in rounds of disjoint pairs, by the circle method of round-robin tournaments."""
     seats = np.arange(d + d % 2)
     rounds = []
     for _ in range(len(seats) - 1):

@@ -1,4 +1,4 @@
-"""Networks whole: the losses of JEPA and MAE on the matrices W^1..W^L and V, their gradients, and what is learned.
+"""Deep linear networks: losses of JEPA and MAE on the matrices W^1..W^L and V, their gradients, responses to features.
 
 x passes through the encoder Wbar = W^L ... W^1 and the predictor V. MAE predicts the target y itself, JEPA its
 representation Wbar y, which it treats as a constant: it stops the gradient. Two more objectives take that apart:
@@ -43,7 +43,7 @@ class Weights(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What the predictor is asked for, and whether the encoder of the target learns."""
+    """A loss: the target of the predictor, and whether a gradient flows into it."""
 
     name: str
     decodes: bool = False  # y itself is the target, as in MAE
@@ -63,14 +63,14 @@ OBJECTIVES = {
 
 
 class Signals(NamedTuple):
-    """The linear maps a network stands for: x to representation, x to prediction."""
+    """The linear maps of a network: x to representation, x to prediction."""
 
     encoder: Matrix  # Wbar
     output: Matrix  # V Wbar
 
 
 class Seen(NamedTuple):
-    """What a network has made of each feature.
+    """Responses of a network to each feature.
 
     w: encoder response |Wbar e_i|. projection: of Wbar e_i on the direction in which an aligned start puts feature i.
     v: predictor response, JEPA <a_i, V a_i> with a_i = Wbar e_i / |Wbar e_i|, MAE <e_i, V a_i>; 0 without a response.
@@ -186,7 +186,7 @@ def linear_response(weights: Weights, x: Float[Array, "b d"], activation: Activa
 
 
 def observe(objective: Objective, found: Signals, frame: Matrix) -> Seen:
-    """What has become of each feature, e_i being the unit vectors of the input."""
+    """The responses to each feature, e_i being the unit vectors of the input."""
     wbar, output = found
     square = jnp.sum(wbar**2, axis=0)
     w = jnp.sqrt(square)
@@ -197,7 +197,7 @@ def observe(objective: Objective, found: Signals, frame: Matrix) -> Seen:
 
 
 def fit(objective: Objective, seen: Seen, rho: Values) -> Values:
-    """How much of each feature's regression is in the prediction: v / rho for JEPA, v w / rho for MAE; 1 at rest."""
+    """The learned fraction of each feature's regression: v / rho for JEPA, v w / rho for MAE; 1 at rest."""
     return seen.v * (seen.w if objective.decodes else 1.0) / rho
 
 
@@ -253,7 +253,7 @@ def start(
     scale: Scalar | float,
     predictor_scale: Scalar | float,
 ) -> tuple[Weights, Matrix]:
-    """A network to begin with, and the frame F of its representation, of shape (width, features).
+    """Initial weights, and the frame F of the representation, of shape (width, features).
 
     aligned: W^a = scale F^a F^(a-1)^T with random F^a of orthonormal columns, F^0 = I; V = predictor_scale F F^T for
     JEPA, predictor_scale F^T for MAE. So every feature begins with w = scale^L. Needs width >= features.

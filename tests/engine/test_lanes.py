@@ -126,7 +126,7 @@ def test_a_written_out_step_is_diffraxs_own(method):
             carry = stepper.carry(x0, y, args, x0)
             state = stepper.solver.init(term, x0, x1, y, args)
             y1, error, dense, (_, after), _ = stepper.solver.step(term, x0, x1, y, args, state, False)
-            return stepper._step(x0, x1, y, carry, args, x0), (y1, error, after, dense["k"])
+            return stepper.step(x0, x1, y, carry, args, x0), (y1, error, after, dense["k"])
 
         ours, theirs = both(y)
     # A handful of roundings of numbers of size 1; diffrax's error of a FSAL method is a difference of such.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jepa_sweep.engine import series
+from jepa_sweep.engine import blocks, series
 from jepa_sweep.physics import data
 
 LAM, RHO = np.array([0.99, 0.95]), np.array([0.495, 0.760])
@@ -94,10 +94,10 @@ def test_lengths_and_numbers_of_runs_share_one_program(compilations):
 
 def test_a_long_series_needs_no_more_memory():
     """One program for all lengths: what it holds is known before it is told the length."""
+    group = blocks.Shape(series.GROUP, series.GROUP)
     with jax.enable_x64(True):
-        many = series.GROUP
-        run = series.Series(np.ones((many, 2)), np.ones((many, 2)), np.full(many, 10**9), np.arange(many))
-        program = series._program(tuple(jax.local_devices()[:1])).lower(run).compile()
+        shapes = (2,), (2,), (), ()  # of gamma, noise, length and seed
+        program = blocks._program(series._block, (), group, shapes, "float64", tuple(jax.local_devices()[:1]))
     assert program.memory_analysis().temp_size_in_bytes < 64 * 8 * series.BLOCK_VALUES
 
 

@@ -1,4 +1,4 @@
-"""Many networks: parameters in, what was learned out, in blocks that are dealt over the devices.
+"""Many networks: parameters in, results out, in blocks that are split over the devices.
 
 On each device the networks of a block are taken a group at a time. On a processor a group is small, so that its
 matrices stay in the cache of a core; an accelerator takes as many as its memory holds.
@@ -6,33 +6,23 @@ matrices stay in the cache of a core; an accelerator takes as many as its memory
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from jepa_sweep.engine import blocks, devices
 from jepa_sweep.engine.networks import common, flow, training
-from jepa_sweep.engine.networks.common import Given, Recipe
+from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
 from jepa_sweep.physics.dynamics import Columns, Status
 
 
-class Learned(NamedTuple):
-    """What came of n networks; shapes as in `common.Found`, with n in front."""
-
-    crossed: np.ndarray
-    seen: np.ndarray
-    losses: np.ndarray
-    times: np.ndarray
-    ended: np.ndarray  # status codes
-    steps: np.ndarray
-
-
 def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
-    group = (training if recipe.method in OPTIMIZERS else flow).group(recipe)
+    way = training if recipe.method in OPTIMIZERS else flow
+    group = common.group(recipe, way.method(recipe))
 
     def block(count, *args):
         given = Given(*(a.reshape(-1, shape.width, *a.shape[1:]) for a in args))
@@ -40,10 +30,10 @@ def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
 
         def one(numbered):
             number, given = numbered
-            empty = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), none)
+            empty = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), none)
             return lax.cond(number * shape.width < count[0], group, lambda _: empty, given)
 
-        found = lax.map(one, (jax.numpy.arange(shape.rows // shape.width, dtype=count.dtype), given))
+        found = lax.map(one, (jnp.arange(shape.rows // shape.width, dtype=count.dtype), given))
         return tuple(a.reshape(shape.rows, *a.shape[2:]) for a in found)
 
     return block
@@ -88,19 +78,14 @@ def learn(
     # Networks with as many steps to take go together.
     order = np.argsort(given["t_end"] / np.where(given["eta"] > 0, given["eta"], 1), kind="stable")
     args = [a[order] for a in given.values()]
-    out: list[np.ndarray] | None = None
+    learned = _blank(recipe, p, precision)
     with devices.scope(precision, where[0]):
         shape = shape_for(recipe, batch or len(p), where, np.dtype(precision).itemsize)
         for rows, found in blocks.blocks(_block, (recipe,), args, precision, shape, where):
-            if found is None:
-                continue
-            found = [blocks.checked(a, precision) for a in found]
-            if out is None:
-                out = [np.full((len(p), *a.shape[1:]), np.nan if a.dtype.kind == "f" else 0, a.dtype) for a in found]
-                out[Learned._fields.index("ended")][:] = Status.OOM
-            for whole, part in zip(out, found, strict=True):
-                whole[order[rows]] = part
-    return Learned(*out) if out else _none(recipe, p, precision)
+            if found is not None:
+                for whole, part in zip(learned, found, strict=True):
+                    whole[order[rows]] = part
+    return learned
 
 
 def _given(columns: Columns, p: np.ndarray) -> Columns:
@@ -109,21 +94,21 @@ def _given(columns: Columns, p: np.ndarray) -> Columns:
     return {"p": p, **{name: np.asarray(columns.get(name, blank), float) for name in Given._fields[1:]}}
 
 
-def _none(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
-    """Where not one network fits into memory."""
+def _blank(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
+    """Before anything is computed: networks that fit into no memory."""
     (n, thresholds), d, samples = p.shape, recipe.features, recipe.samples + 1
 
     def lost(*shape: int) -> np.ndarray:
         return np.full((n, *shape), np.nan, precision)
 
-    ended = np.full(n, Status.OOM)
-    return Learned(lost(2, thresholds, d), lost(samples, 4, d), lost(samples), lost(samples), ended, np.zeros(n, int))
+    ended, steps = np.full(n, Status.OOM, np.int64), np.zeros(n, np.int64)
+    return Learned(lost(2, thresholds, d), lost(samples, 4, d), lost(samples), lost(samples), ended, steps)
 
 
 def features_of(recipe: Recipe, columns: Columns) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
     """lam and rho of each network's data, float64 arrays of shape (n, features)."""
     with devices.scope("float64", devices.pick("cpu")[0]):
-        given = Given(*map(jax.numpy.asarray, _given(columns, np.zeros((len(columns["seed"]), 1))).values()))
+        given = Given(*map(jnp.asarray, _given(columns, np.zeros((len(columns["seed"]), 1))).values()))
         lam, rho = _lam_rho(recipe, given)
         return np.asarray(lam), np.asarray(rho)
 

@@ -1,12 +1,12 @@
-"""What training and flow of networks share: what one network is given, how it begins, what is noted about it.
+"""What gradient flow and training of networks share: parameters, start, data, observation, the loop over samples."""
 
-Nothing here sees a batch.
-"""
-
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.physics import data, network
@@ -14,11 +14,13 @@ from jepa_sweep.physics.data import Features, Pairs
 from jepa_sweep.physics.dynamics import Code, Scalar
 from jepa_sweep.physics.network import Objective, Seen, Signals, Weights
 
-PROBE = 4096  # samples on which a network with an activation is looked at
+Progress = Any  # where a network stands, a pytree of the method's own
+
+PROBE_SAMPLES = 4096  # on which a network with an activation is observed
 
 
 class Recipe(NamedTuple):
-    """What decides the program: every field is a compile key."""
+    """What the networks of one program have in common; every field is a compile key."""
 
     objective: str
     data: str
@@ -45,7 +47,7 @@ class Recipe(NamedTuple):
 
 
 class Given(NamedTuple):
-    """One network's own parameters, all scalars but for the thresholds p."""
+    """The parameters of one network that vary within a program: scalars, but for the thresholds p."""
 
     p: Float[Array, " p"]
     layout: Scalar
@@ -64,23 +66,69 @@ class Given(NamedTuple):
     momentum: Scalar
 
 
-class Found(NamedTuple):
-    """What came of one network."""
+class Learned(NamedTuple):
+    """The results of one network; of several with one more axis in front of everything."""
 
-    crossed: Float[Array, "2 p d"]  # flow times at which response and fit met the thresholds; NaN where not
-    seen: Float[Array, "s 4 d"]  # w, projection, v and fit at each sample
-    losses: Float[Array, " s"]
-    times: Float[Array, " s"]  # flow times of the samples
-    ended: Code
-    steps: Code
+    crossed: Any  # (2, p, d): flow times at which response and fit met the thresholds; NaN where not
+    seen: Any  # (s, 4, d): w, projection, v and fit at each sample
+    losses: Any  # (s,)
+    times: Any  # (s,): flow times of the samples
+    ended: Any  # (): status code
+    steps: Any  # ()
 
 
-class Looks(NamedTuple):
-    """The last look at a network, and the thresholds it had met until then."""
+class Crossings(NamedTuple):
+    """Times at which thresholds were crossed, up to the last observation of a network."""
 
+    time: Scalar  # of that observation
+    last: Float[Array, "2 d"]  # encoder response and fit then
+    crossed: Float[Array, "2 p d"]  # NaN where not yet
+
+    def meets(self, now: Float[Array, "2 d"], levels: Float[Array, "2 p d"]) -> Bool[Array, "2 p d"]:
+        """Which thresholds lie between the last observation and this one, for the first time."""
+        return (self.last[:, None] < levels) & (now[:, None] >= levels) & jnp.isnan(self.crossed)
+
+    def observed(self, now: Float[Array, "2 d"], time: Scalar, levels: Float[Array, "2 p d"]) -> "Crossings":
+        """One observation more: what it crossed is placed evenly in ln of the response, where that is positive."""
+        low, high = self.last[:, None], now[:, None]
+        grown = low > 0
+        safe = jnp.where(grown, low, 1.0)
+        share = jnp.where(grown, jnp.log(levels / safe) / jnp.log(high / safe), (levels - low) / (high - low))
+        at = self.time + share * (time - self.time)
+        return Crossings(time, now, jnp.where(self.meets(now, levels), at, self.crossed))
+
+
+def no_crossings(levels: Float[Array, "2 p d"]) -> Crossings:
+    """Before the first observation."""
+    none = jnp.full_like(levels, jnp.nan)
+    return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none)
+
+
+class Fixed(NamedTuple):
+    """What one network keeps throughout."""
+
+    given: Given
+    features: Features
+    frame: Array
+    levels: Float[Array, "2 p d"]
+
+
+class Sample(NamedTuple):
+    """What is kept of one network at one time."""
+
+    seen: Seen
+    loss: Scalar
     time: Scalar
-    last: Float[Array, "2 d"]  # encoder response and fit
-    crossed: Float[Array, "2 p d"]
+
+
+class Method(NamedTuple):
+    """The functions that make up a way to learn; `start` and `sample` see one network, `advance` and `end` a group."""
+
+    start: Callable[[Fixed, Weights], Progress]
+    sample: Callable[[Fixed, Progress, Code], tuple[Progress, Sample]]  # sample j
+    advance: Callable[[Fixed, Progress, Code], Progress]  # all steps from sample j to the next
+    # The fields `crossed`, `ended` and `steps` of `Learned`; the losses are those of all samples.
+    end: Callable[[Fixed, Progress, Float[Array, "n s"]], tuple[Array, Array, Array]]
 
 
 def features_of(recipe: Recipe, given: Given) -> Features:
@@ -138,45 +186,44 @@ def levels(recipe: Recipe, given: Given, features: Features) -> Float[Array, "2 
     return jnp.stack([p * w_star, p])
 
 
-def both(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "2 d"]:
+def w_and_fit(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "2 d"]:
     """What thresholds are compared with: encoder response and fit."""
     return jnp.stack([seen.w, network.fit(recipe.rule, seen, features.rho)])
 
 
-def unseen(recipe: Recipe, given: Given, features: Features) -> Looks:
-    """Before the first look."""
-    wanted = levels(recipe, given, features)
-    return Looks(jnp.zeros_like(given.eta), jnp.full_like(wanted[:, 0], jnp.inf), jnp.full_like(wanted, jnp.nan))
-
-
-def meets(looks: Looks, now: Float[Array, "2 d"], wanted: Float[Array, "2 p d"]) -> Bool[Array, "2 p d"]:
-    """Which thresholds lie between the last look and this one, for the first time."""
-    return (looks.last[:, None] < wanted) & (now[:, None] >= wanted) & jnp.isnan(looks.crossed)
-
-
-def look(looks: Looks, now: Float[Array, "2 d"], time: Scalar, wanted: Float[Array, "2 p d"]) -> Looks:
-    """The next look: crossings since the last are placed evenly in ln of the response, where it is positive."""
-    low, high = looks.last[:, None], now[:, None]
-    grown = low > 0
-    safe = jnp.where(grown, low, 1.0)
-    share = jnp.where(grown, jnp.log(wanted / safe) / jnp.log(high / safe), (wanted - low) / (high - low))
-    at = looks.time + share * (time - looks.time)
-    return Looks(time, now, jnp.where(meets(looks, now, wanted), at, looks.crossed))
-
-
 def describe(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "4 d"]:
-    """A sample as it is kept: w, projection, v and fit."""
+    """One entry of `Learned.seen`: w, projection, v and fit."""
     return jnp.stack([*seen, network.fit(recipe.rule, seen, features.rho)])
 
 
 def signals_on_probe(recipe: Recipe, given: Given, features: Features, weights: Weights) -> tuple[Signals, Scalar]:
     """The closest linear maps of a network with an activation, and its loss, on samples kept for that."""
     key = jax.random.fold_in(keys_of(given)[1], 2**31 - 1)  # no step draws with this one
-    x, y = samples_of(recipe, given, features, key, PROBE)
+    x, y = samples_of(recipe, given, features, key, PROBE_SAMPLES)
     activation = network.ACTIVATIONS[recipe.activation]
     return network.linear_response(weights, x, activation), network.sample_loss(recipe.rule, weights, x, y, activation)
 
 
-def masked(flag: Bool[Array, ""], new: Any, old: Any) -> Any:
-    """`new` where the flag says so, leaf by leaf."""
-    return jax.tree.map(lambda a, b: jnp.where(flag, a, b), new, old)
+def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
+    """A function of several networks, with one more axis in front of everything."""
+
+    def start(given: Given) -> tuple[Fixed, Progress]:
+        features = features_of(recipe, given)
+        weights, frame = begin(recipe, given)
+        fixed = Fixed(given, features, frame, levels(recipe, given, features))
+        return fixed, method.start(fixed, weights)
+
+    def learn(given: Given) -> Learned:
+        fixed, progress = jax.vmap(start)(given)
+
+        def segment(progress: Progress, j: Code) -> tuple[Progress, tuple]:
+            progress, (seen, loss, time) = jax.vmap(method.sample, (0, 0, None))(fixed, progress, j)
+            described = jax.vmap(functools.partial(describe, recipe))(seen, fixed.features)
+            return method.advance(fixed, progress, j), (described, loss, time)
+
+        progress, samples = lax.scan(segment, progress, jnp.arange(recipe.samples + 1))
+        seen, losses, times = (jnp.moveaxis(a, 0, 1) for a in samples)
+        crossed, ended, steps = method.end(fixed, progress, losses)
+        return Learned(crossed, seen, losses, times, ended, steps)
+
+    return learn

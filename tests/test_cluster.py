@@ -23,7 +23,7 @@ from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.running.ray_workers import TASKS_AT_ONCE, Recover
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.store import location
+from jepa_sweep.store import location, writers
 from jepa_sweep.store.log import Mark
 
 # Ray starts its own processes with a function between fork and exec, of which JAX, being threaded, warns.
@@ -110,9 +110,9 @@ def same(out, wanted):
     assert [os.listdir(out / name) for name in (location.STAGING, location.WORKING)] == [[], []]
 
 
-def ended(writers):
-    """Wait until none of them runs: a worker ends a little after its machine."""
-    while not all(map(writers.gone, writers)):
+def ended(names):
+    """Wait until none of these writers runs: a worker ends a little after its machine."""
+    while not all(map(writers.gone, names)):
         time.sleep(0.05)
 
 
@@ -120,17 +120,17 @@ def ended(writers):
 def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     second = machines.add_node(num_cpus=1)
     machines.wait_for_nodes()
-    writers, done, told = set(), [], []
+    begun, done, told = set(), [], []
 
     def fault(progress):
         told.append(progress.done)
         claims = js.Store(tmp_path / "run").log.claims().values()
-        writers.update(claim.writer for claim in claims)
-        if len(writers) == 1:
+        begun.update(claim.writer for claim in claims)
+        if len(begun) == 1:
             time.sleep(0.2)  # else one may do it all while the other is being started
         elif not done:
             done.append("killed")
-            os.kill(int(min(writers).split("-")[1]), signal.SIGKILL)
+            os.kill(int(min(begun).split("-")[1]), signal.SIGKILL)
         elif done == ["killed"] and progress.done > POINTS // 2:
             done.append("removed")
             machines.remove_node(second)
@@ -140,7 +140,7 @@ def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
     assert (report.complete, report.total, report.computed, report.failed) == (True, POINTS, POINTS, 0)
     assert told == sorted(told)
     assert told[-1] == POINTS
-    ended(writers)
+    ended(begun)
     assert on(SWEEP, tmp_path / "run").computed == 0  # and takes away what those who died were writing
     same(tmp_path / "run", alone[1])
 

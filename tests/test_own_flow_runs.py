@@ -53,12 +53,6 @@ def alone(tmp_path_factory):
     return js.run(here / "hunt.toml", here / "run", chunk_points=10)
 
 
-def assert_whole(path, alone):
-    for name in ("points", "trajectories"):
-        pd.testing.assert_frame_equal(table(path, name), table(alone.path, name), check_exact=True)
-    assert js.Store(path).damage() == {}
-
-
 def test_every_command_works_on_it(folder, invoke):
     spec, run = folder / "hunt.toml", folder / "run"
 
@@ -139,21 +133,20 @@ def test_a_bucket_holds_it(folder, alone):
 
 
 @pytest.mark.process
-def test_it_goes_on_after_a_kill(folder, alone):
-    rng, run = random.Random(0), folder / "run"
-    words = ("hunt.toml", "--out", run, "--chunk-points", 10)
-    begun = start(folder, folder / words[0], *words[1:])
-    assert killed(begun, signal.SIGKILL, lambda: len(list(run.glob("commits/*"))), 2, rng) == -signal.SIGKILL
-    assert finished(start(folder, folder / words[0], *words[1:]))["computed"] < POINTS
-    assert_whole(run, alone)
+def test_it_goes_on_after_a_kill_and_several_writers_share_it(folder):
+    def begin(run):
+        return start(folder, folder / "hunt.toml", "--out", run, "--chunk-points", 10)
 
-
-@pytest.mark.process
-def test_several_writers_share_it(folder, alone):
-    run = folder / "run"
-    both = [start(folder, folder / "hunt.toml", "--out", run, "--chunk-points", 10) for _ in range(2)]
-    assert sum(finished(one)["computed"] for one in both) == POINTS
-    assert_whole(run, alone)
+    whole, cut, shared = (folder / name for name in ("whole", "cut", "shared"))
+    assert finished(begin(whole))["computed"] == POINTS
+    ended = killed(begin(cut), signal.SIGKILL, lambda: len(list(cut.glob("commits/*"))), 2, random.Random(0))
+    assert ended == -signal.SIGKILL
+    assert finished(begin(cut))["computed"] < POINTS
+    assert sum(finished(one)["computed"] for one in [begin(shared), begin(shared)]) == POINTS
+    for run in (cut, shared):
+        for name in ("points", "trajectories"):
+            pd.testing.assert_frame_equal(table(run, name), table(whole, name), check_exact=True)
+        assert js.Store(run).damage() == {}
 
 
 @pytest.mark.ray

@@ -22,6 +22,7 @@ from jepa_sweep.running.ray_workers import AT_ONCE
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.store import location
 from jepa_sweep.store.log import Mark
+from jepa_sweep.store.writers import gone
 
 # Ray starts its own processes with a function between fork and exec, of which JAX, being threaded, warns.
 pytestmark = [
@@ -109,7 +110,7 @@ def same(out, wanted):
 
 def ended(writers):
     """Wait until none of them runs: a worker ends a little after its machine."""
-    while not all(map(writers.gone, writers)):
+    while not all(map(gone, writers)):
         time.sleep(0.05)
 
 
@@ -261,10 +262,10 @@ def test_a_chunk_that_kills_its_workers_is_given_up_and_no_other_is_blamed(tmp_p
 
 def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp_path):
     js.run(SWEEP, tmp_path, chunk_points=12)
-    store = js.Store(tmp_path)
-    commits = store.log.commits()
-    queue = ray_driver._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store, "")
-    tally = ray_driver._Tally(store)
+    log = js.Store(tmp_path).log
+    commits = log.commits()
+    queue = ray_driver._Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], log, "")
+    tally = ray_driver._Tally(log)
     tally.writers |= {commit.claim.writer for commit in commits}
     for claim in tally.look():
         queue.stored(claim)

@@ -67,7 +67,8 @@ def test_the_package_is_that_of_the_wheel_and_carries_its_specs_and_its_page(ins
     script = (
         f"{WITHOUT_DRAWING}\nimport importlib.resources, jepa_sweep.reproduction as reproduction\n"
         "package = importlib.resources.files('jepa_sweep')\n"
-        "print(all(package.joinpath(name).is_file() for name in ('view/page/page.html', 'store/format2.json', 'py.typed')))\n"
+        "names = ('view/page/page.html', 'store/format2.json', 'py.typed', '__init__.pyi')\n"
+        "print(all(package.joinpath(name).is_file() for name in names))\n"
         f"for name in {tuple(PICTURES)}: print(reproduction.spec_path(name))"
     )
     complete, *specs = installed.python(script).splitlines()

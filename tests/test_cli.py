@@ -291,7 +291,7 @@ def test_a_file_size_limit_is_explained_and_leaves_the_store_resumable(tmp_path,
 
     start = """
 import resource, runpy
-resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 runpy.run_module("jepa_sweep.cli", run_name="__main__")
 """
     env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}

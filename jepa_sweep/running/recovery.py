@@ -19,8 +19,8 @@ from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.record import Parameter, Points, System
 
 CLAIM_TIMEOUT_S = 30.0  # from the claim of a writer on another machine to its commit record
-POLL_S = 0.1
-FAILED = [status.label for status in Status if status.failed]
+POLL_S = 0.1  # between looks at the commit records of others
+FAILED = [status.label for status in Status if status.failed]  # what `retry` computes again by default
 
 
 def finish(store: Writer, system: System, device: str = "auto", timeout_s: float = CLAIM_TIMEOUT_S) -> None:

@@ -76,6 +76,9 @@ def test_points_that_fail_again_stand_once(failed):
     assert 0 < len(again) == first["failed"] < len(before)
     assert (again.steps > before.steps.max()).all()
     assert not again.duplicated(KEYS).any()
+    assert set(again["try"]) == {2}
+    logged = pd.read_parquet(failed.path / "failures").value_counts("try")
+    assert (logged[1], logged[2]) == (len(before), len(again))
     second = js.retry(failed, ["max_steps"], max_steps=1000)
     assert second["tried"] == len(again)
     assert keys_of(Store(failed.path).points()) == keys_of(js.run(js.Sweep(**FAILING), failed.path).points())

@@ -9,6 +9,7 @@ from jepa_sweep.physics.data import fourier_basis
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim
+from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Figure
 
 MOST_CHANCE = 0.5  # by which chance may move a power that is to be told from 0
@@ -54,7 +55,7 @@ def _decay(points: pd.DataFrame) -> _Decay:
     Of two features an off-diagonal error is the square of a normal number, so the mean of n of them over its
     expectation is chi^2_n / n, whose logarithm has the mean digamma(n/2) - ln(n/2) and the variance trigamma(n/2).
     """
-    from scipy.special import digamma, polygamma  # as late as in `grid`
+    from scipy.special import digamma, polygamma  # not at the top: slow to import
 
     apart: list[float] = []
     for length in sorted(points["log10_T"].unique()):
@@ -123,7 +124,7 @@ def _directions(ax: Axes, v: np.ndarray) -> None:
 
 def _signals(ax: Axes, samples: pd.DataFrame) -> None:
     for a, color in enumerate(_FEATURES):
-        one = samples[samples["feature"] == a].sort_values("t")
+        one = having(samples, feature=a).sort_values("t")
         ax.plot(one["t"], one["u"] - 5 * a, color=color, lw=0.7)
     ax.set_yticks([0, -5], ["$u_1$", "$u_2$"])
     ax.set_xlabel("time step")
@@ -146,7 +147,7 @@ def _moments(axes: list[Axes], v: np.ndarray, covariances: pd.DataFrame) -> None
 
 def _estimates(ax: Axes, features: pd.DataFrame, name: str, symbol: str) -> None:
     for a, color in enumerate(_FEATURES):
-        one = features[features["feature"] == a].sort_values("log10_T")
+        one = having(features, feature=a).sort_values("log10_T")
         pairs = 10 ** one["log10_T"]
         ax.plot(pairs, one[f"{name}_hat"], ".", ms=3, color=color, label=f"$\\hat{{{symbol}}}_{a + 1}$")
         ax.plot(pairs, one[name], color=color, lw=0.8)

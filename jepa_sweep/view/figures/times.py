@@ -6,6 +6,7 @@ import pandas as pd
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, partial_rank_correlation
+from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Figure
 
 _MOST_PAIRS = 4  # side by side
@@ -18,7 +19,7 @@ def critical_times(store: Reader) -> Figure:
     objectives = [name for name in style.NAMES if (points["objective"] == name).any()]
     figure, axes = style.panels(2, len(objectives), 4.4, sharex="col", sharey="row", height_ratios=[1.3, 1])
     for (above, below), objective in zip(axes.T, objectives, strict=True):
-        here = points[points["objective"] == objective]
+        here = having(points, objective=objective)
         for name, (label, color) in _PREDICTIONS.items():
             off = (here["t_numeric"] / here[name] - 1).abs()
             dots = {"marker": ".", "ms": 1.5, "mew": 0, "ls": "", "color": color, "rasterized": True}
@@ -130,7 +131,7 @@ def inversion_claims(store: Reader) -> list[FigureClaim]:
 def _closest(pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of one pair of features, that whose lam differ least."""
     first = pairs.sort_values(["lam", "rho"]).iloc[0]
-    return pairs[(pairs["lam"] == first["lam"]) & (pairs["rho"] == first["rho"])]
+    return having(pairs, lam=first["lam"], rho=first["rho"])
 
 
 def inversion(store: Reader) -> Figure:

@@ -10,6 +10,7 @@ from jepa_sweep.physics.data import LAYOUTS
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed
+from jepa_sweep.view.rows import having, where_largest
 from jepa_sweep.view.style import Axes, Figure
 
 _DISTRIBUTIONS = {
@@ -79,7 +80,7 @@ def fig1_misfits(store: Reader) -> list[str]:
 def unfitted(store: Reader) -> list[str]:
     """Where no prediction of MAE fitted a feature, so that there is no order to speak of."""
     points = store.read("points", filters=[("objective", "==", "mae"), ("layout", "!=", "equal_lam")])
-    points = points[points["t_end"] == points["t_end"].max()]
+    points = where_largest(points, "t_end")
     none = points.loc[points["fit_order_lam"].isna(), "layout"].unique()
     return [
         f"`t_end` must let MAE fit some features of the layout {layout} to the fraction p, but it fits none or all "
@@ -118,12 +119,7 @@ def fig1_claims(store: Reader) -> list[FigureClaim]:
 
 def fig5_claims(store: Reader) -> list[FigureClaim]:
     """What ranks the responses of JEPA's encoder at the end, and the order in which MAE's prediction fits."""
-    points = store.read("points")
-    points = points[points["t_end"] == points["t_end"].max()]
-    means = points.groupby(["objective", "layout"])[
-        ["strength_lam", "strength_rho", "fit_order_lam", "fit_order_rho"]
-    ].mean()
-    jepa, mae = (means.loc[name] for name in ("jepa", "mae"))
+    jepa, mae = _means(store, "layout")
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc[["opposite", "crossed"]]
     first = mae["fit_order_lam"].dropna()
     return [
@@ -143,12 +139,7 @@ def fig5_claims(store: Reader) -> list[FigureClaim]:
 
 def mlp_claims(store: Reader) -> list[FigureClaim]:
     """The same two statements, of encoders with nonlinear units."""
-    means = (
-        store.read("points")
-        .groupby(["objective", "layout", "activation"])[["strength_lam", "strength_rho", "fit_order_lam"]]
-        .mean()
-    )
-    jepa, mae = (means.loc[name] for name in ("jepa", "mae"))
+    jepa, mae = _means(store, "layout", "activation")
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc["opposite"]
     first = mae["fit_order_lam"].dropna()
     return [
@@ -163,6 +154,13 @@ def mlp_claims(store: Reader) -> list[FigureClaim]:
             first.max() < -0.6,
         ),
     ]
+
+
+def _means(store: Reader, *keys: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rank correlations of the longest runs of JEPA and of MAE, by these keys; their mean over seeds."""
+    ranks = ["strength_lam", "strength_rho", "fit_order_lam", "fit_order_rho"]
+    means = where_largest(store.read("points"), "t_end").groupby(["objective", *keys])[ranks].mean()
+    return means.loc["jepa"], means.loc["mae"]
 
 
 def _delay(features: pd.DataFrame, time: str) -> pd.Series:
@@ -195,12 +193,11 @@ def _figure(store: Reader, keys: Sequence[str], columns: Sequence[_Panel]) -> Fi
         width_ratios=[0.55] + [1] * len(columns),
     )
     for row, setting in zip(axes, settings.to_dict("records"), strict=True):
-        here = features[_is(features, setting)]
-        _spectrum(row[0], here[here["t_end"] == here["t_end"].max()], [_word(v) for v in setting.values()])
+        words = [_DISTRIBUTIONS.get(word, word) for word in setting.values()]
+        _spectrum(row[0], where_largest(having(features, **setting), "t_end"), words)
         for ax, panel in zip(row[1:], columns, strict=True):
             wanted = setting | {"objective": panel.objective}
-            ours = features[_is(features, wanted)]
-            _response(ax, panel, ours, samples[_is(samples, wanted)], store.time)
+            _response(ax, panel, having(features, **wanted), having(samples, **wanted), store.time)
     bars = {"aspect": 25, "pad": 0.1 / len(settings), "fraction": 0.1 / len(settings)}
     for number, panel in enumerate(columns, start=1):
         axes[0, number].set_title(panel.title)
@@ -220,12 +217,12 @@ def _figure(store: Reader, keys: Sequence[str], columns: Sequence[_Panel]) -> Fi
 def _first_seed(store: Reader) -> tuple[pd.DataFrame, pd.DataFrame]:
     features, samples = store.read("features"), store.read("trajectories")
     seed, p = features["seed"].min(), features["p"].min()
-    return features[(features["seed"] == seed) & (features["p"] == p)], samples[samples["seed"] == seed]
+    return having(features, seed=seed, p=p), having(samples, seed=seed)
 
 
 def _spectrum(ax: Axes, features: pd.DataFrame, title: list[str]) -> None:
     """The lam and rho of every feature."""
-    one = features[features["objective"] == features["objective"].iloc[0]].sort_values("feature")
+    one = having(features, objective=features["objective"].iloc[0]).sort_values("feature")
     size = _size(one)
     ax.plot(one["lam"], one["feature"] + 1, "o", ms=size, mew=0, color=style.LAM, label="$\\lambda$")
     ax.plot(one["rho"], one["feature"] + 1, "d", ms=size, mew=0, color=style.RHO, label="$\\rho$")
@@ -244,7 +241,7 @@ def _response(ax: Axes, panel: _Panel, features: pd.DataFrame, samples: pd.DataF
         # The shortest run that has learned everything shows its own beginning best.
         learned = features.groupby("t_end")["t_learned"].agg(lambda t: t.notna().all())
         best = min(learned.index[learned], default=features["t_end"].max())
-        ends = features[features["t_end"] == best]
+        ends = having(features, t_end=best)
         stars = samples["feature"].map(ends.set_index("feature")["w_star"])
         _map(ax, samples.assign(relative=samples["w"] / stars)[samples["t_end"] == best], "relative")
         unit = ends["eta"] * (ends["L"] if time == "paper" else 1)
@@ -268,11 +265,3 @@ def _level(axes: np.ndarray) -> None:
         ax.set_xlim(low, high)
         if ax is not axes[-1]:
             ax.tick_params(which="both", labelbottom=False)
-
-
-def _is(frame: pd.DataFrame, values: dict) -> pd.Series:
-    return (frame[list(values)] == pd.Series(values)).all(axis=1)
-
-
-def _word(value: str) -> str:
-    return _DISTRIBUTIONS.get(value, str(value))

@@ -8,7 +8,7 @@ import pandas as pd
 def having(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows in which each of these columns has the given value."""
     for name, value in values.items():
-        frame = frame[frame[name] == value]
+        frame = frame.loc[frame[name] == value]
     return frame
 
 

@@ -62,7 +62,7 @@ def fig2_misfits(store: Reader) -> list[str]:
         return ["`lam` and `rho` must also vary together, but no learned feature differs from most in both"]
     found = []
     for name, other in (("lam", "rho"), ("rho", "lam")):
-        depths = {deepest, *parts[name]["L"]}
+        depths = {int(L) for L in (deepest, *parts[name]["L"])}
         settings = [{"objective": objective, "L": L} for objective in _OBJECTIVES for L in depths]
         if min(having(parts[name], **setting)[name].nunique() for setting in settings) < _FEWEST:
             found.append(

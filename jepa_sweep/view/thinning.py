@@ -7,10 +7,9 @@ form no grid are thinned to every k-th row. Tables are read file by file, so the
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +31,7 @@ class Axis(NamedTuple):
     @property
     def shown(self) -> tuple[Any, ...]:
         """Every `stride`-th value, and the last."""
-        return tuple(self.values[i] for i in _every(len(self.values), self.stride))
+        return (*self.values[: -1 : self.stride], *self.values[-1:])
 
     @property
     def share(self) -> float:
@@ -66,22 +65,12 @@ def rows(
 ) -> tuple[pd.DataFrame, Plan]:
     """At most `budget` rows of a table, or `scattered_budget` if they form no grid; and the plan they follow.
 
-    Args:
-        store: where the table is.
-        name: the table.
-        keys: its columns that tell rows apart.
-        others: the other columns to read.
-        budget: the most rows of a grid.
-        scattered_budget: the most rows of points that form no grid.
+    `keys` are the columns that tell rows apart, `others` what is read besides.
     """
-    axes = _axes(store, name, keys)
-    every = Plan(axes, _scattered(axes, store.rows(name)))
-
-    def read(thin: Plan) -> Iterator[pd.DataFrame]:
-        return _read(store, name, [*keys, *others], thin)
-
+    total, axes = store.rows(name), _axes(store, name, keys)
+    every = Plan(axes, _scattered(axes, total))
     most = scattered_budget if every.scattered else budget
-    frame, thin = _within(most, store.rows(name), every, read)
+    frame, thin = _within(most, total, every, lambda thin: _read(store, name, [*keys, *others], thin))
     # An axis whose values were too many to count, or that was thinned by rows, has the values of the rows shown.
     by_rows = [not a.values or (thin.step > 1 and a.stride == 1) for a in thin.axes]
     axes = [a._replace(values=ordered(frame[a.name])) if new else a for a, new in zip(thin.axes, by_rows, strict=True)]
@@ -106,9 +95,9 @@ def samples(
     return frame.sort_values(["row", "t"], kind="stable", ignore_index=True), thin
 
 
-def ordered(values: Iterable[Any]) -> tuple[Any, ...]:
+def ordered(values: Sequence[Any] | pd.Series) -> tuple[Any, ...]:
     """Distinct values in order, as plain Python; None, if one is missing, comes last."""
-    distinct = pd.unique(np.asarray(values)).tolist()
+    distinct = pd.Series(values).unique().tolist()
     there = sorted(v for v in distinct if not pd.isna(v))
     return (*there, None) if len(there) < len(distinct) else tuple(there)
 
@@ -128,15 +117,20 @@ def _axes(store: Reader, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
 def _within(
     budget: int, total: int, base: Plan, read: Callable[[Plan], Iterator[pd.DataFrame]]
 ) -> tuple[pd.DataFrame, Plan]:
-    """What is read by the first plan that keeps the budget, from `base` on, each thinner than the one before.
+    """What is read by the first plan that keeps the budget, and that plan; plans get thinner from `base` on.
 
-    The estimate of a plan holds for a full grid; a union of blocks may have more rows.
+    How many rows a plan leaves can be foretold of a full grid; a union of blocks may have more.
     """
     thin, aim = base, float(budget)
     while True:
         thin = _thinner(thin, total, aim, base)
-        frames = _until(read(thin), budget)
-        if frames is not None:
+        frames, count = [], 0
+        for frame in read(thin):
+            frames.append(frame)
+            count += len(frame)
+            if count > budget:
+                break
+        else:
             return pd.concat(frames, ignore_index=True), thin
         aim /= 2
 
@@ -157,17 +151,6 @@ def _thinner(given: Plan, total: int, budget: float, base: Plan) -> Plan:
 def _left(axes: Sequence[Axis], total: int) -> float:
     """Rows of a full grid that the axes show; all, where the values of an axis have not been told apart."""
     return total * math.prod(a.share for a in axes if a.values)
-
-
-def _until(frames: Iterator[pd.DataFrame], budget: int) -> list[pd.DataFrame] | None:
-    """All frames, or None as soon as they hold more rows than the budget."""
-    kept, count = [], 0
-    for frame in frames:
-        kept.append(frame)
-        count += len(frame)
-        if count > budget:
-            return None
-    return kept
 
 
 def _read(store: Reader, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
@@ -197,10 +180,6 @@ def _scattered(axes: tuple[Axis, ...], total: int) -> frozenset[str]:
         if not a.words and (not a.values or (len(a.values) > _SCATTERED and total / len(a.values) <= 2 * companions))
     }
     return frozenset(found) if len(found) > 1 and total else frozenset()
-
-
-def _every(count: int, stride: int) -> list[int]:
-    return sorted({*range(0, count, stride), count - 1}) if count else []
 
 
 def _ordinal(n: int) -> str:

@@ -198,6 +198,5 @@ def _bar(figure: Figure, axes: list[Axes], values: pd.Series, label: str) -> Non
     mappable = ScalarMappable(
         Normalize(low - style.LIGHTEST * (high - low) / (1 - style.LIGHTEST), high), style.scale()
     )
-    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=30, fraction=0.06)
+    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=30, fraction=0.06, label=label)
     bar.ax.set_xlim(low, high)
-    bar.set_label(label)

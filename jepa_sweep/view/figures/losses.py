@@ -25,9 +25,9 @@ def loss(store: Reader) -> Figure:
     for column, depth in zip(axes.T, depths, strict=True):
         limit = rising(depth)
         for ax, objective in zip(column, ("jepa", "mae"), strict=True):
-            here = having(losses, L=depth, objective=objective).sort_values("t")
+            here = having(losses, L=depth, objective=objective)
             for noise, color in colors.items():
-                one = having(here, target_noise=noise)
+                one = having(here, target_noise=noise).sort_values("t")
                 dashes = "-" if objective == "mae" or noise >= limit else (0, (4, 1.5))
                 ax.plot(one["t"], one["loss"] / one["loss"].iloc[0], color=color, ls=dashes, label=f"{noise:g}")
             ax.set(yscale="log", ylim=(_LOWEST, None), xlim=(0, 1.25 * _settled(here)))
@@ -81,11 +81,8 @@ def rising(L: float) -> float:
 
 
 def _settled(losses: pd.DataFrame) -> float:
-    """When every loss that does not vanish has come within 1 % of where it ends; all times if none is seen moving.
-
-    The rows are in the order of time.
-    """
-    ends = losses.groupby("target_noise")["loss"].transform("last")
+    """When every loss that does not vanish has come within 1 % of where it ends; all times if none is seen moving."""
+    ends = losses.sort_values("t").groupby("target_noise")["loss"].transform("last")
     moving = ((losses["loss"] / ends - 1).abs() > 0.01) & (losses["target_noise"] > 0)
     settled = losses.loc[moving, "t"].max()
     return settled if settled > 0 else losses["t"].max()

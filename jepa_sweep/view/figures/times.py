@@ -144,13 +144,10 @@ def inversion(store: Reader) -> Figure:
     figure, axes = style.panels(1, len(kinds), 3.1, sharey=True)
     for ax, (values, pair) in zip(axes[0], kinds, strict=True):
         ratio = pair.pivot(index="L", columns="eps", values="jepa")
-        inverted = pair.pivot(index="L", columns="eps", values="inverted")
-        eps, depths = ratio.columns.to_numpy(), ratio.index.to_numpy()
-        ax.pcolormesh(
-            eps, depths, np.log2(ratio), vmin=-1, vmax=1, cmap=style.RESPONSE, shading="nearest", rasterized=True
-        )
-        for depth in depths:
-            _outline(ax, eps[inverted.loc[depth].to_numpy(bool)], depth)
+        colors = {"vmin": -1, "vmax": 1, "cmap": style.RESPONSE}
+        ax.pcolormesh(ratio.columns, ratio.index, np.log2(ratio), shading="nearest", rasterized=True, **colors)
+        for depth, one in pair[pair["inverted"]].groupby("L"):
+            _outline(ax, np.sort(one["eps"]), depth)
         edges = windows(pair, "exact")
         ax.plot(np.concatenate([edges["low"], edges["high"]]), [*edges["L"]] * 2, "k.", ms=4)
         ax.set(xscale="log", xlabel="initial response $\\epsilon$", facecolor="white")
@@ -159,8 +156,8 @@ def inversion(store: Reader) -> Figure:
         ax.set_title(f"{first} against {second}")
     axes[0, 0].set_ylabel("encoder layers $L$")
     axes[0, 0].set_yticks(sorted(pairs["L"].unique()))
-    bar = figure.colorbar(axes[0, 0].collections[0], ax=list(axes[0]), extend="both", aspect=25)
-    bar.set_label("JEPA: $\\log_2$ of the ratio of critical times")
+    label = "JEPA: $\\log_2$ of the ratio of critical times"
+    figure.colorbar(axes[0, 0].collections[0], ax=list(axes[0]), extend="both", aspect=25, label=label)
     title = "Outlined: JEPA and MAE learn the two in opposite orders (dots: closed form); hatched: not learned"
     figure.suptitle(title, fontsize=9)
     return figure
@@ -204,5 +201,4 @@ def windows(pair: pd.DataFrame, how: str = "numeric") -> pd.DataFrame:
 
 def _outline(ax: Axes, eps: np.ndarray, depth: int) -> None:
     """A frame around the inverted cells of one row."""
-    if len(eps):
-        ax.plot(eps[[0, -1, -1, 0, 0]], depth + np.array([-0.5, -0.5, 0.5, 0.5, -0.5]), color="black", lw=0.9)
+    ax.plot(eps[[0, -1, -1, 0, 0]], depth + np.array([-0.5, -0.5, 0.5, 0.5, -0.5]), color="black", lw=0.9)

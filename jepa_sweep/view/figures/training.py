@@ -45,26 +45,19 @@ def fig1(store: Reader) -> Figure:
     Rows: distributions, with their lam and rho at the left. Dashed: where the scalar flow says a feature is half
     learned.
     """
-    figure = _figure(store, ("layout",), _RELATIVE)
     [p] = store.read("features", columns=["p"])["p"].unique()
-    figure.suptitle(
-        f"Deep linear networks from small aligned weights; dashed: $w = {p:g}\\,w^*$ by the scalar law", fontsize=9
-    )
-    return figure
+    title = f"Deep linear networks from small aligned weights; dashed: $w = {p:g}\\,w^*$ by the scalar law"
+    return _figure(store, title, ("layout",), _RELATIVE)
 
 
 def fig5(store: Reader) -> Figure:
     """Responses from standard Gaussian weights, and what MAE's prediction holds of the regression."""
-    figure = _figure(store, ("layout",), _STANDARD)
-    figure.suptitle("Deep linear networks from standard Gaussian weights", fontsize=9)
-    return figure
+    return _figure(store, "Deep linear networks from standard Gaussian weights", ("layout",), _STANDARD)
 
 
 def mlp(store: Reader) -> Figure:
     """The same for encoders with nonlinear units, trained on samples."""
-    figure = _figure(store, ("activation", "layout"), _STANDARD)
-    figure.suptitle("Encoders with nonlinear units, trained on samples", fontsize=9)
-    return figure
+    return _figure(store, "Encoders with nonlinear units, trained on samples", ("activation", "layout"), _STANDARD)
 
 
 def fig1_misfits(store: Reader) -> list[str]:
@@ -181,17 +174,13 @@ def _by_layout(values: pd.Series) -> str:
     return ", ".join(f"{value:.2f} ({layout})" for layout, value in values.items())
 
 
-def _figure(store: Reader, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
+def _figure(store: Reader, title: str, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
+    """A row of panels for each value of the keys: the spectrum, then one panel for each of the columns."""
     features, samples = _first_seed(store)
     settings = features[list(keys)].drop_duplicates()
     settings = settings.sort_values("layout", key=lambda names: names.map(LAYOUTS.index), kind="stable")
-    figure, axes = style.panels(
-        len(settings),
-        1 + len(columns),
-        1.1 + 1.3 * len(settings),
-        sharey=True,
-        width_ratios=[0.55] + [1] * len(columns),
-    )
+    height, widths = 1.1 + 1.3 * len(settings), [0.55] + [1] * len(columns)
+    figure, axes = style.panels(len(settings), 1 + len(columns), height, sharey=True, width_ratios=widths)
     for row, setting in zip(axes, settings.to_dict("records"), strict=True):
         words = [_DISTRIBUTIONS.get(word, word) for word in setting.values()]
         _spectrum(row[0], where_largest(having(features, **setting), "t_end"), words)
@@ -199,18 +188,19 @@ def _figure(store: Reader, keys: Sequence[str], columns: Sequence[_Panel]) -> Fi
             wanted = setting | {"objective": panel.objective}
             _response(ax, panel, having(features, **wanted), having(samples, **wanted), store.time)
     bars = {"aspect": 25, "pad": 0.1 / len(settings), "fraction": 0.1 / len(settings)}
-    for number, panel in enumerate(columns, start=1):
-        axes[0, number].set_title(panel.title)
-        axes[-1, number].set_xlabel("iteration")
-        _level(axes[:, number])
-        top = max(ax.collections[0].get_clim()[1] for ax in axes[:, number]) if panel.quantity == "w" else 1
-        for ax in axes[:, number]:
-            ax.collections[0].set_clim(0, top)
-        bar = figure.colorbar(axes[0, number].collections[0], ax=axes[:, number], location="bottom", **bars)
-        bar.set_label(panel.symbol)
+    for column, panel in zip(axes.T[1:], columns, strict=True):
+        column[0].set_title(panel.title)
+        column[-1].set_xlabel("iteration")
+        _level(column)
+        maps = [ax.collections[0] for ax in column]
+        top = max(one.get_clim()[1] for one in maps) if panel.quantity == "w" else 1
+        for one in maps:
+            one.set_clim(0, top)
+        figure.colorbar(maps[0], ax=column, location="bottom", label=panel.symbol, **bars)
     _level(axes[:, 0])
     axes[-1, 0].set_xlabel("$\\lambda$, $\\rho$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower left", ncols=2, markerscale=6 / _size(features))
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
@@ -260,8 +250,8 @@ def _map(ax: Axes, samples: pd.DataFrame, quantity: str) -> None:
 
 def _level(axes: np.ndarray) -> None:
     """The same range of iterations in a column, so that rows can be compared."""
-    low, high = (pick(ax.get_xlim()[end] for ax in axes) for end, pick in ((0, min), (1, max)))
+    limits = np.array([ax.get_xlim() for ax in axes])
     for ax in axes:
-        ax.set_xlim(low, high)
+        ax.set_xlim(limits[:, 0].min(), limits[:, 1].max())
         if ax is not axes[-1]:
             ax.tick_params(which="both", labelbottom=False)

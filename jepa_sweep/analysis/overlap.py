@@ -1,4 +1,4 @@
-"""What JEPA and MAE have in common when both are stopped early."""
+"""The features that JEPA and MAE have in common when both are stopped early."""
 
 import numpy as np
 import pandas as pd

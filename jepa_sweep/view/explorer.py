@@ -1,8 +1,8 @@
 """One offline HTML page of a store: heat maps over any two axes, trajectories, statuses, provenance.
 
-The page is one file that asks for nothing else: styles, scripts, plotly and the numbers stand in it, the numbers as the
-bytes of typed arrays, so that what a reader sees is what the tables hold, to the last bit. What the page does stands in
-`page/`; which rows it shows is decided in `thinning`.
+The page is one file that loads nothing else: styles, scripts, plotly and the numbers are in it. The numbers are bytes of
+typed arrays, so that the page shows what the tables hold, to the last bit. Its scripts are in `page/`; `thinning` chooses
+its rows.
 """
 
 import base64
@@ -40,7 +40,7 @@ def write(store: Reader, curves: Curves, path: str | Path, *, name: str | None =
 
     Args:
         store: What to show.
-        curves: What there is to look at in it, as its system says.
+        curves: Which tables and columns to show, from the record of its system.
         path: The HTML file; replaced if it is there. Must lie outside the run directory.
         name: Title of the page; by default the name of the run directory.
 
@@ -78,7 +78,7 @@ def render(store: Reader, curves: Curves, *, name: str | None = None) -> str:
 
 
 def payload(store: Reader, curves: Curves, name: str) -> dict[str, Any]:
-    """All that the page knows."""
+    """The data of the page, as JSON takes it."""
     described = store.schema(curves.table)
     parameters = [c.name for c in store.parameters]
     keys = ["objective", *parameters, *curves.keys]

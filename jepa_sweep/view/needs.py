@@ -1,4 +1,4 @@
-"""What a run must be for a figure to be drawn from it, checked before anything is drawn or written."""
+"""The conditions on a run from which a figure can be drawn, checked before anything is drawn or written."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ class Needs(NamedTuple):
     equal: tuple[tuple[str, str], ...] = ()  # pairs of parameters that must be equal
     measured: str = ""  # a column of points that must not be empty
     every: tuple[str, ...] = ()  # what must be there in every combination of its values
-    also: Callable[[Reader], list[str]] = lambda store: []  # what else does not fit, in words; asked if all else does
+    also: Callable[[Reader], list[str]] = lambda store: []  # what else does not fit, in words; called if all else does
 
 
 def check(name: str, needs: Needs, store: Reader, remedy: str) -> None:

@@ -55,7 +55,7 @@ def fig4(store: Reader) -> Figure:
 
 
 def fig2_misfits(store: Reader) -> list[str]:
-    """What keeps the learned features from being the three experiments of Fig. 2."""
+    """Why the learned features are not the three experiments of Fig. 2."""
     parts = greedy(_learned(store))
     deepest = parts["both"]["L"].max()
     if np.isnan(deepest):
@@ -117,7 +117,7 @@ def fig2_claims(store: Reader) -> list[FigureClaim]:
 
 
 def fig4_misfits(store: Reader) -> list[str]:
-    """What keeps the learned features from being compared at several depths."""
+    """Why the learned features cannot be compared at several depths."""
     learned = _learned(store)
     depths, every = learned["L"].nunique(), learned["rho"].nunique()
     if depths < 2 or every < _FEWEST:

@@ -34,7 +34,7 @@ def critical_times(store: Reader) -> Figure:
 
 
 def critical_times_misfits(store: Reader) -> list[str]:
-    """What keeps the times from showing what happens as eps falls."""
+    """Why the times cannot show what happens as eps falls."""
     if _series_in_eps(_measured(store, ["objective", "L", "eps"])):
         return []
     return [
@@ -81,7 +81,7 @@ def _series_in_eps(points: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def inversion_misfits(store: Reader) -> list[str]:
-    """What keeps the features from being pairs whose two orders can be mapped."""
+    """Why the features are no pairs whose two orders can be mapped."""
     points = store.read("points", columns=["objective", "lam", "rho", "L", "eps"])
     features = points[["lam", "rho"]].drop_duplicates()
     other, rest = (features[features["rho"].eq(features["rho"].max()) == best] for best in (True, False))

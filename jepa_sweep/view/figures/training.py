@@ -1,4 +1,4 @@
-"""Figures 1 and 5 and the nonlinear encoders: what whole networks hold, feature by feature, while they train."""
+"""Figures 1 and 5 and the nonlinear encoders: responses of trained networks, feature by feature."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -111,7 +111,7 @@ def fig1_claims(store: Reader) -> list[FigureClaim]:
 
 
 def fig5_claims(store: Reader) -> list[FigureClaim]:
-    """What ranks the responses of JEPA's encoder at the end, and the order in which MAE's prediction fits."""
+    """How responses of JEPA's encoder at the end, and times of MAE's prediction, rank with lam and rho."""
     jepa, mae = _means(store, "layout")
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc[["opposite", "crossed"]]
     first = mae["fit_order_lam"].dropna()
@@ -216,8 +216,7 @@ def _spectrum(ax: Axes, features: pd.DataFrame, title: list[str]) -> None:
     size = _size(one)
     ax.plot(one["lam"], one["feature"] + 1, "o", ms=size, mew=0, color=style.LAM, label="$\\lambda$")
     ax.plot(one["rho"], one["feature"] + 1, "d", ms=size, mew=0, color=style.RHO, label="$\\rho$")
-    ax.set_xlim(0)
-    ax.set_ylabel("\n".join([*title, "feature"]))
+    ax.set(xlim=(0, None), ylabel="\n".join([*title, "feature"]))
 
 
 def _size(features: pd.DataFrame) -> float:

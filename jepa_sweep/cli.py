@@ -1,4 +1,4 @@
-"""The command line. Each command is one call into a room; JAX is imported only inside a command.
+"""The command line. Each command calls one function of the package; JAX is imported only inside a command.
 
 Exit codes: 0 complete, 1 internal error, 2 usage or spec, 3 finished with failed points or claims, 4 stopped before
 the end (resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -82,7 +82,7 @@ def _explained() -> Iterator[list[str]]:
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command whose errors are sentences."""
+    """Make a function a command that prints its errors as messages, see `_explained`."""
     return app.command()(_explained()(function))
 
 
@@ -100,7 +100,7 @@ def _print(result: Any, text: str, as_json: bool) -> None:
 
 
 def _listed(given: list[str] | None) -> list[str]:
-    """All that an option was given, between commas or by repeating it."""
+    """All values of an option that may be repeated, and whose values may be separated by commas."""
     return [word.strip() for text in given or () for word in text.split(",")]
 
 

@@ -1,8 +1,8 @@
 """One offline HTML page of a store: heat maps over any two axes, trajectories, statuses, provenance.
 
-The page is one file that loads nothing else: styles, scripts, plotly and the numbers are in it. The numbers are bytes of
-typed arrays, so that the page shows what the tables hold, to the last bit. Its scripts are in `page/`; `thinning` chooses
-its rows.
+The page is one file that loads nothing else: styles, scripts, plotly and the numbers are in it. The numbers are bytes
+of typed arrays, so that the page shows what the tables hold, to the last bit. Its scripts are in `page/`; `thinning`
+chooses its rows.
 """
 
 import base64

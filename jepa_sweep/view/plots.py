@@ -1,7 +1,7 @@
 """Pictures of one store on matplotlib axes, for notebooks: `store.plot.critical_times(...)` and the like.
 
-What is drawn are rows of the store's own tables. A parameter that varies among them must be given a value, or an axis of
-the picture: nothing is averaged, and no two rows are drawn at one place.
+What is drawn are rows of the store's own tables. A parameter that varies among them must be given a value, or an axis
+of the picture: nothing is averaged, and no two rows are drawn at one place.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The command line. Each command is one call into a room; JAX is imported only inside a command.
+"""The command line. Each command calls one function of the package; JAX is imported only inside a command.
 
 Exit codes: 0 complete, 1 internal error, 2 usage or spec, 3 finished with failed points or claims, 4 stopped before
 the end (resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,6 +81,11 @@ def _explained() -> Iterator[list[str]]:
             raise typer.Exit(INTERRUPTED) from None
 
 
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command that prints its errors as messages, see `_explained`."""
+    return app.command()(_explained()(function))
+
+
 def _ready_to_compute(*, here: bool = True) -> None:
     """Use all cores, unless other machines compute, and keep compiled programs."""
     from jepa_sweep.engine import devices
@@ -95,7 +100,7 @@ def _print(result: Any, text: str, as_json: bool) -> None:
 
 
 def _listed(given: list[str] | None) -> list[str]:
-    """All that an option was given, between commas or by repeating it."""
+    """All values of an option that may be repeated, and whose values may be separated by commas."""
     return [word.strip() for text in given or () for word in text.split(",")]
 
 
@@ -155,28 +160,25 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
         _print(facts | {"warnings": warned}, text, as_json)
 
 
-@app.command()
+@_command
 def status(run: Run, as_json: Json = False) -> None:
     """Say what a run directory holds and what its specs still miss."""
-    with _explained():
-        from jepa_sweep.running.summary import status_of
-        from jepa_sweep.store.schema import noun_of
+    from jepa_sweep.running.summary import status_of
+    from jepa_sweep.store.schema import noun_of
 
-        facts = status_of(run)
-        lines = [f"{noun_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
-        lines += [f"{'status ' + key:23} {count}" for key, count in facts["statuses"].items()]
-        lines += [
-            f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]
-        ]
-        lines += [
-            f"writer {w['writer']}: {w['chunks']:,} chunks, {w['points']:,} points, last {w['last_commit']}, "
-            f"computing {w['computing']:,} chunks now"
-            for w in facts["writers"]
-        ]
-        _print(facts, "\n".join(lines), as_json)
+    facts = status_of(run)
+    lines = [f"{noun_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
+    lines += [f"{'status ' + key:23} {count}" for key, count in facts["statuses"].items()]
+    lines += [f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]]
+    lines += [
+        f"writer {w['writer']}: {w['chunks']:,} chunks, {w['points']:,} points, last {w['last_commit']}, "
+        f"computing {w['computing']:,} chunks now"
+        for w in facts["writers"]
+    ]
+    _print(facts, "\n".join(lines), as_json)
 
 
-@app.command()
+@_command
 def query(
     run: Run,
     table: Annotated[str, typer.Option(help="points, failures, trajectories, features, losses, ...")] = "points",
@@ -196,76 +198,72 @@ def query(
     as_json: Json = False,
 ) -> None:
     """Show rows of a table."""
-    with _explained():
-        if csv and as_json:
-            raise SpecError("Rows must be printed in one format, but --csv and --json are given; leave one out.")
-        from jepa_sweep.analysis.query import records, rows
+    if csv and as_json:
+        raise SpecError("Rows must be printed in one format, but --csv and --json are given; leave one out.")
+    from jepa_sweep.analysis.query import records, rows
 
-        frame, count = rows(run, table, where or [], _listed(columns), _listed(sort), limit)
-        if csv:
-            typer.echo(frame.to_csv(index=False), nl=False)
-        elif as_json:
-            typer.echo(json.dumps(records(frame), default=float))
-        else:
-            typer.echo(frame.to_string(index=False))
-        if len(frame) < count or not (csv or as_json):
-            more = "; --limit 0 shows all" if len(frame) < count else ""
-            typer.echo(f"{len(frame):,} of {count:,} rows{more}", err=True)
+    frame, count = rows(run, table, where or [], _listed(columns), _listed(sort), limit)
+    if csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    elif as_json:
+        typer.echo(json.dumps(records(frame), default=float))
+    else:
+        typer.echo(frame.to_string(index=False))
+    if len(frame) < count or not (csv or as_json):
+        more = "; --limit 0 shows all" if len(frame) < count else ""
+        typer.echo(f"{len(frame):,} of {count:,} rows{more}", err=True)
 
 
-@app.command()
+@_command
 def compare(
     run: Run,
     other: Annotated[str | None, typer.Argument(help="A run with the same points to compare with.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Numbers against predictions, in rows that suit the system; or against another run."""
-    with _explained():
-        from jepa_sweep.analysis.query import records
-        from jepa_sweep.results import Store
+    """Compare what was measured with what theory predicts, or with another run of the same points."""
+    from jepa_sweep.analysis.query import records
+    from jepa_sweep.results import Store
 
-        frame = Store(run).compare(Store(other) if other else None)
-        text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None
-        if "worst_difference" in frame:
-            worst = max((w for w in frame["worst_difference"].tolist() if w == w), default=None)
-            text += f"\nworst relative difference {'between the two' if other else 'from the closed form'}: "
-            text += f"{worst:.2e}" if worst is not None else "none measured"
-        _print({"worst_difference": worst, "groups": records(frame)}, text, as_json)
+    frame = Store(run).compare(Store(other) if other else None)
+    text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None
+    if "worst_difference" in frame:
+        worst = max(frame["worst_difference"].dropna(), default=None)
+        text += f"\nworst relative difference {'between the two' if other else 'from the closed form'}: "
+        text += f"{worst:.2e}" if worst is not None else "none measured"
+    _print({"worst_difference": worst, "groups": records(frame)}, text, as_json)
 
 
-@app.command()
+@_command
 def verify(run: Run, as_json: Json = False) -> None:
     """Read every committed file back and check it against its record."""
-    with _explained():
-        from jepa_sweep.results import Store
+    from jepa_sweep.results import Store
 
-        store = Store(run)
-        damage = store.damage()
-        lost = [] if damage else store.lost_notes()
-        problems = [problem for listed in damage.values() for problem in listed] + lost
-        text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
-        strays = store.strays()
-        text += "".join(f"\nnot a file of the store: {name}" for name in strays)
-        _print({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
-        if damage:
-            typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
-        if problems:
-            raise typer.Exit(DAMAGED)
+    store = Store(run)
+    damage = store.damage()
+    lost = [] if damage else store.lost_notes()
+    problems = [problem for listed in damage.values() for problem in listed] + lost
+    text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
+    strays = store.strays()
+    text += "".join(f"\nnot a file of the store: {name}" for name in strays)
+    _print({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
+    if damage:
+        typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
+    if problems:
+        raise typer.Exit(DAMAGED)
 
 
-@app.command()
+@_command
 def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
-    with _explained():
-        _ready_to_compute()
-        from jepa_sweep.results import repair as repair_store
+    _ready_to_compute()
+    from jepa_sweep.results import repair as repair_store
 
-        repaired = repair_store(run, device=device)
-        text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
-        _print({"repaired": repaired}, text or "nothing is damaged.", as_json)
+    repaired = repair_store(run, device=device)
+    text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
+    _print({"repaired": repaired}, text or "nothing is damaged.", as_json)
 
 
-@app.command()
+@_command
 def retry(
     run: Run,
     status: Annotated[
@@ -278,19 +276,18 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Compute points that failed once more, perhaps with other settings."""
-    with _explained():
-        stop = _stop_on_signal()
-        _ready_to_compute()
-        from jepa_sweep.results import retry as try_again
+    stop = _stop_on_signal()
+    _ready_to_compute()
+    from jepa_sweep.results import retry as try_again
 
-        options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
-        result = try_again(run, _listed(status) or ["failed"], **options)
-        text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
-        _print(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
-        raise typer.Exit(STOPPED if not result["complete"] else FAILED_POINTS if result["failed"] else 0)
+    options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
+    result = try_again(run, _listed(status) or ["failed"], **options)
+    text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
+    _print(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
+    raise typer.Exit(STOPPED if not result["complete"] else FAILED_POINTS if result["failed"] else 0)
 
 
-@app.command()
+@_command
 def moments(
     file: Annotated[Path, typer.Argument(help="Pairs: .npy (n, 2, d), or .parquet (x0, ..., y0, ...).")],
     y_file: Annotated[Path | None, typer.Option("--with", help="Partners, where FILE holds x alone.")] = None,
@@ -301,14 +298,13 @@ def moments(
     as_json: Json = False,
 ) -> None:
     """Features of your own pairs of data, and the orders in which JEPA and MAE would learn them."""
-    with _explained():
-        _ready_to_compute()
-        from jepa_sweep.analysis.own_pairs import report
+    _ready_to_compute()
+    from jepa_sweep.analysis.own_pairs import report
 
-        _print(*report(file, y_file, depth, eps, p, top), as_json)
+    _print(*report(file, y_file, depth, eps, p, top), as_json)
 
 
-@app.command()
+@_command
 def figure(
     name: Annotated[str, typer.Argument(help="fig1 to fig5, mlp, loss, inversion or critical_times.")],
     out: Folder = Path("figures"),
@@ -317,73 +313,65 @@ def figure(
     as_json: Json = False,
 ) -> None:
     """Draw a figure of the paper, after computing what it lacks, and check what it claims."""
-    with _explained():
-        _ready_to_compute()
-        from jepa_sweep.reproduction import figure as drawn
+    _ready_to_compute()
+    from jepa_sweep.reproduction import figure as drawn
 
-        with shown(True) as progress:
-            found = drawn(name, out, run, device=device, progress=progress)
-        _print(found.facts(), f"{found.text()}\n{', '.join(str(path) for path in found.files)}", as_json)
-        raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
+    with shown(True) as progress:
+        found = drawn(name, out, run, device=device, progress=progress)
+    _print(found.facts(), f"{found.text()}\n{', '.join(str(path) for path in found.files)}", as_json)
+    raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
 
 
-@app.command()
+@_command
 def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: Json = False) -> None:
     """Run, draw and check every figure; minutes on two cores."""
-    with _explained():
-        _ready_to_compute()
-        from jepa_sweep.reproduction import reproduce as all_drawn
+    _ready_to_compute()
+    from jepa_sweep.reproduction import reproduce as all_drawn
 
-        with shown(True) as progress:
-            told = None if as_json else lambda found: typer.echo(found.text())
-            found = all_drawn(out, device=device, progress=progress, done=told)
-        claims = [claim for one in found for claim in one.claims]
-        held = sum(claim.holds for claim in claims)
-        text = f"{held} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
-        _print([one.facts() for one in found], text, as_json)
-        raise typer.Exit(0 if held == len(claims) else FAILED_POINTS)
+    with shown(True) as progress:
+        told = None if as_json else lambda found: typer.echo(found.text())
+        found = all_drawn(out, device=device, progress=progress, done=told)
+    claims = [claim for one in found for claim in one.claims]
+    held = sum(claim.holds for claim in claims)
+    text = f"{held} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
+    _print([one.facts() for one in found], text, as_json)
+    raise typer.Exit(0 if held == len(claims) else FAILED_POINTS)
 
 
-@app.command()
+@_command
 def explore(
     run: Run,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; <run>.html by default.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write a page to explore a run with: one HTML file that works offline."""
-    with _explained():
-        from jepa_sweep.results import Store
-        from jepa_sweep.view import explorer
+    from jepa_sweep.results import Store
+    from jepa_sweep.view import explorer
 
-        store = Store(run)
-        beside = (
-            Path(run).resolve().with_name(f"{store.title}.html")
-            if isinstance(store.path, Path)
-            else f"{store.title}.html"
-        )
-        page = explorer.write(store.reader, store.system.curves, out or beside)
-        size = page.stat().st_size
-        _print({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
+    store = Store(run)
+    folder = store.path.resolve().parent if isinstance(store.path, Path) else Path()
+    page = explorer.write(store.reader, store.system.curves, out or folder / f"{store.title}.html")
+    size = page.stat().st_size
+    _print({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
 
 
-@app.command()
+@_command
 def doctor(
     out: Annotated[str, typer.Option("--out", "-o", help="Where runs would be written.")] = "runs",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Check this machine: versions, devices, critical times against SciPy, and whether files can be kept safely."""
-    with _explained():
-        _ready_to_compute()
-        from jepa_sweep.doctor import examine
+    _ready_to_compute()
+    from jepa_sweep.doctor import examine
 
-        facts = examine(out, device)
-        _print(facts, "\n".join(f"{key:15} {value}" for key, value in facts.items()), as_json)
-        if not facts["ok"]:
-            raise typer.Exit(1)
+    facts = examine(out, device)
+    _print(facts, "\n".join(f"{key:15} {value}" for key, value in facts.items()), as_json)
+    if not facts["ok"]:
+        raise typer.Exit(1)
 
 
-def _stop_on_signal() -> Any:
+def _stop_on_signal() -> Callable[[], bool]:
     """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand, a second one at once."""
     received: list[int] = []
     for number in (signal.SIGTERM, signal.SIGUSR1):

@@ -25,8 +25,8 @@ def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:
         StorageError: files cannot be published under `out`.
     """
     chosen, *others = devices.pick(device)
-    free = _probed(out)
-    found = [*_called(), *selfcheck.answers(device)]
+    free = _free_space(out)
+    found = [*_answers_of_python(), *selfcheck.answers(device)]
     said: dict[str, Any] = {"ok": not any(answer.wrong for answer in found)}
     try:
         selfcheck.refuse_wrong(found, device)
@@ -49,7 +49,7 @@ def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:
     }
 
 
-def _called() -> list[selfcheck.Answer]:
+def _answers_of_python() -> list[selfcheck.Answer]:
     """The closed form as it is called from Python, all points in one vector."""
     found = []
     for objective in DYNAMICS:
@@ -61,8 +61,8 @@ def _called() -> list[selfcheck.Answer]:
     return found
 
 
-def _probed(out: str | Path) -> dict[str, str]:
-    """Free space where runs would be written, if files can be published there; what was made for that is gone."""
+def _free_space(out: str | Path) -> dict[str, str]:
+    """Free space where runs would be written, after a test that files can be published there, which leaves nothing."""
     where = locate.at(out)
     if not isinstance(where.path, Path):
         where.prepare(())

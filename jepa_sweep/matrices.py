@@ -102,10 +102,9 @@ def network_flow(
     checks.times(times, "ts")
     if not (np.isfinite(ema) and ema >= 0):
         raise SpecError(f"`ema` must be a rate of at least 0, but it is {ema!r}.")
-    where = devices.pick(device)[0]
-    with devices.scope("float64", where):
-        on_device = [jnp.asarray(w) for w in stack]
-        weights = Weights(tuple(on_device), jnp.asarray(V), tuple(on_device) if rule.averages else ())
+    with devices.scope("float64", devices.pick(device)[0]):
+        encoder = tuple(map(jnp.asarray, stack))
+        weights = Weights(encoder, jnp.asarray(V), encoder if rule.averages else ())
         moments = Moments(*map(jnp.asarray, (xx, yx, yy)))
         found = flow.at_times(rule, weights, moments, times, method=method, rtol=rtol, ema=ema, max_steps=max_steps)
         return NetworkPath(*jax.tree.map(np.asarray, (found.layers, found.predictor)))

@@ -11,12 +11,13 @@ from jepa_sweep.checks import one_of
 from jepa_sweep.progress import Progress
 from jepa_sweep.results import Store
 from jepa_sweep.results import run as compute
-from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import needs, output, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import FigureClaim
 
 DOTS_PER_INCH = 200
+# Without the time of day and the version of matplotlib the same tables give the same file.
+UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
 
 
 class Drawn(NamedTuple):
@@ -39,8 +40,8 @@ class Drawn(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """The same for JSON, with the files."""
         files, claims = [str(path) for path in self.files], [claim._asdict() for claim in self.claims]
-        own = {"run": str(self.store.path), "files": files, "claims": claims, "seconds": self.seconds}
-        return {"figure": self.name, **own}
+        facts = {"run": str(self.store.path), "files": files, "claims": claims, "seconds": self.seconds}
+        return {"figure": self.name, **facts}
 
 
 def spec_path(name: str) -> Path:
@@ -99,9 +100,15 @@ def figure(
     else:
         store = Store(run)
         remedy = f"Try without --run, which computes what is missing of runs/{name}, or run a sweep that fits."
-    needs.check(name, PICTURES[name].needs, store.reader, remedy)
-    files, claims = _drawn(name, store.reader, output.folder(folder))
-    return Drawn(name, PICTURES[name].shows, store, files, claims, time.perf_counter() - began)
+    picture = PICTURES[name]
+    needs.check(name, picture.needs, store.reader, remedy)
+    output.folder(folder)
+    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store.reader))  # not NumPy's
+    with style.paper():
+        drawing = picture.draw(store.reader)
+        pages = {kind: _rendered(drawing, kind) for kind in UNDATED}
+    files = tuple(output.write(folder / f"{name}.{kind}", page) for kind, page in pages.items())
+    return Drawn(name, picture.shows, store, files, claims, time.perf_counter() - began)
 
 
 def reproduce(
@@ -139,18 +146,7 @@ def reproduce(
     return drawn
 
 
-def _drawn(name: str, store: Reader, folder: Path) -> tuple[tuple[Path, ...], tuple[FigureClaim, ...]]:
-    picture = PICTURES[name]
-    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
-    with style.paper():
-        drawing = picture.draw(store)
-        saved = {kind: _saved(drawing, kind) for kind in ("png", "pdf")}
-    return tuple(output.write(folder / f"{name}.{kind}", data) for kind, data in saved.items()), claims
-
-
-def _saved(drawing: style.Figure, kind: str) -> bytes:
+def _rendered(drawing: style.Figure, kind: str) -> bytes:
     data = io.BytesIO()
-    # Without the time of day the same tables give the same file.
-    undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
-    drawing.savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=undated[kind])
+    drawing.savefig(data, format=kind, dpi=DOTS_PER_INCH, metadata=UNDATED[kind])
     return data.getvalue()

@@ -1,6 +1,6 @@
 """From a spec to its results: running it, reading its tables, trying failed points again, repairing damage.
 
-What runs and draws is imported when it is asked for: reading needs neither JAX nor matplotlib.
+What runs and draws is imported when it is called: reading needs neither JAX nor matplotlib.
 """
 
 import functools
@@ -38,7 +38,7 @@ class Store:
 
         Args:
             path: the directory, or a place in a bucket.
-            system: what made its numbers, where that is a flow of the user's own that stands in no file.
+            system: the system of the run, where that is a flow of the user's own that is in no file.
             report: what the run that has just ended came to, as `jepa_sweep.run` hands it over; None otherwise.
 
         Raises:
@@ -50,7 +50,7 @@ class Store:
 
     @functools.cached_property
     def system(self) -> "System":
-        """The system whose numbers these are; of the user's own, the file that the store keeps is run."""
+        """The system of this run; where it is the user's own, the file that the store keeps is run."""
         from jepa_sweep.systems import registry
 
         return self._given or registry.of_store(self.reader)

@@ -14,6 +14,8 @@ from conftest import ROOT
 import jepa_sweep as js
 from jepa_sweep import cli
 from jepa_sweep.engine import devices
+from jepa_sweep.store.writer import Writer
+from jepa_sweep.systems.reduced import REDUCED
 
 # As many samples as conftest's TRACKED, so that both share one compiled program.
 SPEC = """
@@ -283,6 +285,38 @@ def test_mistakes_end_with_a_sentence_and_a_code(place, case, invoke):
     assert re.search(message, done.stderr.replace("\n", " "))
     assert isinstance(done.exception, SystemExit)
     assert done.stdout == ""
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """A store of a system, with the tables of the scalar flow and no rows."""
+
+    def create(system):
+        columns = REDUCED.columns()
+        Writer.create(tmp_path / system, {"system": system}, columns, ["lam", "rho", "L", "eps"], "float64", "paper")
+        return tmp_path / system
+
+    return create
+
+
+@pytest.mark.parametrize("command", ["status", "compare", "explore", "repair", "retry"])
+def test_a_system_that_stood_in_no_file_is_one_clear_message(empty, invoke, command):
+    run = empty("mine")
+    done = invoke(command, run)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {run} must say what made its numbers, but its system 'mine' stood in no file; pass it from Python, "
+        "as in js.Store(path, system=FLOW).\n"
+    )
+
+
+def test_runs_of_different_systems_cannot_be_compared(empty, invoke):
+    one, other = empty("reduced"), empty("mine")
+    done = invoke("compare", one, other)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: Two runs must be of one system to be compared, but {one} is of reduced and {other} of mine.\n"
+    )
 
 
 @pytest.mark.process

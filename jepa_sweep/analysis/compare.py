@@ -1,4 +1,4 @@
-"""Two runs held against each other, point by point."""
+"""The difference of two runs, point by point."""
 
 import pandas as pd
 
@@ -7,15 +7,21 @@ from jepa_sweep.store.reader import Reader
 
 
 def difference(first: Reader, second: Reader) -> pd.DataFrame:
-    """How far the points that two runs have in common differ: of two tolerances, coordinates, devices or versions.
+    """How far two runs of one system differ at the points they share: of two tolerances, devices or versions, say.
 
     Returns:
         One row a column of numbers in `points`: how many points have it in both runs, and the worst and mean relative
         difference.
 
     Raises:
-        SpecError: the runs have no point in common.
+        SpecError: the runs are of different systems, or have no point in common.
     """
+    systems = first.frozen["system"], second.frozen["system"]
+    if systems[0] != systems[1]:
+        raise SpecError(
+            f"Two runs must be of one system to be compared, but {first.path} is of {systems[0]} and {second.path} of "
+            f"{systems[1]}."
+        )
     known = first.schema("points").names
     keys = [name for name in ("objective", *(c.name for c in first.parameters), "p") if name in known]
     both = first.read("points").merge(second.read("points"), on=keys, suffixes=("", "_other"))
@@ -28,6 +34,5 @@ def difference(first: Reader, second: Reader) -> pd.DataFrame:
     for name in both.columns:
         if f"{name}_other" in both and both[name].dtype.kind == "f" and name != "relative_difference":
             off = (both[name] / both[f"{name}_other"] - 1).abs().dropna()
-            worst, mean = off.max(), off.mean()
-            rows.append({"column": name, "points": len(off), "worst_difference": worst, "mean_difference": mean})
-    return pd.DataFrame(rows)
+            rows.append((name, len(off), off.max(), off.mean()))
+    return pd.DataFrame(rows, columns=["column", "points", "worst_difference", "mean_difference"])

@@ -1,6 +1,4 @@
-"""What JEPA and MAE have in common when both are stopped early."""
-
-from collections.abc import Iterator
+"""The features that JEPA and MAE have in common when both are stopped early."""
 
 import numpy as np
 import pandas as pd
@@ -38,37 +36,29 @@ def overlap(store: Reader) -> pd.DataFrame:
         raise SpecError(f"`store` must hold networks to compare, but {store.path} has the tables {store.tables}.")
     keys = [*(c.name for c in store.parameters), "p"]
     found = store.read("features", columns=["objective", *keys, "feature", "t_learned"])
-    both = [found[found["objective"] == objective] for objective in ("jepa", "mae")]
-    if any(part.empty for part in both):
+    if not {"jepa", "mae"} <= set(found["objective"]):
         raise SpecError(f"`store` must hold both jepa and mae, but {store.path} lacks one of them.")
     varying = [name for name in keys if name == "p" or len(set(found[name])) > 1]
-    jepa, mae = (dict(_networks(pd.DataFrame(part), keys)) for part in both)
     rows = []
-    for key in jepa.keys() & mae.keys():
-        setting = dict(zip(keys, key, strict=True))
-        rows += [{**{name: setting[name] for name in varying}, **row} for row in _pair(jepa[key], mae[key])]
+    for _, pair in found.groupby(keys):
+        setting = pair.iloc[0][varying].to_dict()
+        rows += [setting | row for row in _overlaps(pd.DataFrame(pair))]
     names = [*varying, "learned", "overlap", "chance", "t_jepa", "t_mae"]
     return pd.DataFrame(rows, columns=names).sort_values([*varying, "learned"], ignore_index=True)
 
 
-def _networks(found: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
-    for key, part in found.groupby(keys, sort=False):
-        assert isinstance(key, tuple), "pandas groups by several columns into tuples"
-        yield key, pd.DataFrame(part)
-
-
-def _pair(jepa: pd.DataFrame, mae: pd.DataFrame) -> list[dict[str, float]]:
-    """The overlap of two networks, m by m."""
-    orders = [part.dropna(subset="t_learned").sort_values("t_learned") for part in (jepa, mae)]
-    first, second = (order["feature"].to_numpy() for order in orders)
-    times = [order["t_learned"].to_numpy() for order in orders]
+def _overlaps(pair: pd.DataFrame) -> list[dict[str, float]]:
+    """The overlap of two networks, m by m; none where one of them is missing."""
+    jepa, mae = (pair.loc[pair["objective"] == name].sort_values("t_learned") for name in ("jepa", "mae"))
+    learned = min(int(part["t_learned"].notna().sum()) for part in (jepa, mae))
+    first, second = jepa["feature"].to_numpy(), mae["feature"].to_numpy()
     return [
         {
             "learned": m,
             "overlap": len(np.intersect1d(first[:m], second[:m])) / m,
             "chance": m / len(jepa),
-            "t_jepa": times[0][m - 1],
-            "t_mae": times[1][m - 1],
+            "t_jepa": jepa["t_learned"].iloc[m - 1],
+            "t_mae": mae["t_learned"].iloc[m - 1],
         }
-        for m in range(1, min(len(first), len(second)) + 1)
+        for m in range(1, learned + 1)
     ]

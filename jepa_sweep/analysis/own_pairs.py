@@ -50,13 +50,12 @@ def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
     """
     refuse_traced("moments", (x, y))
     first, second = pair_files.halves(x, y)
-    sums = None
+    sums = scatter = None
     for block in pair_files.blocks(first, second):
         sums = physics.add(sums, *block)
     assert sums is not None, "there are at least 10 pairs"
     found = physics.finish(sums, center=center)
-    _regular(found, first.name)
-    scatter = None
+    _check_variances(found, first.name)
     for block in pair_files.blocks(first, second):
         scatter = physics.add_scatter(scatter, found, *block)
     assert scatter is not None, "the second pass reads what the first has read"
@@ -169,30 +168,31 @@ def _some(numbers: list[int], most: int = 12) -> str:
 
 
 def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> dict[str, Any]:
-    dynamics, d = DYNAMICS[objective], len(estimate.lam)
-    given = {"lam": estimate.lam, "rho": estimate.rho, "L": L, "eps": eps, "p": p}
+    """The columns of one objective in `order`."""
+    lam, rho, d = estimate.lam, estimate.rho, len(estimate.lam)
+    given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
     arrays = {name: numbers(name, value) for name, value in given.items()}
     check_arguments(REDUCED, objective, arrays)
     # t is proportional to 1 / lam; how it answers to rho is read from one error up and down, on a log scale.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        step = np.minimum(estimate.rho_error / np.abs(estimate.rho), 1)
-    rho = np.concatenate([estimate.rho, estimate.rho * np.exp(step), estimate.rho * np.exp(-step)])
-    columns = {k: np.broadcast_to(np.asarray(given[k], float), d) for k in ("lam", "L", "eps")}
-    columns = {k: np.tile(v, 3) for k, v in columns.items()} | {"rho": rho}
-    found = lanes.predict(dynamics, columns, np.full(3 * d, float(p)), device="cpu")
-    t, up, down = found.values["t_exact"].reshape(3, d)
+        step = np.minimum(estimate.rho_error / np.abs(rho), 1)
+        columns = {name: np.tile(np.broadcast_to(array.astype(float), d), 3) for name, array in arrays.items()}
+        columns["rho"] = np.concatenate([rho, rho * np.exp(step), rho * np.exp(-step)])
+        thresholds = columns.pop("p")
+        found = lanes.predict(DYNAMICS[objective], columns, thresholds, device="cpu")
+        t, up, down = found.values["t_exact"].reshape(3, d)
+        error = t * np.hypot(estimate.lam_error / lam, (np.log(up) - np.log(down)) / 2)
     learned = found.status[:d] == Status.LEARNED
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        relative = np.hypot(estimate.lam_error / estimate.lam, (np.log(up) - np.log(down)) / 2)
+    times = pd.Series(np.where(learned, t, np.nan))
     return {
-        f"t_{objective}": np.where(learned, t, np.nan),
-        f"t_{objective}_error": np.where(learned, t * relative, np.nan),
-        f"rank_{objective}": pd.Series(np.where(learned, t, np.nan)).rank(method="first").astype("Int64"),
+        f"t_{objective}": times,
+        f"t_{objective}_error": np.where(learned, error, np.nan),
+        f"rank_{objective}": times.rank(method="first").astype("Int64"),
         f"status_{objective}": labels(found.status[:d]),
     }
 
 
-def _regular(found: Estimate, name: str) -> None:
+def _check_variances(found: Estimate, name: str) -> None:
     """Raise unless every direction of x varies."""
     variances = np.linalg.eigvalsh(found.moments.xx)
     flat = int(np.sum(variances <= 1e-12 * max(variances[-1], np.finfo(float).tiny)))

@@ -21,15 +21,14 @@ from jepa_sweep.errors import SpecError
 
 BLOCK_VALUES = 1 << 20  # numbers of x in one block
 MOST_FEATURES = 1000
-Batches = Iterator[np.ndarray]
 
 
 class Half(NamedTuple):
-    """One of x and y; `read` starts from the first row each time it is called."""
+    """One of x and y. Each call of `read` yields blocks of rows, from the first row on."""
 
     name: str
     shape: tuple[int, int]
-    read: Callable[[], Batches]
+    read: Callable[[], Iterator[np.ndarray]]
 
 
 def blocks(x: Half, y: Half) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -64,120 +63,23 @@ def halves(x: Any, y: Any = None) -> tuple[Half, Half]:
     Raises:
         SpecError: the form is none of those above, or there are too few samples.
     """
-    x, y = _given(x, y)
-    _fits(x, y)
-    return x, y
-
-
-def _given(x: Any, y: Any) -> tuple[Half, ...]:
     paths = [isinstance(v, str | os.PathLike) for v in (x, y)]
     if paths[0] and y is None:
-        return _open(Path(x), ("x", "y"))
-    if all(paths):
-        return _open(Path(x), ("x",))[0], _open(Path(y), ("y",))[0]
-    if any(paths) or y is None:
+        both = _of_file(Path(x), "xy")
+    elif all(paths):
+        both = _of_file(Path(x), "x") + _of_file(Path(y), "y")
+    elif any(paths) or y is None:
         raise SpecError(
             "`x` and `y` must be two arrays, two files, or one file that holds both, but `x` is "
             f"{type(x).__name__} and `y` is {type(y).__name__}; for one array of pairs try `moments(a[:, 0], a[:, 1])`."
         )
-    return _array("x", numbers("x", x)), _array("y", numbers("y", y))
-
-
-def _array(name: str, values: np.ndarray) -> Half:
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim != 2:
-        raise SpecError(
-            f"`{name}` must have one row per sample, shape (n, d), but its shape is {values.shape}; "
-            "try `.reshape(n, -1)`."
-        )
-    size = _size(values.shape[1])
-    cuts = range(0, len(values), size)
-    return Half(name, values.shape, lambda: (np.asarray(values[at : at + size], float) for at in cuts))
-
-
-def _size(d: int) -> int:
-    return max(1, BLOCK_VALUES // max(1, d))
-
-
-def _open(path: Path, letters: tuple[str, ...]) -> tuple[Half, ...]:
-    if not path.is_file():
-        raise SpecError(f"{path} must be a file of pairs, but there is no such file.")
-    if path.suffix == ".npy":
-        return _open_npy(path, letters)
-    if path.suffix == ".parquet":
-        return _open_parquet(path, letters)
-    raise SpecError(
-        f"{path} must be a .npy or .parquet file, but it ends in {path.suffix or 'nothing'!r}; try `numpy.save`, or "
-        "`to_parquet` of a pandas table."
-    )
-
-
-def _open_npy(path: Path, letters: tuple[str, ...]) -> tuple[Half, ...]:
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise SpecError(f"{path} must be an array of numbers as `numpy.save` writes it, but: {error}") from None
-    if values.dtype.kind not in "fiu":
-        raise SpecError(f"{path} must hold real numbers, but its type is {values.dtype}.")
-    if len(letters) == 1:
-        return (_array(f"{letters[0]} ({path})", values),)
-    if values.ndim != 3 or values.shape[1] != 2:
-        raise SpecError(
-            f"{path} must hold pairs with shape (n, 2, d), but its shape is {values.shape}; try "
-            "`numpy.stack([x, y], axis=1)`, or give x and y in two files."
-        )
-    return tuple(_array(f"{letter} ({path})", values[:, i]) for i, letter in enumerate(letters))
-
-
-def _open_parquet(path: Path, letters: tuple[str, ...]) -> tuple[Half, ...]:
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise SpecError(f"{path} must be a Parquet file, but: {error}") from None
-    return tuple(_columns(path, letter, schema, rows) for letter in letters)
-
-
-def _columns(path: Path, letter: str, schema: pa.Schema, rows: int) -> Half:
-    """One half of a Parquet file: columns x0, x1, ..., or one column of lists."""
-    name = f"{letter} ({path})"
-    if letter in schema.names:
-        names, lists = [letter], True
-        with pq.ParquetFile(path) as file:
-            first = next(file.iter_batches(1, columns=names), None)
-        width = len(first[0][0]) if first is not None and isinstance(first[0][0], pa.ListScalar) else 0
     else:
-        width = sum(n[:1] == letter and n[1:].isdigit() for n in schema.names)
-        names, lists = [f"{letter}{i}" for i in range(width)], False
-    if width == 0 or not set(names) <= set(schema.names):
-        raise SpecError(
-            f"{path} must have columns {letter}0, {letter}1, ... without gaps, or one column {letter} of lists, but it "
-            f"has {', '.join(schema.names[:8])}{', ...' if len(schema.names) > 8 else ''}."
-        )
-
-    def read() -> Batches:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_size(width), columns=names):
-                yield _flat(batch[0], width, name) if lists else np.column_stack([_floats(c, name) for c in batch])
-
-    return Half(name, (rows, width), read)
+        both = [_of_array("x", numbers("x", x)), _of_array("y", numbers("y", y))]
+    _check_shapes(*both)
+    return both[0], both[1]
 
 
-def _flat(column: Any, width: int, name: str) -> np.ndarray:
-    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-    if np.any(lengths != width):
-        raise SpecError(f"`{name}` must be rows of one length, but they are ragged: {width} and others.")
-    return _floats(column.flatten(), name).reshape(-1, width)
-
-
-def _floats(column: Any, name: str) -> np.ndarray:
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise SpecError(f"`{name}` must be real numbers, but the type is {column.type}.")
-    return column.to_numpy(zero_copy_only=False).astype(float)
-
-
-def _fits(x: Half, y: Half) -> None:
+def _check_shapes(x: Half, y: Half) -> None:
     if x.shape != y.shape:
         raise SpecError(f"`{x.name}` and `{y.name}` must have the same shape, but they have {x.shape} and {y.shape}.")
     n, d = x.shape
@@ -190,3 +92,99 @@ def _fits(x: Half, y: Half) -> None:
             f"`{x.name}` must have at least {max(10, 2 * d)} samples for {d} columns, but it has {n}; try fewer "
             "columns, such as the leading principal components."
         )
+
+
+def _rows_of_block(width: int) -> int:
+    return max(1, BLOCK_VALUES // max(1, width))
+
+
+def _of_array(name: str, values: np.ndarray) -> Half:
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2:
+        raise SpecError(
+            f"`{name}` must have one row per sample, shape (n, d), but its shape is {values.shape}; "
+            "try `.reshape(n, -1)`."
+        )
+    size = _rows_of_block(values.shape[1])
+    cuts = range(0, len(values), size)
+    return Half(name, values.shape, lambda: (np.asarray(values[at : at + size], float) for at in cuts))
+
+
+def _of_file(path: Path, letters: str) -> list[Half]:
+    """The half of each letter in a file."""
+    if not path.is_file():
+        raise SpecError(f"{path} must be a file of pairs, but there is no such file.")
+    if path.suffix == ".npy":
+        return _of_npy(path, letters)
+    if path.suffix == ".parquet":
+        return [_of_parquet(path, letter) for letter in letters]
+    raise SpecError(
+        f"{path} must be a .npy or .parquet file, but it ends in {path.suffix or 'nothing'!r}; try `numpy.save`, or "
+        "`to_parquet` of a pandas table."
+    )
+
+
+def _of_npy(path: Path, letters: str) -> list[Half]:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise SpecError(f"{path} must be an array of numbers as `numpy.save` writes it, but: {error}") from None
+    if values.dtype.kind not in "fiu":
+        raise SpecError(f"{path} must hold real numbers, but its type is {values.dtype}.")
+    if len(letters) == 1:
+        return [_of_array(f"{letters} ({path})", values)]
+    if values.ndim != 3 or values.shape[1] != 2:
+        raise SpecError(
+            f"{path} must hold pairs with shape (n, 2, d), but its shape is {values.shape}; try "
+            "`numpy.stack([x, y], axis=1)`, or give x and y in two files."
+        )
+    return [_of_array(f"{letter} ({path})", values[:, i]) for i, letter in enumerate(letters)]
+
+
+def _of_parquet(path: Path, letter: str) -> Half:
+    """One half of a Parquet file: columns x0, x1, ..., or one column of lists."""
+    name = f"{letter} ({path})"
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, count = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise SpecError(f"{path} must be a Parquet file, but: {error}") from None
+    lists = letter in schema.names
+    if lists:
+        names, width = [letter], _length_of_lists(path, letter)
+    else:
+        width = sum(n[:1] == letter and n[1:].isdigit() for n in schema.names)
+        names = [f"{letter}{i}" for i in range(width)]
+    if width == 0 or not set(names) <= set(schema.names):
+        raise SpecError(
+            f"{path} must have columns {letter}0, {letter}1, ... without gaps, or one column {letter} of lists, but it "
+            f"has {', '.join(schema.names[:8])}{', ...' if len(schema.names) > 8 else ''}."
+        )
+
+    def read() -> Iterator[np.ndarray]:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_rows_of_block(width), columns=names):
+                yield _of_lists(batch[0], width, name) if lists else np.column_stack([_floats(c, name) for c in batch])
+
+    return Half(name, (count, width), read)
+
+
+def _length_of_lists(path: Path, column: str) -> int:
+    """The length of the first list in a column; 0 if there is none."""
+    with pq.ParquetFile(path) as file:
+        batch = next(file.iter_batches(1, columns=[column]), None)
+    first = None if batch is None else batch[0][0].as_py()
+    return len(first) if isinstance(first, list) else 0
+
+
+def _of_lists(column: Any, width: int, name: str) -> np.ndarray:
+    if np.any(column.value_lengths().to_numpy(zero_copy_only=False) != width):
+        raise SpecError(f"`{name}` must be rows of one length, but they are ragged: {width} and others.")
+    return _floats(column.flatten(), name).reshape(-1, width)
+
+
+def _floats(column: Any, name: str) -> np.ndarray:
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise SpecError(f"`{name}` must be real numbers, but the type is {column.type}.")
+    return column.to_numpy(zero_copy_only=False).astype(float)

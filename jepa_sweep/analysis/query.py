@@ -1,5 +1,6 @@
 """Conditions as a user types them, pushed down into the Parquet reader."""
 
+import functools
 import operator
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operato
 
 
 def rows(
-    path: str | Path, name: str, where: list[str], columns: list[str] | None, sort: list[str] | None, limit: int
+    path: str | Path, name: str, where: list[str], columns: list[str], sort: list[str], limit: int
 ) -> tuple[pd.DataFrame, int]:
     """Rows of a table that meet all conditions, and how many there are before `limit` cuts them (0: no limit).
 
@@ -32,19 +33,17 @@ def rows(
     store = Reader(path)
     one_of("table", name, store.tables)
     known = store.schema(name)
-    expression = None
-    for text in where:
-        term = condition(text, known)
-        expression = term if expression is None else expression & term
-    rising = {key.removeprefix("-"): not key.startswith("-") for key in reversed(sort or [])}
+    terms = [condition(text, known) for text in where]
+    expression = functools.reduce(operator.and_, terms) if terms else None
+    rising = {key.removeprefix("-"): not key.startswith("-") for key in reversed(sort)}
     for key in rising:
         if key not in known.names:
             raise SpecError(f"`--sort` must name columns, but there is no `{key}`.{did_you_mean(key, known.names)}")
-    columns = list(dict.fromkeys(columns)) if columns else None
-    frame = store.read(name, list(dict.fromkeys([*columns, *rising])) if columns else None, expression)
+    shown = list(dict.fromkeys(columns or known.names))
+    frame = store.read(name, list(dict.fromkeys([*shown, *rising])), expression)
     for key, up in rising.items():  # the first counts most, so it comes last
         frame = frame.sort_values(key, ascending=up, kind="stable")
-    frame = frame.loc[:, columns] if columns else frame
+    frame = frame.loc[:, shown]
     return (frame.head(limit) if limit else frame), len(frame)
 
 

@@ -138,11 +138,12 @@ def _pairs(held: Overview) -> list[tuple[str, str]]:
 
 def _listed(values: Values) -> str:
     if values.distinct is None:
-        return f"{_shown(values.low)} to {_shown(values.high)} (more than {MANY:,} values)"
+        return f"{written(values.low)} to {written(values.high)} (more than {MANY:,} values)"
     if len(values.distinct) <= LISTED or isinstance(values.low, str):
-        return ", ".join(_shown(value) for value in sorted(values.distinct))
-    return f"{_shown(values.low)} to {_shown(values.high)} ({len(values.distinct):,} values)"
+        return ", ".join(written(value) for value in sorted(values.distinct))
+    return f"{written(values.low)} to {written(values.high)} ({len(values.distinct):,} values)"
 
 
-def _shown(value: Any) -> str:
+def written(value: Any) -> str:
+    """A value in six digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,8 @@
 """One offline HTML page of a store: heat maps over any two axes, trajectories, statuses, provenance.
 
-The page is one file that asks for nothing else: styles, scripts, plotly and the numbers stand in it, the numbers as the
-bytes of typed arrays, so that what a reader sees is what the tables hold, to the last bit. What the page does stands in
-`page/`; which rows it shows is decided in `thinning`.
+The page is one file that loads nothing else: styles, scripts, plotly and the numbers are in it. The numbers are bytes
+of typed arrays, so that the page shows what the tables hold, to the last bit. Its scripts are in `page/`; `thinning`
+chooses its rows.
 """
 
 import base64
@@ -29,7 +29,7 @@ from jepa_sweep.view.thinning import Axis, Plan
 
 ROWS = 150_000  # of the table whose rows are cells
 SCATTERED = 10_000  # of them where they form no grid: markers cost a browser more than cells
-SAMPLES = 200_000  # of trajectories
+SAMPLES = 200_000  # of trajectories; more than a single one can have
 FAILURES = 300  # listed one by one
 
 _SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "pointer.js", "path.js", "code.js", "panels.js", "main.js")
@@ -40,7 +40,7 @@ def write(store: Reader, curves: Curves, path: str | Path, *, name: str | None =
 
     Args:
         store: What to show.
-        curves: What there is to look at in it, as its system says.
+        curves: Which tables and columns to show, from the record of its system.
         path: The HTML file; replaced if it is there. Must lie outside the run directory.
         name: Title of the page; by default the name of the run directory.
 
@@ -78,18 +78,15 @@ def render(store: Reader, curves: Curves, *, name: str | None = None) -> str:
 
 
 def payload(store: Reader, curves: Curves, name: str) -> dict[str, Any]:
-    """All that the page knows."""
+    """The data of the page, as JSON takes it."""
     described = store.schema(curves.table)
-    keys = ["objective", *(c.name for c in store.parameters), *curves.keys]
+    parameters = [c.name for c in store.parameters]
+    keys = ["objective", *parameters, *curves.keys]
     total = store.rows(curves.table)
-    axes = thinning.axes_of(store, curves.table, keys)
     numbers = [*dict.fromkeys(c for pair in curves.pairs for c in pair[1:] if c), *curves.also]
     words = [c for c in ("status",) if c in described.names]
-    plan = thinning.plan(axes, total, ROWS, SCATTERED)
-    frame, plan = thinning.rows(store, curves.table, [*keys, *words, *numbers], plan, ROWS)
-    plan = _as_shown(plan, frame)
-    columns = {c: np.asarray(frame[c]) for c in frame.columns}
-    statuses = thinning.ordered(pd.unique(columns["status"])) if words else ()
+    frame, plan = thinning.rows(store, curves.table, keys, [*words, *numbers], ROWS, SCATTERED)
+    statuses = thinning.ordered(frame["status"]) if words else ()
     return {
         "name": name,
         "path": _printable_literal(str(store.path)),
@@ -106,24 +103,16 @@ def payload(store: Reader, curves: Curves, name: str) -> dict[str, Any]:
         "thinned": [axis.name for axis in plan.axes if axis.stride > 1],
         "step": plan.step,
         "sentence": plan.sentence(len(frame), total, curves.noun),
-        "codes": {a.name: _packed(_codes(columns[a.name], a.shown)) for a in plan.axes},
-        "values": {c: _packed(_floats(columns[c])) for c in numbers},
+        "codes": {a.name: _packed(_codes(frame[a.name], a.shown)) for a in plan.axes},
+        "values": {c: _packed(_floats(frame[c])) for c in numbers},
         "statuses": statuses,
-        "status": _packed(_codes(columns["status"], statuses)) if words else None,
+        "status": _packed(_codes(frame["status"], statuses)) if words else None,
         "trajectories": _samples(store, "trajectories", curves.lines, frame, plan, [k for k in keys if k != "p"]),
-        "losses": _samples(store, "losses", ("loss",), frame, plan, keys[: 1 + len(store.parameters)]),
+        "losses": _samples(store, "losses", ("loss",), frame, plan, ["objective", *parameters]),
         "census": _census(store),
         "failures": _failures(store),
         "provenance": _provenance(store),
     }
-
-
-def _as_shown(plan: Plan, frame: pd.DataFrame) -> Plan:
-    """Axes with more values than were counted, or thinned by rows, show the values of the rows that are there."""
-    there = {axis.name: thinning.ordered(pd.unique(np.asarray(frame[axis.name]))) for axis in plan.axes}
-    by_rows = [not a.values or (plan.step > 1 and a.stride == 1) for a in plan.axes]
-    axes = [a._replace(values=there[a.name]) if new else a for a, new in zip(plan.axes, by_rows, strict=True)]
-    return plan._replace(axes=tuple(axes))
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -138,10 +127,10 @@ def _samples(
     """Samples over time: for each row of the page the number of its curve, and where each curve begins."""
     if name not in store.tables or not lines:
         return None
-    total = store.rows(name)
+    total, columns = store.rows(name), ("t", *lines)
     points = frame[keys].drop_duplicates()
     points = points.assign(row=np.arange(len(points)))
-    found, thin = thinning.samples(store, name, ["t", *lines], points, plan, SAMPLES)
+    found, thin = thinning.samples(store, name, columns, points, plan, SAMPLES)
     curves, begins = np.unique(found["row"].to_numpy(np.int64), return_index=True)
     number = pd.Series(np.arange(len(curves)), curves).reindex(frame[keys].merge(points, on=keys, how="left")["row"])
     return {
@@ -149,29 +138,26 @@ def _samples(
         "keys": keys,
         "sentence": thin.sentence(len(found), total, noun_of(name)),
         "thinned": len(found) < total,
-        "columns": {c: _notes(store.schema(name).field(c)) for c in ("t", *lines)},
+        "columns": {c: _notes(store.schema(name).field(c)) for c in columns},
         "curve": _packed(number.fillna(-1).to_numpy(np.int32)),
         "begins": _packed(np.append(begins, len(found)).astype(np.uint32)),
-        "values": {c: _packed(_floats(np.asarray(found[c]))) for c in ("t", *lines)},
+        "values": {c: _packed(_floats(found[c])) for c in columns},
     }
 
 
 def _census(store: Reader) -> list[dict[str, Any]]:
     """How many rows of each table have which status, counted over the whole store, with the sentence of each."""
     sentences = {status.label: SENTENCES[status] for status in Status}
-    census = []
-    for name in store.tables:
-        if "status" not in store.schema(name).names:
-            continue
-        census += [
-            {"table": name, "status": label, "count": count, "meaning": sentences.get(label, "")}
-            for label, count in store.counts(name, "status").items()
-        ]
-    return census
+    return [
+        {"table": name, "status": label, "count": count, "meaning": sentences.get(label, "")}
+        for name in store.tables
+        if "status" in store.schema(name).names
+        for label, count in store.counts(name, "status").items()
+    ]
 
 
 def _failures(store: Reader) -> dict[str, Any]:
-    """The first failed points, as text, of how many."""
+    """The first failed points as text, and how many there are in all."""
     frames = []
     for frame in store.batches("failures"):
         frames.append(frame)
@@ -188,7 +174,7 @@ def _failures(store: Reader) -> dict[str, Any]:
 def _provenance(store: Reader) -> dict[str, Any]:
     """What decided the numbers, where they were made, and the specs that asked for them.
 
-    Environments come in the order of how many rows they made. A damaged note of one keeps no one from the numbers.
+    Environments come in the order of how many rows they made; the note of one may be damaged.
     """
     commits, noted = store.log.commits(), store.environments()
     made: Counter[str] = Counter()
@@ -211,17 +197,17 @@ def _notes(field: pa.Field) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
 
 
-def _codes(values: np.ndarray, shown: tuple[Any, ...]) -> np.ndarray:
+def _codes(values: pd.Series, shown: tuple[Any, ...]) -> np.ndarray:
     """The place of each value among those of its axis."""
     there = [v for v in shown if v is not None]
     places = pd.Index(there).get_indexer(pd.Index(values)) if there else np.full(len(values), -1)
     codes = np.where(places < 0, len(there), places)
-    return codes.astype(np.uint8 if len(shown) <= 1 << 8 else np.uint16 if len(shown) <= 1 << 16 else np.uint32)
+    return codes.astype(np.min_scalar_type(max(len(shown) - 1, 0)))
 
 
-def _floats(values: np.ndarray) -> np.ndarray:
+def _floats(values: pd.Series) -> np.ndarray:
     """Single precision stays what it is; all else becomes float64."""
-    return values if values.dtype == np.float32 else values.astype(np.float64)
+    return values.to_numpy(np.float32 if values.dtype == np.float32 else np.float64)
 
 
 def _packed(values: np.ndarray) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""What a run must be for a figure to be drawn from it, checked before anything is drawn or written."""
+"""The conditions on a run from which a figure can be drawn, checked before anything is drawn or written."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.overview import Values
+from jepa_sweep.store.overview import Values, written
 from jepa_sweep.store.reader import Reader
 
 _LISTED = 5  # values in a message
@@ -25,7 +26,7 @@ class Needs(NamedTuple):
     equal: tuple[tuple[str, str], ...] = ()  # pairs of parameters that must be equal
     measured: str = ""  # a column of points that must not be empty
     every: tuple[str, ...] = ()  # what must be there in every combination of its values
-    also: Callable[[Reader], list[str]] = lambda store: []  # what else does not fit, in words; asked if all else does
+    also: Callable[[Reader], list[str]] = lambda store: []  # what else does not fit, in words; called if all else does
 
 
 def check(name: str, needs: Needs, store: Reader, remedy: str) -> None:
@@ -64,9 +65,7 @@ def _misfits(needs: Needs, store: Reader) -> Iterator[str]:
         if found[first].distinct != found[second].distinct:
             yield (f"`{first}` must equal `{second}`, but they are {_shown(found[first])} and {_shown(found[second])}")
     if needs.every:
-        wanted = 1
-        for name in needs.every:
-            wanted *= len(found[name].distinct or ())
+        wanted = math.prod(len(found[name].distinct or ()) for name in needs.every)
         there = len(store.read("points", columns=list(needs.every)).drop_duplicates())
         if there != wanted:
             names = ", ".join(f"`{name}`" for name in needs.every)
@@ -76,14 +75,10 @@ def _misfits(needs: Needs, store: Reader) -> Iterator[str]:
 def _shown(values: Values) -> str:
     if values.distinct is None or len(values.distinct) > _LISTED:
         count = "many" if values.distinct is None else f"{len(values.distinct):,}"
-        return f"{count} values from {_word(values.low)} to {_word(values.high)}"
-    return ", ".join(_word(value) for value in sorted(values.distinct))
+        return f"{count} values from {written(values.low)} to {written(values.high)}"
+    return ", ".join(written(value) for value in sorted(values.distinct))
 
 
 def _listed(values: tuple[Any, ...] | list[Any], last: str) -> str:
-    *others, end = (_word(value) for value in values)
+    *others, end = (written(value) for value in values)
     return f"{', '.join(others)} {last} {end}" if others else end
-
-
-def _word(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

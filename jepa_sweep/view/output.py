@@ -1,4 +1,4 @@
-"""Files that pictures are written to: whole or not at all, with a sentence where the file system refuses."""
+"""Writing pictures and pages: each file whole or not at all, with a message where the file system refuses."""
 
 import contextlib
 import errno

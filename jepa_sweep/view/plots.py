@@ -1,17 +1,20 @@
 """Pictures of one store on matplotlib axes, for notebooks: `store.plot.critical_times(...)` and the like.
 
-What is drawn are rows of the store's own tables. Parameters that vary among them must be given a value, or a place in
-the picture: nothing is averaged, and no two rows share a spot.
+What is drawn are rows of the store's own tables. A parameter that varies among them must be given a value, or an axis
+of the picture: nothing is averaged, and no two rows are drawn at one place.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
+from jepa_sweep.store.overview import written
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.systems.record import Curves
 from jepa_sweep.view import style
+from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Color
 
 
@@ -51,13 +54,11 @@ class Plots:
             raise SpecError(
                 f"There must be a critical time to draw, but none of these rows of {self._store.path} has one."
             )
-        ax = _new() if ax is None else ax
-        for objective, part in rows.groupby("objective"):
-            for label, color, line in _lines(part, by, objective):
-                line = line.sort_values(x)
-                if predicted:
-                    ax.plot(line[x], line[predicted], color=color, lw=0.9)
-                ax.plot(line[x], line[measured], "o", ms=3, color=color, label=label)
+        ax = ax or _new()
+        for label, color, line in _lines(rows.sort_values(x), by):
+            if predicted:
+                ax.plot(line[x], line[predicted], color=color, lw=0.9)
+            ax.plot(line[x], line[measured], "o", ms=3, color=color, label=label)
         ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time} time)")
         _legend(ax)
         return ax
@@ -87,13 +88,11 @@ class Plots:
         """
         curves = self._curves("trajectories")._replace(table="trajectories")
         rows = self._rows(curves, {by} - {None}, values)
-        ax = _new() if ax is None else ax
-        for objective, part in rows.groupby("objective"):
-            for label, color, line in _lines(part, by, objective):
-                line = line.sort_values("t")
-                ax.plot(line["t"], line["w"], color=color, label=label)
-                if "w_exact" in line:
-                    ax.plot(line["t"], line["w_exact"], color="black", ls=":", lw=0.6)
+        ax = ax or _new()
+        for label, color, line in _lines(rows.sort_values("t"), by):
+            ax.plot(line["t"], line["w"], color=color, label=label)
+            if "w_exact" in line:
+                ax.plot(line["t"], line["w_exact"], color="black", ls=":", lw=0.6)
         meaning = self._store.schema("trajectories").field("w").metadata[b"meaning"].decode()
         ax.set(xlabel=f"{self._store.time} time", ylabel=f"{meaning.removesuffix(' by integration')} w")
         _legend(ax)
@@ -122,18 +121,16 @@ class Plots:
             'place in the order of mae'
         """
         curves = self._curves("order")
-        features = ["feature"] if "feature" in curves.keys else ["lam", "rho"]
-        rows = self._rows(curves, {"lam", "rho", *features}, values)
-        table = rows.pivot(
-            index=list(dict.fromkeys([*features, "lam", "rho"])), columns="objective", values=curves.crossing
-        )
+        features = ["feature", "lam", "rho"] if "feature" in curves.keys else ["lam", "rho"]
+        rows = self._rows(curves, set(features), values)
+        table = rows.pivot(index=features, columns="objective", values=curves.crossing)
         missing = {"jepa", "mae"} - set(table.columns)
         if missing:
             raise SpecError(f"`order` compares jepa and mae, but {self._store.path} lacks {min(missing)} here.")
         places = table.dropna(subset=["jepa", "mae"]).rank(method="first").reset_index()
         if places.empty:
             raise SpecError(f"`order` must have features that both objectives learn, but {self._store.path} has none.")
-        ax = _new() if ax is None else ax
+        ax = ax or _new()
         ax.plot([1, len(places)], [1, len(places)], "--", color="0.6", lw=0.8)
         dots = ax.scatter(places["jepa"], places["mae"], c=places["rho"], cmap=style.scale(), edgecolors="0.3", lw=0.4)
         ax.figure.colorbar(dots, ax=ax, label="rho")
@@ -168,11 +165,10 @@ class Plots:
         keys = [*(c.name for c in self._store.parameters), *(key for key in curves.keys if key in known)]
         loose = [k for k in keys if k not in free and rows[k].nunique(dropna=False) > 1]
         if loose:
-            first = loose[0]
-            some = ", ".join(f"{v!r}" for v in sorted(rows[first].dropna().unique().tolist())[:5])
+            some = ", ".join(map(repr, sorted(rows[loose[0]].dropna().unique().tolist())[:5]))
             raise SpecError(
-                f"`{first}` varies among the rows to draw, so it must be fixed or given a place: add `{first}=...` "
-                f"(one of {some}, ...)."
+                f"`{loose[0]}` varies among the rows to draw, so it must be fixed or given a place: add "
+                f"`{loose[0]}=...` (one of {some}, ...)."
             )
         return rows
 
@@ -183,13 +179,16 @@ def _new() -> Axes:
     return pyplot.figure(layout="constrained").subplots()
 
 
-def _lines(rows: pd.DataFrame, by: str | None, objective: str) -> list[tuple[str, Color, pd.DataFrame]]:
-    """Label, colour and rows of each line of one objective."""
-    if by is None:
-        return [(objective, style.color_of(objective), rows)]
-    values = sorted(rows[by].unique())
-    shades = style.tints(style.color_of(objective), len(values))
-    return [(f"{objective}, {by} = {_short(v)}", c, rows[rows[by] == v]) for v, c in zip(values, shades, strict=True)]
+def _lines(rows: pd.DataFrame, by: str | None) -> Iterator[tuple[str, Color | str, pd.DataFrame]]:
+    """Label, colour and rows of each line: one for each objective, or for each value of `by` of each objective."""
+    for objective, part in rows.groupby("objective"):
+        color = style.color_of(objective)
+        if by is None:
+            yield objective, color, part
+            continue
+        values = sorted(part[by].unique())
+        for value, tint in zip(values, style.tints(color, len(values)), strict=True):
+            yield f"{objective}, {by} = {written(value)}", tint, having(part, **{by: value})
 
 
 def _legend(ax: Axes) -> None:
@@ -201,7 +200,3 @@ def _legend(ax: Axes) -> None:
 def _scale(values: pd.Series) -> str:
     """Logarithmic for what spans decades."""
     return "log" if values.min() > 0 and values.max() / values.min() > 20 else "linear"
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -58,10 +58,10 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """Figures drawn and saved inside look like this module says, whatever the user's own settings."""
+    """Draw and save figures in the style of this module, whatever the user's own settings."""
     fonts = logging.getLogger("fontTools")
     level = fonts.level
-    fonts.setLevel(logging.ERROR)  # it remarks on the dates inside the fonts that come with matplotlib
+    fonts.setLevel(logging.ERROR)  # it warns of the dates inside the fonts that come with matplotlib
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)

@@ -1,4 +1,4 @@
-"""Which rows of a store go into a page, and what the page must say about those that do not.
+"""Choosing the rows of a store that go into a page, and saying which were left out.
 
 A grid is thinned along its longest axes, to every k-th value with both ends kept, and never by averaging; points that
 form no grid are thinned to every k-th row. Tables are read file by file, so they may be larger than memory.
@@ -7,10 +7,9 @@ form no grid are thinned to every k-th row. Tables are read file by file, so the
 import functools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +31,7 @@ class Axis(NamedTuple):
     @property
     def shown(self) -> tuple[Any, ...]:
         """Every `stride`-th value, and the last."""
-        return tuple(self.values[i] for i in _every(len(self.values), self.stride))
+        return (*self.values[: -1 : self.stride], *self.values[-1:])
 
     @property
     def share(self) -> float:
@@ -61,32 +60,82 @@ class Plan(NamedTuple):
         return f"{shown:,} of {total:,} {what} are shown" + (f": {', '.join(rules)}." if rules else ".")
 
 
-def axes_of(store: Reader, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
-    """The key columns of a table with all their values, sorted; a value that is missing comes last."""
-    seen: dict[str, list[Any] | None] = {key: [] for key in keys}
+def rows(
+    store: Reader, name: str, keys: Sequence[str], others: Sequence[str], budget: int, scattered_budget: int
+) -> tuple[pd.DataFrame, Plan]:
+    """At most `budget` rows of a table, or `scattered_budget` if they form no grid; and the plan they follow.
+
+    `keys` are the columns that tell rows apart, `others` what is read besides.
+    """
+    total, axes = store.rows(name), _axes(store, name, keys)
+    every = Plan(axes, _scattered(axes, total))
+    most = scattered_budget if every.scattered else budget
+    frame, thin = _within(most, total, every, lambda thin: _read(store, name, [*keys, *others], thin))
+    # An axis whose values were too many to count, or that was thinned by rows, has the values of the rows shown.
+    by_rows = [not a.values or (thin.step > 1 and a.stride == 1) for a in thin.axes]
+    axes = [a._replace(values=ordered(frame[a.name])) if new else a for a, new in zip(thin.axes, by_rows, strict=True)]
+    return frame, thin._replace(axes=tuple(axes))
+
+
+def samples(
+    store: Reader, name: str, columns: Sequence[str], points: pd.DataFrame, given: Plan, budget: int
+) -> tuple[pd.DataFrame, Plan]:
+    """At most `budget` samples of the `points` that the plan `given` shows, whole curves; and the plan they follow.
+
+    They have the number of their point in the column `row`, and are in the order of row and time.
+    """
+    keys = [c for c in points.columns if c != "row"]
+
+    def read(thin: Plan) -> Iterator[pd.DataFrame]:
+        wanted = points.iloc[:: thin.step // given.step]
+        frames = _read(store, name, [*keys, *columns], thin._replace(step=1))
+        return (frame.merge(wanted, on=keys) for frame in frames)
+
+    frame, thin = _within(budget, store.rows(name), given, read)
+    return frame.sort_values(["row", "t"], kind="stable", ignore_index=True), thin
+
+
+def ordered(values: Sequence[Any] | pd.Series) -> tuple[Any, ...]:
+    """Distinct values in order, as plain Python; None, if one is missing, comes last."""
+    distinct = pd.Series(values).unique().tolist()
+    there = sorted(v for v in distinct if not pd.isna(v))
+    return (*there, None) if len(there) < len(distinct) else tuple(there)
+
+
+def _axes(store: Reader, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
+    """The key columns of a table with all their values."""
+    seen: dict[str, tuple[Any, ...] | None] = dict.fromkeys(keys, ())
     for frame in store.batches(name, keys):
         for key, values in seen.items():
             if values is not None:
-                merged = pd.unique(pd.Series([*values, *frame[key].unique()], dtype=frame[key].dtype))
-                seen[key] = list(merged) if len(merged) <= _COUNTED else None
-    kinds = {key: pa.types.is_string(store.schema(name).field(key).type) for key in keys}
-    return tuple(Axis(key, kinds[key], ordered(values or ())) for key, values in seen.items())
+                merged = ordered([*values, *frame[key].unique()])
+                seen[key] = merged if len(merged) <= _COUNTED else None
+    words = {key: pa.types.is_string(store.schema(name).field(key).type) for key in keys}
+    return tuple(Axis(key, words[key], values or ()) for key, values in seen.items())
 
 
-def ordered(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Distinct values in order, as plain Python; None, if among them, comes last."""
-    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
-    there = {v for v in plain if not pd.isna(v)}
-    return (*sorted(there), *([None] if len(there) < len(plain) and any(pd.isna(v) for v in plain) else []))
+def _within(
+    budget: int, total: int, base: Plan, read: Callable[[Plan], Iterator[pd.DataFrame]]
+) -> tuple[pd.DataFrame, Plan]:
+    """What is read by the first plan that keeps the budget, and that plan; plans get thinner from `base` on.
+
+    How many rows a plan leaves can be foretold of a full grid; a union of blocks may have more.
+    """
+    thin, aim = base, float(budget)
+    while True:
+        thin = _thinner(thin, total, aim, base)
+        frames, count = [], 0
+        for frame in read(thin):
+            frames.append(frame)
+            count += len(frame)
+            if count > budget:
+                break
+        else:
+            return pd.concat(frames, ignore_index=True), thin
+        aim /= 2
 
 
-def plan(axes: tuple[Axis, ...], total: int, budget: int, scattered_budget: int) -> Plan:
-    """Show at most `budget` of `total` rows, or `scattered_budget` if they form no grid."""
-    every = Plan(axes, _scattered(axes, total))
-    return thinner(every, total, scattered_budget if every.scattered else budget, every)
-
-
-def thinner(given: Plan, total: int, budget: float, base: Plan) -> Plan:
+def _thinner(given: Plan, total: int, budget: float, base: Plan) -> Plan:
     """The same with strides so long that about `budget` of `total` rows are left, each a multiple of that of `base`."""
     axes = list(given.axes)
     while not given.scattered and _left(axes, total) > budget:
@@ -104,51 +153,6 @@ def _left(axes: Sequence[Axis], total: int) -> float:
     return total * math.prod(a.share for a in axes if a.values)
 
 
-def rows(store: Reader, name: str, columns: Sequence[str], given: Plan, budget: int) -> tuple[pd.DataFrame, Plan]:
-    """The rows that a plan shows, and the plan, made thinner where a union of blocks held more than it promised."""
-    total, aim = store.rows(name), float(budget)
-    while True:
-        frames = _until(_read(store, name, columns, given), budget)
-        if frames is not None:
-            return pd.concat(frames, ignore_index=True), given
-        aim /= 2
-        given = thinner(given, total, aim, given._replace(axes=tuple(a._replace(stride=1) for a in given.axes), step=1))
-
-
-def samples(
-    store: Reader, name: str, columns: Sequence[str], points: pd.DataFrame, given: Plan, budget: int
-) -> tuple[pd.DataFrame, Plan]:
-    """Samples of `points`, with their number in the column `row`, in order of row and time; and what was left out.
-
-    Of `points`, which the plan `given` shows, every so many are taken that their samples stay within the budget.
-    """
-    total, aim, thin = store.rows(name), float(budget), given
-    keys = [c for c in points.columns if c != "row"]
-    while True:
-        thin = thinner(thin, total, aim, given)
-        wanted = points.iloc[:: thin.step // given.step]
-        for axis in thin.axes:
-            if axis.stride > 1 and axis.name in keys:
-                wanted = wanted[wanted[axis.name].isin([np.nan if v is None else v for v in axis.shown])]
-        read = _read(store, name, [*keys, *columns], thin._replace(step=1))
-        frames = _until((frame.merge(wanted, on=keys) for frame in read), budget)
-        if frames is not None:
-            found = pd.concat(frames, ignore_index=True)
-            return found.sort_values(["row", "t"], kind="stable", ignore_index=True), thin
-        aim /= 2
-
-
-def _until(frames: Iterator[pd.DataFrame], budget: int) -> list[pd.DataFrame] | None:
-    """All frames, or None as soon as they hold more rows than the budget."""
-    kept, count = [], 0
-    for frame in frames:
-        kept.append(frame)
-        count += len(frame)
-        if count > budget:
-            return None
-    return kept
-
-
 def _read(store: Reader, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
     """File by file, the rows a plan shows; first a table without rows, for the types."""
     offset = 0
@@ -158,18 +162,17 @@ def _read(store: Reader, name: str, columns: Sequence[str], given: Plan) -> Iter
 
 
 def _filter(given: Plan, among: Sequence[str]) -> pc.Expression | None:
-    """Only the axes that are thinned need one."""
+    """A filter for the values shown of the axes that are thinned; None if none is."""
     terms = []
     for axis in given.axes:
         if axis.stride > 1 and axis.name in among:
-            there = [v for v in axis.shown if v is not None]
-            term = pc.field(axis.name).isin(there)
-            terms.append(term | pc.field(axis.name).is_null() if len(there) < len(axis.shown) else term)
+            field, there = pc.field(axis.name), [v for v in axis.shown if v is not None]
+            terms.append(field.isin(there) | field.is_null() if None in axis.shown else field.isin(there))
     return functools.reduce(operator.and_, terms) if terms else None
 
 
 def _scattered(axes: tuple[Axis, ...], total: int) -> frozenset[str]:
-    """Axes whose values hardly repeat, if there are two or more: drawn at random, or walked through together."""
+    """Axes whose values hardly repeat, if there are two or more: values drawn at random, or paired with each other."""
     companions = math.prod(len(a.values) for a in axes if a.name in ("objective", "p", "feature"))
     found = {
         a.name
@@ -177,10 +180,6 @@ def _scattered(axes: tuple[Axis, ...], total: int) -> frozenset[str]:
         if not a.words and (not a.values or (len(a.values) > _SCATTERED and total / len(a.values) <= 2 * companions))
     }
     return frozenset(found) if len(found) > 1 and total else frozenset()
-
-
-def _every(count: int, stride: int) -> list[int]:
-    return sorted({*range(0, count, stride), count - 1}) if count else []
 
 
 def _ordinal(n: int) -> str:

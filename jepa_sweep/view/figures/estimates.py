@@ -9,6 +9,7 @@ from jepa_sweep.physics.data import fourier_basis
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim
+from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Figure
 
 MOST_CHANCE = 0.5  # by which chance may move a power that is to be told from 0
@@ -23,7 +24,7 @@ def fig3(store: Reader) -> Figure:
     Bands are two predicted standard deviations; a dot is a run.
     """
     features, points = store.read("features"), store.read("points")
-    longest = {name: points.loc[points["log10_T"].idxmax(), name] for name in ("log10_T", "seed")}
+    longest = points.loc[points["log10_T"].idxmax(), ["log10_T", "seed"]].to_dict()
     figure = Figure(figsize=(style.WIDTH, 4.3))
     above, below = figure.subfigures(2, 1)
     model, measured = above.subplots(1, 4), below.subplots(1, 3)
@@ -54,7 +55,7 @@ def _decay(points: pd.DataFrame) -> _Decay:
     Of two features an off-diagonal error is the square of a normal number, so the mean of n of them over its
     expectation is chi^2_n / n, whose logarithm has the mean digamma(n/2) - ln(n/2) and the variance trigamma(n/2).
     """
-    from scipy.special import digamma, polygamma  # as late as in `grid`
+    from scipy.special import digamma, polygamma  # not at the top: slow to import
 
     apart: list[float] = []
     for length in sorted(points["log10_T"].unique()):
@@ -71,7 +72,7 @@ def _decay(points: pd.DataFrame) -> _Decay:
 
 
 def fig3_misfits(store: Reader) -> list[str]:
-    """What keeps the series from showing how estimates become exact."""
+    """Why the series cannot show how estimates become exact."""
     points = store.read("points")
     lengths = points["log10_T"]
     if lengths.max() < max(LONG, lengths[lengths >= SHORT].min() + 1):
@@ -115,29 +116,25 @@ def fig3_claims(store: Reader) -> list[FigureClaim]:
 def _directions(ax: Axes, v: np.ndarray) -> None:
     for a, color in enumerate(_FEATURES):
         ax.plot(np.arange(1, len(v) + 1), v[:, a], color=color, label=f"$v_{a + 1}$", marker=".", ms=3)
-    ax.set_xlabel("coordinate of $x$")
-    ax.set_title("directions")
+    ax.set(xlabel="coordinate of $x$", title="directions")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.02), ncols=2)
     ax.margins(y=0.25)
 
 
 def _signals(ax: Axes, samples: pd.DataFrame) -> None:
     for a, color in enumerate(_FEATURES):
-        one = samples[samples["feature"] == a].sort_values("t")
+        one = having(samples, feature=a).sort_values("t")
         ax.plot(one["t"], one["u"] - 5 * a, color=color, lw=0.7)
     ax.set_yticks([0, -5], ["$u_1$", "$u_2$"])
-    ax.set_xlabel("time step")
-    ax.set_title("signals")
+    ax.set(xlabel="time step", title="signals")
 
 
 def _moments(axes: list[Axes], v: np.ndarray, covariances: pd.DataFrame) -> None:
     """The second moments of x, from those in the basis v."""
-    turned = {}
-    for name in ("xx", "yx"):
-        entries = covariances.pivot(index="row", columns="column", values=name).to_numpy()
-        turned[name] = v @ entries @ v.T
-    most = max(np.abs(m).max() for m in turned.values())
-    for ax, moment, title in zip(axes, turned.values(), ("$E[x\\,x^T]$", "$E[y\\,x^T]$"), strict=True):
+    in_basis = [covariances.pivot(index="row", columns="column", values=name).to_numpy() for name in ("xx", "yx")]
+    moments = [v @ entries @ v.T for entries in in_basis]
+    most = np.abs(moments).max()
+    for ax, moment, title in zip(axes, moments, ("$E[x\\,x^T]$", "$E[y\\,x^T]$"), strict=True):
         ax.imshow(moment, cmap=style.RESPONSE, vmin=-most, vmax=most)
         ax.set_title(title)
         ax.set_xticks([0, COORDINATES - 1], [1, COORDINATES])
@@ -146,15 +143,13 @@ def _moments(axes: list[Axes], v: np.ndarray, covariances: pd.DataFrame) -> None
 
 def _estimates(ax: Axes, features: pd.DataFrame, name: str, symbol: str) -> None:
     for a, color in enumerate(_FEATURES):
-        one = features[features["feature"] == a].sort_values("log10_T")
+        one = having(features, feature=a).sort_values("log10_T")
         pairs = 10 ** one["log10_T"]
         ax.plot(pairs, one[f"{name}_hat"], ".", ms=3, color=color, label=f"$\\hat{{{symbol}}}_{a + 1}$")
         ax.plot(pairs, one[name], color=color, lw=0.8)
         low, high = (one[name] + sign * 2 * one[f"{name}_std"] for sign in (-1, 1))
         ax.fill_between(pairs, low, high, color=color, alpha=0.2, lw=0)
-    ax.set_xscale("log")
-    ax.set_xlabel("pairs $T$")
-    ax.set_title(f"estimates of ${symbol}$")
+    ax.set(xscale="log", xlabel="pairs $T$", title=f"estimates of ${symbol}$")
     ax.legend(loc="best", markerscale=2)
 
 

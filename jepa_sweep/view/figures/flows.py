@@ -8,6 +8,7 @@ from matplotlib.colors import Normalize
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed, rank_correlation
+from jepa_sweep.view.rows import having, where_largest
 from jepa_sweep.view.style import Axes, Figure
 
 _OBJECTIVES = ("jepa", "mae")
@@ -29,13 +30,10 @@ def fig2(store: Reader) -> Figure:
     ]
     figure, axes = style.panels(2, 3, 4.2, sharey=True)
     for column, (name, title, samples) in zip(axes.T, columns, strict=True):
-        samples = samples[samples["L"] == depth]
-        for ax, objective in zip(column, _OBJECTIVES, strict=True):
-            _curves(ax, samples[samples["objective"] == objective], name, store)
-        column[0].set_title(title)
-        column[-1].set_xlabel(style.time_label(store.time))
+        samples = having(samples, L=depth)
+        _column(column, title, samples, name, store)
         _bar(figure, list(column), samples[name], _SYMBOLS[name])
-    _rows(axes)
+    _label_rows(axes)
     figure.suptitle(f"Encoders of {depth} layers; dotted: closed form", fontsize=9)
     return figure
 
@@ -49,34 +47,30 @@ def fig4(store: Reader) -> Figure:
     depths = sorted(samples["L"].unique())
     figure, axes = style.panels(2, len(depths), 4.2, sharey=True)
     for column, depth in zip(axes.T, depths, strict=True):
-        here = samples[samples["L"] == depth]
-        for ax, objective in zip(column, _OBJECTIVES, strict=True):
-            _curves(ax, here[here["objective"] == objective], "rho", store)
-        column[0].set_title(f"$L = {depth}$")
-        column[-1].set_xlabel(style.time_label(store.time))
-    _rows(axes)
-    _bar(figure, list(axes[-1]), samples["rho"], "$\\rho$")
+        _column(column, f"$L = {depth}$", having(samples, L=depth), "rho", store)
+    _label_rows(axes)
+    _bar(figure, list(axes[-1]), samples["rho"], _SYMBOLS["rho"])
     figure.suptitle(f"All features have $\\lambda = {samples['lam'].iloc[0]:g}$; dotted: closed form", fontsize=9)
     return figure
 
 
 def fig2_misfits(store: Reader) -> list[str]:
-    """What keeps the learned features from being the three experiments of Fig. 2."""
+    """Why the learned features are not the three experiments of Fig. 2."""
     parts = greedy(_learned(store))
     deepest = parts["both"]["L"].max()
     if np.isnan(deepest):
         return ["`lam` and `rho` must also vary together, but no learned feature differs from most in both"]
     found = []
     for name, other in (("lam", "rho"), ("rho", "lam")):
-        part = parts[name]
-        depths = {int(L) for L in (deepest, *part["L"])}
-        if min(_values(part, objective, L, name) for objective in _OBJECTIVES for L in depths) < _FEWEST:
+        depths = {int(L) for L in (deepest, *parts[name]["L"])}
+        settings = [{"objective": objective, "L": L} for objective in _OBJECTIVES for L in depths]
+        if min(having(parts[name], **setting)[name].nunique() for setting in settings) < _FEWEST:
             found.append(
                 f"`{name}` must have {_FEWEST} learned values or more where `{other}` has its most frequent one, at "
                 f"L = {deepest} and every other depth there"
             )
     for objective in _OBJECTIVES:
-        one = parts["both"].query("objective == @objective and L == @deepest").sort_values("lam")
+        one = having(parts["both"], objective=objective, L=deepest).sort_values("lam")
         falls = (np.diff(one["lam"]) > 0).all() and (np.diff(one["rho"]) < 0).all()
         if len(one) < _FEWEST or not falls:
             found.append(
@@ -87,20 +81,20 @@ def fig2_misfits(store: Reader) -> list[str]:
 
 
 def fig2_claims(store: Reader) -> list[FigureClaim]:
-    """Who is greedy in what, over all depths; and the inverted order at the depth drawn."""
+    """Whether larger lam and larger rho are learned first, at every depth; and the two orders at the depth drawn."""
     parts = greedy(_learned(store))
+    deepest = parts["both"]["L"].max()
     order = {
         (name, objective): [rank_correlation(one, name, "t_numeric") for _, one in part.groupby("L")]
         for name in ("lam", "rho")
         for objective, part in parts[name].groupby("objective")
     }
-    spread = {
-        objective: one["t_numeric"].max() / one["t_numeric"].min() - 1
-        for objective, one in parts["rho"][parts["rho"]["L"] == parts["both"]["L"].max()].groupby("objective")
-    }
-    deepest = parts["both"][parts["both"]["L"] == parts["both"]["L"].max()]
-    both = dict(list(deepest.groupby("objective")))
-    inverted = [rank_correlation(both["jepa"], "rho", "t_numeric"), rank_correlation(both["mae"], "lam", "t_numeric")]
+    jepa, mae = (_spread(having(parts["rho"], objective=name, L=deepest)) - 1 for name in _OBJECTIVES)
+    both = where_largest(parts["both"], "L")
+    inverted = [
+        rank_correlation(having(both, objective=objective), name, "t_numeric")
+        for objective, name in (("jepa", "rho"), ("mae", "lam"))
+    ]
     return [
         FigureClaim(
             "both objectives learn larger lam first",
@@ -111,8 +105,8 @@ def fig2_claims(store: Reader) -> list[FigureClaim]:
         FigureClaim(
             "only JEPA prefers larger rho",
             f"jepa {listed(order['rho', 'jepa'])} with rho at every depth; slowest over fastest at the depth drawn: "
-            f"jepa {spread['jepa']:+.1%}, mae {spread['mae']:+.1%}",
-            max(order["rho", "jepa"]) < -0.999 and spread["mae"] < spread["jepa"] / 20,
+            f"jepa {jepa:+.1%}, mae {mae:+.1%}",
+            max(order["rho", "jepa"]) < -0.999 and mae < jepa / 20,
         ),
         FigureClaim(
             "where rho falls as lam grows, the orders are inverted",
@@ -123,7 +117,7 @@ def fig2_claims(store: Reader) -> list[FigureClaim]:
 
 
 def fig4_misfits(store: Reader) -> list[str]:
-    """What keeps the learned features from being compared at several depths."""
+    """Why the learned features cannot be compared at several depths."""
     learned = _learned(store)
     depths, every = learned["L"].nunique(), learned["rho"].nunique()
     if depths < 2 or every < _FEWEST:
@@ -135,23 +129,21 @@ def fig4_misfits(store: Reader) -> list[str]:
 
 def fig4_claims(store: Reader) -> list[FigureClaim]:
     """How much later the smallest rho is learned than the largest, at every depth."""
-    ratios: dict[str, list[float]] = {name: [] for name in _OBJECTIVES}
-    orders = []
-    for (objective, _), one in _learned(store).groupby(["objective", "L"]):
-        ratios[objective].append(one["t_numeric"].max() / one["t_numeric"].min())
-        if objective == "jepa":
-            orders.append(rank_correlation(one, "rho", "t_numeric"))
-    depths = listed(sorted(store.read("points", columns=["L"])["L"].unique()), "d")
+    learned = _learned(store)
+    jepa, mae = ([one for _, one in having(learned, objective=name).groupby("L")] for name in _OBJECTIVES)
+    prefers, cares = [_spread(one) for one in jepa], [_spread(one) for one in mae]
+    orders = [rank_correlation(one, "rho", "t_numeric") for one in jepa]
+    depths = listed(sorted(learned["L"].unique()), "d")
     return [
         FigureClaim(
             "the deeper the encoder, the more JEPA prefers larger rho",
-            f"slowest over fastest at L = {depths}: {listed(ratios['jepa'], '.3g')}",
-            max(orders) < -0.999 and ratios["jepa"] == sorted(ratios["jepa"]),
+            f"slowest over fastest at L = {depths}: {listed(prefers, '.3g')}",
+            max(orders) < -0.999 and prefers == sorted(prefers),
         ),
         FigureClaim(
             "MAE hardly cares for rho",
-            f"slowest over fastest at L = {depths}: {listed(ratios['mae'], '.4f')}",
-            max(ratios["mae"]) < 1.02,
+            f"slowest over fastest at L = {depths}: {listed(cares, '.4f')}",
+            max(cares) < 1.02,
         ),
     ]
 
@@ -169,16 +161,24 @@ def _learned(store: Reader) -> pd.DataFrame:
     return store.read("points").dropna(subset="t_numeric")
 
 
-def _values(rows: pd.DataFrame, objective: str, L: int, name: str) -> int:
-    """How many values a column has for one objective at one depth."""
-    return rows[(rows["objective"] == objective) & (rows["L"] == L)][name].nunique()
+def _spread(points: pd.DataFrame) -> float:
+    """The slowest critical time over the fastest."""
+    return points["t_numeric"].max() / points["t_numeric"].min()
+
+
+def _column(axes: np.ndarray, title: str, samples: pd.DataFrame, name: str, store: Reader) -> None:
+    """The curves of both objectives, one above the other."""
+    for ax, objective in zip(axes, _OBJECTIVES, strict=True):
+        _curves(ax, having(samples, objective=objective), name, store)
+    axes[0].set_title(title)
+    axes[-1].set_xlabel(style.time_label(store.time))
 
 
 def _curves(ax: Axes, samples: pd.DataFrame, name: str, store: Reader) -> None:
     """One curve a feature, as a fraction of where it ends; darker for larger values of `name`."""
     values = sorted(samples[name].unique())
     for value, color in zip(values, style.shades(values), strict=True):
-        one = samples[samples[name] == value].sort_values("t")
+        one = having(samples, **{name: value}).sort_values("t")
         star = one["w_exact"].max()
         ax.plot(one["t"], one["w"] / star, color=color)
         ax.plot(one["t"], one["w_exact"] / star, color="black", ls=":", lw=0.6)
@@ -187,7 +187,7 @@ def _curves(ax: Axes, samples: pd.DataFrame, name: str, store: Reader) -> None:
     ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
 
 
-def _rows(axes: np.ndarray) -> None:
+def _label_rows(axes: np.ndarray) -> None:
     for row, objective in zip(axes, _OBJECTIVES, strict=True):
         row[0].set_ylabel(f"{style.NAMES[objective]} response $w/w^*$")
 
@@ -198,6 +198,5 @@ def _bar(figure: Figure, axes: list[Axes], values: pd.Series, label: str) -> Non
     mappable = ScalarMappable(
         Normalize(low - style.LIGHTEST * (high - low) / (1 - style.LIGHTEST), high), style.scale()
     )
-    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=30, fraction=0.06)
+    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=30, fraction=0.06, label=label)
     bar.ax.set_xlim(low, high)
-    bar.set_label(label)

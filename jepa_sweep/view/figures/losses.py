@@ -1,14 +1,13 @@
 """The losses while networks learn: JEPA's may rise, MAE's falls."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed
-from jepa_sweep.view.style import Axes, Color, Figure
+from jepa_sweep.view.rows import having
+from jepa_sweep.view.style import Figure
 
 _LOWEST = 3e-3  # of a loss, relative to its start: what vanishes leaves the picture
 
@@ -26,15 +25,13 @@ def loss(store: Reader) -> Figure:
     for column, depth in zip(axes.T, depths, strict=True):
         limit = rising(depth)
         for ax, objective in zip(column, ("jepa", "mae"), strict=True):
-            here = losses[(losses["L"] == depth) & (losses["objective"] == objective)]
+            here = having(losses, L=depth, objective=objective)
             for noise, color in colors.items():
+                one = having(here, target_noise=noise).sort_values("t")
                 dashes = "-" if objective == "mae" or noise >= limit else (0, (4, 1.5))
-                _line(ax, here[here["target_noise"] == noise], color, dashes, f"{noise:g}")
-            ax.set_yscale("log")
-            ax.set_ylim(bottom=_LOWEST)
-            ax.set_xlim(0, 1.25 * _settled(here))
-            ax.set_xlabel(style.time_label(store.time))
-            ax.set_ylabel(f"{style.NAMES[objective]} loss / loss at start")
+                ax.plot(one["t"], one["loss"] / one["loss"].iloc[0], color=color, ls=dashes, label=f"{noise:g}")
+            ax.set(yscale="log", ylim=(_LOWEST, None), xlim=(0, 1.25 * _settled(here)))
+            ax.set(xlabel=style.time_label(store.time), ylabel=f"{style.NAMES[objective]} loss / loss at start")
         column[0].set_title(f"$L = {depth}$, $1/(4L(L+1)) = {limit:.3g}$")
     title = "unexplained variance of $y$, in units of $\\lambda\\rho$ (dashed: JEPA's loss falls for a while)"
     handles, labels = axes[1, 0].get_legend_handles_labels()
@@ -48,8 +45,7 @@ def loss_claims(store: Reader) -> list[FigureClaim]:
     samples = store.read("trajectories", filters=[("feature", "==", 0)])
     rises: dict[int, list[float]] = {depth: [] for depth in sorted(losses["L"].unique())}
     falls, as_predicted = [], []
-    for key, one in losses.groupby(["objective", "L", "target_noise"]):
-        objective, depth, noise = key
+    for (objective, depth, noise), one in losses.groupby(["objective", "L", "target_noise"]):
         change = np.diff(one.sort_values("t")["loss"]) / one["loss"].max()
         if objective == "mae":
             falls.append(bool((change <= slack).all()))
@@ -57,7 +53,7 @@ def loss_claims(store: Reader) -> list[FigureClaim]:
         up = bool((change >= -slack).all())
         if up:
             rises[depth].append(noise)
-        here = samples[_is(samples, objective, depth, noise)].sort_values("t")
+        here = having(samples, objective=objective, L=depth, target_noise=noise).sort_values("t")
         predicted = _balanced((here["w"] ** (1 / depth) / here["rho"]).to_numpy(), depth, noise)
         as_predicted.append(up == bool((np.diff(predicted) / predicted.max() >= -slack).all()))
     found = [f"L = {depth}: {listed(noises, 'g')} (from {rising(depth):.3g} on)" for depth, noises in rises.items()]
@@ -82,15 +78,6 @@ def _balanced(z: np.ndarray, L: int, noise: float) -> np.ndarray:
 def rising(L: float) -> float:
     """The target noise from which on JEPA's loss rises all the way: kappa - 1 = 1/(4L(L+1))."""
     return 1 / (4 * L * (L + 1))
-
-
-def _line(ax: Axes, losses: pd.DataFrame, color: Color, dashes: Any, label: str) -> None:
-    one = losses.sort_values("t")
-    ax.plot(one["t"], one["loss"] / one["loss"].iloc[0], color=color, ls=dashes, label=label)
-
-
-def _is(rows: pd.DataFrame, objective: str, L: int, noise: float) -> pd.Series:
-    return (rows["objective"] == objective) & (rows["L"] == L) & (rows["target_noise"] == noise)
 
 
 def _settled(losses: pd.DataFrame) -> float:

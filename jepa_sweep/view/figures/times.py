@@ -6,6 +6,7 @@ import pandas as pd
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, partial_rank_correlation
+from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Figure
 
 _MOST_PAIRS = 4  # side by side
@@ -18,7 +19,7 @@ def critical_times(store: Reader) -> Figure:
     objectives = [name for name in style.NAMES if (points["objective"] == name).any()]
     figure, axes = style.panels(2, len(objectives), 4.4, sharex="col", sharey="row", height_ratios=[1.3, 1])
     for (above, below), objective in zip(axes.T, objectives, strict=True):
-        here = points[points["objective"] == objective]
+        here = having(points, objective=objective)
         for name, (label, color) in _PREDICTIONS.items():
             off = (here["t_numeric"] / here[name] - 1).abs()
             dots = {"marker": ".", "ms": 1.5, "mew": 0, "ls": "", "color": color, "rasterized": True}
@@ -33,7 +34,7 @@ def critical_times(store: Reader) -> Figure:
 
 
 def critical_times_misfits(store: Reader) -> list[str]:
-    """What keeps the times from showing what happens as eps falls."""
+    """Why the times cannot show what happens as eps falls."""
     if _series_in_eps(_measured(store, ["objective", "L", "eps"])):
         return []
     return [
@@ -80,7 +81,7 @@ def _series_in_eps(points: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def inversion_misfits(store: Reader) -> list[str]:
-    """What keeps the features from being pairs whose two orders can be mapped."""
+    """Why the features are no pairs whose two orders can be mapped."""
     points = store.read("points", columns=["objective", "lam", "rho", "L", "eps"])
     features = points[["lam", "rho"]].drop_duplicates()
     other, rest = (features[features["rho"].eq(features["rho"].max()) == best] for best in (True, False))
@@ -130,7 +131,7 @@ def inversion_claims(store: Reader) -> list[FigureClaim]:
 def _closest(pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows of one pair of features, that whose lam differ least."""
     first = pairs.sort_values(["lam", "rho"]).iloc[0]
-    return pairs[(pairs["lam"] == first["lam"]) & (pairs["rho"] == first["rho"])]
+    return having(pairs, lam=first["lam"], rho=first["rho"])
 
 
 def inversion(store: Reader) -> Figure:
@@ -143,13 +144,10 @@ def inversion(store: Reader) -> Figure:
     figure, axes = style.panels(1, len(kinds), 3.1, sharey=True)
     for ax, (values, pair) in zip(axes[0], kinds, strict=True):
         ratio = pair.pivot(index="L", columns="eps", values="jepa")
-        inverted = pair.pivot(index="L", columns="eps", values="inverted")
-        eps, depths = ratio.columns.to_numpy(), ratio.index.to_numpy()
-        ax.pcolormesh(
-            eps, depths, np.log2(ratio), vmin=-1, vmax=1, cmap=style.RESPONSE, shading="nearest", rasterized=True
-        )
-        for depth in depths:
-            _outline(ax, eps[inverted.loc[depth].to_numpy(bool)], depth)
+        colors = {"vmin": -1, "vmax": 1, "cmap": style.RESPONSE}
+        ax.pcolormesh(ratio.columns, ratio.index, np.log2(ratio), shading="nearest", rasterized=True, **colors)
+        for depth, one in pair[pair["inverted"]].groupby("L"):
+            _outline(ax, np.sort(one["eps"]), depth)
         edges = windows(pair, "exact")
         ax.plot(np.concatenate([edges["low"], edges["high"]]), [*edges["L"]] * 2, "k.", ms=4)
         ax.set(xscale="log", xlabel="initial response $\\epsilon$", facecolor="white")
@@ -158,8 +156,8 @@ def inversion(store: Reader) -> Figure:
         ax.set_title(f"{first} against {second}")
     axes[0, 0].set_ylabel("encoder layers $L$")
     axes[0, 0].set_yticks(sorted(pairs["L"].unique()))
-    bar = figure.colorbar(axes[0, 0].collections[0], ax=list(axes[0]), extend="both", aspect=25)
-    bar.set_label("JEPA: $\\log_2$ of the ratio of critical times")
+    label = "JEPA: $\\log_2$ of the ratio of critical times"
+    figure.colorbar(axes[0, 0].collections[0], ax=list(axes[0]), extend="both", aspect=25, label=label)
     title = "Outlined: JEPA and MAE learn the two in opposite orders (dots: closed form); hatched: not learned"
     figure.suptitle(title, fontsize=9)
     return figure
@@ -203,5 +201,4 @@ def windows(pair: pd.DataFrame, how: str = "numeric") -> pd.DataFrame:
 
 def _outline(ax: Axes, eps: np.ndarray, depth: int) -> None:
     """A frame around the inverted cells of one row."""
-    if len(eps):
-        ax.plot(eps[[0, -1, -1, 0, 0]], depth + np.array([-0.5, -0.5, 0.5, 0.5, -0.5]), color="black", lw=0.9)
+    ax.plot(eps[[0, -1, -1, 0, 0]], depth + np.array([-0.5, -0.5, 0.5, 0.5, -0.5]), color="black", lw=0.9)

@@ -1,4 +1,4 @@
-"""Figures 1 and 5 and the nonlinear encoders: what whole networks hold, feature by feature, while they train."""
+"""Figures 1 and 5 and the nonlinear encoders: responses of trained networks, feature by feature."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from jepa_sweep.physics.data import LAYOUTS
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, listed
+from jepa_sweep.view.rows import having, where_largest
 from jepa_sweep.view.style import Axes, Figure
 
 _DISTRIBUTIONS = {
@@ -44,26 +45,19 @@ def fig1(store: Reader) -> Figure:
     Rows: distributions, with their lam and rho at the left. Dashed: where the scalar flow says a feature is half
     learned.
     """
-    figure = _figure(store, ("layout",), _RELATIVE)
     [p] = store.read("features", columns=["p"])["p"].unique()
-    figure.suptitle(
-        f"Deep linear networks from small aligned weights; dashed: $w = {p:g}\\,w^*$ by the scalar law", fontsize=9
-    )
-    return figure
+    title = f"Deep linear networks from small aligned weights; dashed: $w = {p:g}\\,w^*$ by the scalar law"
+    return _figure(store, title, ("layout",), _RELATIVE)
 
 
 def fig5(store: Reader) -> Figure:
     """Responses from standard Gaussian weights, and what MAE's prediction holds of the regression."""
-    figure = _figure(store, ("layout",), _STANDARD)
-    figure.suptitle("Deep linear networks from standard Gaussian weights", fontsize=9)
-    return figure
+    return _figure(store, "Deep linear networks from standard Gaussian weights", ("layout",), _STANDARD)
 
 
 def mlp(store: Reader) -> Figure:
     """The same for encoders with nonlinear units, trained on samples."""
-    figure = _figure(store, ("activation", "layout"), _STANDARD)
-    figure.suptitle("Encoders with nonlinear units, trained on samples", fontsize=9)
-    return figure
+    return _figure(store, "Encoders with nonlinear units, trained on samples", ("activation", "layout"), _STANDARD)
 
 
 def fig1_misfits(store: Reader) -> list[str]:
@@ -79,7 +73,7 @@ def fig1_misfits(store: Reader) -> list[str]:
 def unfitted(store: Reader) -> list[str]:
     """Where no prediction of MAE fitted a feature, so that there is no order to speak of."""
     points = store.read("points", filters=[("objective", "==", "mae"), ("layout", "!=", "equal_lam")])
-    points = points[points["t_end"] == points["t_end"].max()]
+    points = where_largest(points, "t_end")
     none = points.loc[points["fit_order_lam"].isna(), "layout"].unique()
     return [
         f"`t_end` must let MAE fit some features of the layout {layout} to the fraction p, but it fits none or all "
@@ -117,13 +111,8 @@ def fig1_claims(store: Reader) -> list[FigureClaim]:
 
 
 def fig5_claims(store: Reader) -> list[FigureClaim]:
-    """What ranks the responses of JEPA's encoder at the end, and the order in which MAE's prediction fits."""
-    points = store.read("points")
-    points = points[points["t_end"] == points["t_end"].max()]
-    means = points.groupby(["objective", "layout"])[
-        ["strength_lam", "strength_rho", "fit_order_lam", "fit_order_rho"]
-    ].mean()
-    jepa, mae = (means.loc[name] for name in ("jepa", "mae"))
+    """How responses of JEPA's encoder at the end, and times of MAE's prediction, rank with lam and rho."""
+    jepa, mae = _means(store, "layout")
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc[["opposite", "crossed"]]
     first = mae["fit_order_lam"].dropna()
     return [
@@ -143,12 +132,7 @@ def fig5_claims(store: Reader) -> list[FigureClaim]:
 
 def mlp_claims(store: Reader) -> list[FigureClaim]:
     """The same two statements, of encoders with nonlinear units."""
-    means = (
-        store.read("points")
-        .groupby(["objective", "layout", "activation"])[["strength_lam", "strength_rho", "fit_order_lam"]]
-        .mean()
-    )
-    jepa, mae = (means.loc[name] for name in ("jepa", "mae"))
+    jepa, mae = _means(store, "layout", "activation")
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc["opposite"]
     first = mae["fit_order_lam"].dropna()
     return [
@@ -163,6 +147,13 @@ def mlp_claims(store: Reader) -> list[FigureClaim]:
             first.max() < -0.6,
         ),
     ]
+
+
+def _means(store: Reader, *keys: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rank correlations of the longest runs of JEPA and of MAE, by these keys; their mean over seeds."""
+    ranks = ["strength_lam", "strength_rho", "fit_order_lam", "fit_order_rho"]
+    means = where_largest(store.read("points"), "t_end").groupby(["objective", *keys])[ranks].mean()
+    return means.loc["jepa"], means.loc["mae"]
 
 
 def _delay(features: pd.DataFrame, time: str) -> pd.Series:
@@ -183,54 +174,49 @@ def _by_layout(values: pd.Series) -> str:
     return ", ".join(f"{value:.2f} ({layout})" for layout, value in values.items())
 
 
-def _figure(store: Reader, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
+def _figure(store: Reader, title: str, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
+    """A row of panels for each value of the keys: the spectrum, then one panel for each of the columns."""
     features, samples = _first_seed(store)
     settings = features[list(keys)].drop_duplicates()
     settings = settings.sort_values("layout", key=lambda names: names.map(LAYOUTS.index), kind="stable")
-    figure, axes = style.panels(
-        len(settings),
-        1 + len(columns),
-        1.1 + 1.3 * len(settings),
-        sharey=True,
-        width_ratios=[0.55] + [1] * len(columns),
-    )
+    height, widths = 1.1 + 1.3 * len(settings), [0.55] + [1] * len(columns)
+    figure, axes = style.panels(len(settings), 1 + len(columns), height, sharey=True, width_ratios=widths)
     for row, setting in zip(axes, settings.to_dict("records"), strict=True):
-        here = features[_is(features, setting)]
-        _spectrum(row[0], here[here["t_end"] == here["t_end"].max()], [_word(v) for v in setting.values()])
+        words = [_DISTRIBUTIONS.get(word, word) for word in setting.values()]
+        _spectrum(row[0], where_largest(having(features, **setting), "t_end"), words)
         for ax, panel in zip(row[1:], columns, strict=True):
             wanted = setting | {"objective": panel.objective}
-            ours = features[_is(features, wanted)]
-            _response(ax, panel, ours, samples[_is(samples, wanted)], store.time)
+            _response(ax, panel, having(features, **wanted), having(samples, **wanted), store.time)
     bars = {"aspect": 25, "pad": 0.1 / len(settings), "fraction": 0.1 / len(settings)}
-    for number, panel in enumerate(columns, start=1):
-        axes[0, number].set_title(panel.title)
-        axes[-1, number].set_xlabel("iteration")
-        _level(axes[:, number])
-        top = max(ax.collections[0].get_clim()[1] for ax in axes[:, number]) if panel.quantity == "w" else 1
-        for ax in axes[:, number]:
-            ax.collections[0].set_clim(0, top)
-        bar = figure.colorbar(axes[0, number].collections[0], ax=axes[:, number], location="bottom", **bars)
-        bar.set_label(panel.symbol)
+    for column, panel in zip(axes.T[1:], columns, strict=True):
+        column[0].set_title(panel.title)
+        column[-1].set_xlabel("iteration")
+        _level(column)
+        maps = [ax.collections[0] for ax in column]
+        top = max(one.get_clim()[1] for one in maps) if panel.quantity == "w" else 1
+        for one in maps:
+            one.set_clim(0, top)
+        figure.colorbar(maps[0], ax=column, location="bottom", label=panel.symbol, **bars)
     _level(axes[:, 0])
     axes[-1, 0].set_xlabel("$\\lambda$, $\\rho$")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower left", ncols=2, markerscale=6 / _size(features))
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
 def _first_seed(store: Reader) -> tuple[pd.DataFrame, pd.DataFrame]:
     features, samples = store.read("features"), store.read("trajectories")
     seed, p = features["seed"].min(), features["p"].min()
-    return features[(features["seed"] == seed) & (features["p"] == p)], samples[samples["seed"] == seed]
+    return having(features, seed=seed, p=p), having(samples, seed=seed)
 
 
 def _spectrum(ax: Axes, features: pd.DataFrame, title: list[str]) -> None:
     """The lam and rho of every feature."""
-    one = features[features["objective"] == features["objective"].iloc[0]].sort_values("feature")
+    one = having(features, objective=features["objective"].iloc[0]).sort_values("feature")
     size = _size(one)
     ax.plot(one["lam"], one["feature"] + 1, "o", ms=size, mew=0, color=style.LAM, label="$\\lambda$")
     ax.plot(one["rho"], one["feature"] + 1, "d", ms=size, mew=0, color=style.RHO, label="$\\rho$")
-    ax.set_xlim(0)
-    ax.set_ylabel("\n".join([*title, "feature"]))
+    ax.set(xlim=(0, None), ylabel="\n".join([*title, "feature"]))
 
 
 def _size(features: pd.DataFrame) -> float:
@@ -244,7 +230,7 @@ def _response(ax: Axes, panel: _Panel, features: pd.DataFrame, samples: pd.DataF
         # The shortest run that has learned everything shows its own beginning best.
         learned = features.groupby("t_end")["t_learned"].agg(lambda t: t.notna().all())
         best = min(learned.index[learned], default=features["t_end"].max())
-        ends = features[features["t_end"] == best]
+        ends = having(features, t_end=best)
         stars = samples["feature"].map(ends.set_index("feature")["w_star"])
         _map(ax, samples.assign(relative=samples["w"] / stars)[samples["t_end"] == best], "relative")
         unit = ends["eta"] * (ends["L"] if time == "paper" else 1)
@@ -263,16 +249,8 @@ def _map(ax: Axes, samples: pd.DataFrame, quantity: str) -> None:
 
 def _level(axes: np.ndarray) -> None:
     """The same range of iterations in a column, so that rows can be compared."""
-    low, high = (pick(ax.get_xlim()[end] for ax in axes) for end, pick in ((0, min), (1, max)))
+    limits = np.array([ax.get_xlim() for ax in axes])
     for ax in axes:
-        ax.set_xlim(low, high)
+        ax.set_xlim(limits[:, 0].min(), limits[:, 1].max())
         if ax is not axes[-1]:
             ax.tick_params(which="both", labelbottom=False)
-
-
-def _is(frame: pd.DataFrame, values: dict) -> pd.Series:
-    return (frame[list(values)] == pd.Series(values)).all(axis=1)
-
-
-def _word(value: str) -> str:
-    return _DISTRIBUTIONS.get(value, str(value))

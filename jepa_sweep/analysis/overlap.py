@@ -1,13 +1,14 @@
 """The features that JEPA and MAE have in common when both are stopped early."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.reader import Reader
 
 
-def overlap(store: Reader) -> pd.DataFrame:
+def overlap(store: Any) -> pd.DataFrame:
     r"""Share of the first m features learned that JEPA and MAE have in common, $|J_m \cap M_m| / m$.
 
     Each objective is stopped when it has learned m features, whenever that is: their clocks differ too much to compare

@@ -15,7 +15,8 @@ import jepa_sweep as js
 from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import manifest, schema
+from jepa_sweep.store import manifest
+from jepa_sweep.systems import registry
 
 STORES = ROOT / "tests/data/stores"
 FORMATS = sorted(STORES.iterdir())
@@ -47,11 +48,13 @@ def test_a_store_of_any_format_is_read(old):
 
 
 def test_a_store_is_read_without_the_system_that_made_it(old, monkeypatch):
-    monkeypatch.setattr(schema, "LAYOUTS", {})
+    monkeypatch.setattr(registry, "BUILT_IN", {})
     store = Store(old)
     assert {name: len(store.read(name)) for name in store.tables} == store.overview().rows == ROWS
     assert [c.name for c in store.parameters] == ["lam", "rho", "L", "eps"]
     assert store.schema("points").field("t_exact").metadata[b"unit"] == b"paper time"
+    with pytest.raises(js.SpecError, match="its system 'reduced' stood in no file"):
+        store.compare()
 
 
 def test_the_formats_hold_the_same(old):

@@ -119,7 +119,17 @@ def test_a_record_from_python_needs_no_file(folder, alone):
 def test_pictures(alone):
     ax = alone.plot.critical_times("rate", by="prey", level=0.5, herds=1)
     assert len(ax.lines) == 5
-    assert alone.plot.trajectories("rate", prey=1.5, level=0.5, herds=1).get_ylabel() == "response w"
+    assert ax.get_ylabel() == "critical time"
+    ax = alone.plot.trajectories("rate", prey=1.5, level=0.5, herds=1)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "response w")
+
+
+def test_its_time_is_that_of_its_equation(folder, alone):
+    assert repr(alone).splitlines()[1] == "  predator, dopri8 at rtol 1e-08, float64"
+    assert alone.schema("points").field("t_numeric").metadata[b"unit"] == b"time"
+    (folder / "hunt.toml").write_text(f'{SPEC}\n[solver]\ntime = "paper"\n')
+    with pytest.raises(js.SpecError, match=r"`time` must be .*own.* but it is 'paper' \(\[solver.time\]\)"):
+        js.Sweep.load(folder / "hunt.toml")
 
 
 def test_a_bucket_holds_it(folder, alone):

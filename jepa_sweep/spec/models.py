@@ -92,7 +92,7 @@ class Sweep(Block):
         if record.p != Measure().p and isinstance(measure, dict):
             data["measure"] = {"p": record.p, **measure}
         if isinstance(data["solver"], dict):
-            data["solver"] = {"method": record.methods[0], **data["solver"]}
+            data["solver"] = {"method": record.methods[0], "time": record.times[0], **data["solver"]}
         try:
             super().__init__(**data)
         except pydantic.ValidationError as error:
@@ -169,7 +169,7 @@ def _check_settings(sweep: Sweep) -> None:
         at("[objective]", one_of, "objective", objective, record.objectives)
     check_distinct("objective", sweep.objective, "[objective]")
     check_distinct("p", sweep.measure.p, "[measure.p]")
-    at("[solver.time]", one_of, "time", solver.time, ("paper", "flow"))
+    at("[solver.time]", one_of, "time", solver.time, record.times)
     at("[solver]", check_measurement, record, sweep.measurement)
     given = {f"measure.{key}" for key in sweep.measure.model_fields_set}
     if sweep.measure.trajectories:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
-from jepa_sweep.store.schema import noun_of
+from jepa_sweep.store.schema import noun_of, unit_of_time
 from jepa_sweep.store.table import Part
 
 MANY = 1000  # values of one parameter that are told apart
@@ -124,7 +124,8 @@ def _size(held: Overview) -> str:
 
 def _settings(held: Overview) -> str:
     tolerance = "" if held.rtol is None else f" at rtol {held.rtol:g}"
-    return f"{held.system}, {held.method}{tolerance}, {held.precision}, {held.time} time"
+    time = "" if held.time == "own" else f", {unit_of_time(held.time)}"
+    return f"{held.system}, {held.method}{tolerance}, {held.precision}{time}"
 
 
 def _pairs(held: Overview) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ class Reader:
         self.path = self.location.path  # of the run directory; text if it lies in a bucket
         self.title = Path(self.path).resolve().name  # the last part of the path
         self.frozen = self.manifest.frozen  # what decides the numbers: system, version, solver, trajectories
-        self.time = self.manifest.time  # the convention of every time here, "paper" or "flow"
+        self.time = self.manifest.time  # the convention of every time here, one of `schema.TIMES`
         self.tables = tuple(self.manifest.tables)  # their names
         self._chunks: dict[Any, Overview] = {}  # by the hashes of their files
 

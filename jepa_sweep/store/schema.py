@@ -21,6 +21,12 @@ STATUS = Column("status", "text", "", "how the point ended: learned, above_thres
 MESSAGE = Column("message", "text", "", "what the status means and what to try")
 TRY = Column("try", "integer", "", "which attempt at the point this was, from 1")
 
+TIMES = {  # conventions of time
+    "paper": "paper time T = L t",
+    "flow": "flow time t of plain gradient flow, t = T / L",
+    "own": "time t of the flow's own equation",
+}
+
 REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
 
 
@@ -30,13 +36,17 @@ def arrow(columns: Sequence[Column], precision: str, time: str) -> pa.Schema:
     fields = []
     for column in columns:
         # A time that is always flow time says so itself.
-        unit = column.unit if "flow" in column.unit else column.unit.replace("time", f"{time} time")
+        unit = column.unit if "flow" in column.unit else column.unit.replace("time", unit_of_time(time))
         notes = {"unit": unit, "meaning": column.meaning}
         if column.equation:
             notes["equation"] = column.equation
         fields.append(pa.field(column.name, types[column.dtype], metadata=notes))
-    conventions = {"paper": "paper time T = L t", "flow": "flow time t of plain gradient flow, t = T / L"}
-    return pa.schema(fields, metadata={"time": conventions[time], "precision": precision})
+    return pa.schema(fields, metadata={"time": TIMES[time], "precision": precision})
+
+
+def unit_of_time(time: str) -> str:
+    """What times are in: "paper time", "flow time", or plainly "time"."""
+    return "time" if time == "own" else f"{time} time"
 
 
 def markdown(tables: Mapping[str, Sequence[Column]]) -> str:

@@ -187,6 +187,7 @@ def flow(
         observed=tuple(Column(key, "numeric", "1", f"{key} along the flow") for key in watched),
         conserved=tuple(conserved or ()),
         p=(0.5,) if rest else (1.0,),
+        times=("own",),
         source=_text_of_caller(),
     )
 

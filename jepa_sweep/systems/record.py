@@ -83,7 +83,7 @@ class Measurement(NamedTuple):
     """How the points of a sweep are computed, and what is measured at each."""
 
     solver: Settings
-    time: str = "paper"  # the convention of all times: "paper" or "flow"
+    time: str = "paper"  # the convention of all times, one of `store.schema.TIMES`
     samples: int = 0  # of a trajectory; 0 for none
     until: float = 2.0  # end of a trajectory, in critical times of its own point
     thresholds: int = 1
@@ -175,6 +175,7 @@ class System(NamedTuple):
     defaults: tuple[str, ...] = ()  # objectives of a spec that names none; all by default
     coordinates: tuple[str, ...] = ()  # variables to integrate in; the last is the default
     precisions: tuple[str, ...] = ("float64", "float32")
+    times: tuple[str, ...] = ("paper", "flow")  # conventions of time, the first is the default
     without_rtol: tuple[str, ...] = ()  # methods that keep no relative tolerance
     unused: Mapping[str, str] = MappingProxyType({})  # keys of a spec that say nothing here -> why, in words
     check: Callable[[Measurement], None] = _anything  # raises SpecError for settings that do not go together

@@ -12,6 +12,7 @@ import pandas as pd
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.overview import written
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.schema import unit_of_time
 from jepa_sweep.systems.record import Curves
 from jepa_sweep.view import style
 from jepa_sweep.view.rows import having
@@ -59,7 +60,8 @@ class Plots:
             if predicted:
                 ax.plot(line[x], line[predicted], color=color, lw=0.9)
             ax.plot(line[x], line[measured], "o", ms=3, color=color, label=label)
-        ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time ({self._store.time} time)")
+        unit = "" if self._store.time == "own" else f" ({unit_of_time(self._store.time)})"
+        ax.set(xscale=_scale(rows[x]), yscale="log", xlabel=x, ylabel=f"critical time{unit}")
         _legend(ax)
         return ax
 
@@ -94,7 +96,7 @@ class Plots:
             if "w_exact" in line:
                 ax.plot(line["t"], line["w_exact"], color="black", ls=":", lw=0.6)
         meaning = self._store.schema("trajectories").field("w").metadata[b"meaning"].decode()
-        ax.set(xlabel=f"{self._store.time} time", ylabel=f"{meaning.removesuffix(' by integration')} w")
+        ax.set(xlabel=f"{unit_of_time(self._store.time)}", ylabel=f"{meaning.removesuffix(' by integration')} w")
         _legend(ax)
         return ax
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jepa_sweep.errors import SpecError
+from jepa_sweep.store.schema import unit_of_time
 
 try:
     import matplotlib as mpl
@@ -83,8 +84,8 @@ def color_of(objective: str) -> str:
 
 
 def time_label(time: str) -> str:
-    """The axis of a time, with its convention: "paper" or "flow"."""
-    return "paper time $T = L\\,t$" if time == "paper" else "flow time $t$"
+    """The axis of a time, with its convention: "paper", "flow" or "own"."""
+    return "paper time $T = L\\,t$" if time == "paper" else f"{unit_of_time(time)} $t$"
 
 
 def shades(values: Sequence[float] | np.ndarray) -> list[Color]:

@@ -193,7 +193,7 @@ const NOUNS = { trajectories: "samples of trajectories", losses: "samples of los
 function summarise() {
   const { rows, last } = page.provenance;
   const timed = page.pairs.some((pair) => pair.numeric.startsWith("t_"));
-  const time = !timed ? "" : page.time === "paper" ? "paper time T = L t" : "flow time t = T / L";
+  const time = timed ? { paper: "paper time T = L t", flow: "flow time t = T / L" }[page.time] : "";
   const noun = (name, n) => (n === 1 ? (NOUNS[name] ?? name).replace(/s( |$)/, "$1") : NOUNS[name] ?? name);
   const counts = Object.entries(rows).filter(([, n]) => n).map(([name, n]) => `${counted(n)} ${noun(name, n)}`);
   const date = last ? last.slice(0, 10) : "";

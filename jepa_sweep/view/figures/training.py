@@ -83,7 +83,7 @@ def unfitted(store: Reader) -> list[str]:
 
 
 def fig1_claims(store: Reader) -> list[FigureClaim]:
-    """Claims of the order in which features are learned, and of how late gradient descent is against the scalar flow."""
+    """Claims of the order in which features are learned, and of how late gradient descent is after the scalar flow."""
     points, features = store.read("points"), store.read("features")
     whole = points[points["learned"] == points["features"]]
     order = {key: one["order_lam"].tolist() for key, one in whole.groupby(["layout", "objective"])}

@@ -49,7 +49,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         code = end.code
-    with contextlib.suppress(OSError):  # whoever was reading has gone
+    with contextlib.suppress(OSError):  # the reader of the pipe has gone
         sys.stdout.flush()
         sys.stderr.flush()
     # All is durable by now. Taking Python down while threads of libraries still run has ended in an abort.

@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
     seconds: float  # of running, drawing and checking
 
     def text(self) -> str:
-        """What it claims, what was measured, and whether that bears it out."""
+        """Its claims, what was measured, and whether they hold."""
         lines = [f"{self.name}: {self.shows} ({self.store.path}, {self.seconds:.0f} s)"]
         for claim in self.claims:
             lines += [f"  {'pass' if claim.holds else 'FAIL'}  {claim.says}", f"        {claim.measured}"]

@@ -56,12 +56,12 @@ class Store:
         return self._given or registry.of_store(self.reader)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # asked for by Python itself, perhaps before there is a reader
+        if name.startswith("_"):  # Python looks these up itself, perhaps before there is a reader
             raise AttributeError(name)
         return getattr(self.reader, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self.reader)})
+        return [*super().__dir__(), *(name for name in dir(self.reader) if not name.startswith("_"))]
 
     def points(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a finished point: parameters, numeric and predicted times, their difference, status, steps.

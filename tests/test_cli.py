@@ -328,7 +328,8 @@ import resource, runpy
 resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 runpy.run_module("jepa_sweep.cli", run_name="__main__")
 """
-    env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    # Python itself would leave bytecode cut off at the limit, which no later process could import.
+    env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     line = [sys.executable, "-c", start, "run", "small.toml"]
     done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 6

@@ -1,1 +1,1 @@
-"""What is read out of stores: queries, comparisons, overlaps; and a user's own pairs of data."""
+"""Analyses of finished runs: queries, comparisons, overlaps; and of a user's own pairs of data."""

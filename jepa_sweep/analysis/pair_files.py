@@ -75,8 +75,9 @@ def halves(x: Any, y: Any = None) -> tuple[Half, Half]:
         )
     else:
         both = [_of_array("x", numbers("x", x)), _of_array("y", numbers("y", y))]
-    _check_shapes(*both)
-    return both[0], both[1]
+    first, second = both
+    _check_shapes(first, second)
+    return first, second
 
 
 def _check_shapes(x: Half, y: Half) -> None:

@@ -1,4 +1,4 @@
-"""Conditions as a user types them, pushed down into the Parquet reader."""
+"""Rows of a table under conditions as a user types them, which the Parquet reader applies."""
 
 import functools
 import operator

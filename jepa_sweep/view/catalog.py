@@ -1,4 +1,4 @@
-"""The figures by name: how each is drawn from a store, what it claims, and of which runs it speaks.
+"""The figures by name: how each is drawn from a store, what it claims, and from which runs it can be drawn.
 
 A figure, its spec file `sweeps/<name>.toml` and the run of that file share the name.
 """

@@ -7,7 +7,7 @@ import pandas as pd
 
 
 class FigureClaim(NamedTuple):
-    """A sentence, what was measured, and whether that bears it out."""
+    """A sentence about the tables, what was measured, and whether the sentence holds."""
 
     says: str
     measured: str
@@ -15,12 +15,12 @@ class FigureClaim(NamedTuple):
 
 
 def rank_correlation(frame: pd.DataFrame, first: str, second: str) -> float:
-    """Spearman's, of two columns."""
+    """Spearman's rank correlation of two columns."""
     return float(frame[first].corr(frame[second], method="spearman"))
 
 
 def partial_rank_correlation(frame: pd.DataFrame, first: str, second: str, fixed: str) -> float:
-    """Spearman's, of two columns where a third is held fixed; on a grid, at random and on Sobol points alike.
+    """Spearman's rank correlation of two columns with a third held fixed, for points on a grid, at random or Sobol's.
 
     r_xy.z = (r_xy - r_xz r_yz) / ((1 - r_xz^2) (1 - r_yz^2))^(1/2); a constant correlates with nothing.
     """
@@ -30,6 +30,6 @@ def partial_rank_correlation(frame: pd.DataFrame, first: str, second: str, fixed
 
 
 def listed(values: Iterable[float], form: str = ".2f") -> str:
-    """Numbers in a sentence; one that all share is said once."""
+    """Numbers as text, each distinct one once."""
     texts = list(dict.fromkeys(format(value, form) for value in values))
     return ", ".join(texts)

@@ -206,7 +206,7 @@ def _codes(values: pd.Series, shown: tuple[Any, ...]) -> np.ndarray:
 
 
 def _floats(values: pd.Series) -> np.ndarray:
-    """Single precision stays what it is; all else becomes float64."""
+    """Numbers as float32 if they are stored so, else as float64."""
     return values.to_numpy(np.float32 if values.dtype == np.float32 else np.float64)
 
 
@@ -217,12 +217,12 @@ def _packed(values: np.ndarray) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    """File names need not be Unicode; what is not becomes a question mark."""
+    """Text with question marks in place of what is not Unicode, as file names need not be."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _printable_literal(path: str) -> str:
-    """A path as a Python literal, in its own letters where those are Unicode."""
+    """A path as a Python literal; escaped where it is not Unicode."""
     return json.dumps(path, ensure_ascii=_printable(path) != path)
 
 

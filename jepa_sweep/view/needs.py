@@ -30,7 +30,7 @@ class Needs(NamedTuple):
 
 
 def check(name: str, needs: Needs, store: Reader, remedy: str) -> None:
-    """Raise a `SpecError` that says all that does not fit and, last, what to try, unless the figure can be drawn."""
+    """Raise a `SpecError` unless the figure can be drawn; it names all that does not fit, and what to try."""
     misfits = list(_misfits(needs, store)) or needs.also(store)
     if misfits:
         raise SpecError(

@@ -194,11 +194,11 @@ def _lines(rows: pd.DataFrame, by: str | None) -> Iterator[tuple[str, Color | st
 
 
 def _legend(ax: Axes) -> None:
-    """Beside the data, in as many columns as keep it no taller than they are."""
+    """Put a legend beside the axes, in columns of at most 24 lines or so."""
     count = len(ax.get_legend_handles_labels()[0])
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7, ncols=1 + count // 24)
 
 
 def _scale(values: pd.Series) -> str:
-    """Logarithmic for what spans decades."""
+    """The scale of an axis: logarithmic if its values span more than a factor of 20."""
     return "log" if values.min() > 0 and values.max() / values.min() > 20 else "linear"

@@ -79,7 +79,7 @@ def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figu
 
 
 def color_of(objective: str) -> str:
-    """The colour of an objective; of a flow of the user's own, the first of them."""
+    """The colour of an objective; that of jepa for objectives of a user's own flow."""
     return OBJECTIVES.get(objective, OBJECTIVES["jepa"])
 
 
@@ -106,6 +106,6 @@ def scale() -> Colormap:
 
 
 def letter(axes: Iterable[Axes]) -> None:
-    """Panels are called (a), (b), ... in reading order."""
+    """Name panels (a), (b), ... in reading order."""
     for number, ax in enumerate(axes):
         ax.set_title(f"({chr(97 + number)})", loc="left", fontweight="bold", fontsize=8)

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from jepa_sweep.store.reader import Reader
 
-_COUNTED = 50_000  # distinct values of an axis that are told apart; a sweep with more is no grid
-_SCATTERED = 40  # distinct values from which an axis may be taken for one that never repeats a value
+_COUNTED = 50_000  # the most distinct values of an axis that are kept; a sweep with more is no grid
+_SCATTERED = 40  # the most distinct values of an axis that is always part of a grid
 
 
 class Axis(NamedTuple):
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     step: int = 1
 
     def sentence(self, shown: int, total: int, what: str) -> str:
-        """What is shown of how many."""
+        """How many of the rows are shown, and which."""
         if shown == total:
             return f"All {total:,} {what} are shown." if total > 1 else "The only row is shown."
         rules = [
@@ -117,9 +117,9 @@ def _axes(store: Reader, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
 def _within(
     budget: int, total: int, base: Plan, read: Callable[[Plan], Iterator[pd.DataFrame]]
 ) -> tuple[pd.DataFrame, Plan]:
-    """What is read by the first plan that keeps the budget, and that plan; plans get thinner from `base` on.
+    """Read by thinner and thinner plans, from `base` on, until one keeps the budget: its rows, and that plan.
 
-    How many rows a plan leaves can be foretold of a full grid; a union of blocks may have more.
+    The number of rows of a plan is known in advance for a full grid only; a union of blocks may have more.
     """
     thin, aim = base, float(budget)
     while True:
@@ -144,17 +144,17 @@ def _thinner(given: Plan, total: int, budget: float, base: Plan) -> Plan:
         if lengths[longest] <= 2:
             break
         axes[longest] = axes[longest]._replace(stride=axes[longest].stride + base.axes[longest].stride)
-    step = math.ceil(_left(axes, total) / budget / base.step) * base.step  # what the axes cannot give
+    step = math.ceil(_left(axes, total) / budget / base.step) * base.step  # where thinning the axes is not enough
     return given._replace(axes=tuple(axes), step=max(given.step, step))
 
 
 def _left(axes: Sequence[Axis], total: int) -> float:
-    """Rows of a full grid that the axes show; all, where the values of an axis have not been told apart."""
+    """Rows of a full grid that the axes show; an axis with too many values to count is not thinned."""
     return total * math.prod(a.share for a in axes if a.values)
 
 
 def _read(store: Reader, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
-    """File by file, the rows a plan shows; first a table without rows, for the types."""
+    """The rows a plan shows, file by file; first a table without rows, for the types."""
     offset = 0
     for frame in store.batches(name, columns, _filter(given, columns)):
         yield frame.iloc[-offset % given.step :: given.step]

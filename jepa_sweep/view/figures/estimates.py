@@ -50,7 +50,7 @@ class _Decay(NamedTuple):
 
 
 def _decay(points: pd.DataFrame) -> _Decay:
-    """From lengths ten times apart, whose errors are nearly independent though series of one seed begin alike.
+    """A fit to lengths ten times apart, whose errors are nearly independent though series of one seed begin alike.
 
     Of two features an off-diagonal error is the square of a normal number, so the mean of n of them over its
     expectation is chi^2_n / n, whose logarithm has the mean digamma(n/2) - ln(n/2) and the variance trigamma(n/2).
@@ -89,7 +89,7 @@ def fig3_misfits(store: Reader) -> list[str]:
 
 
 def fig3_claims(store: Reader) -> list[FigureClaim]:
-    """Estimates in units of their predicted standard deviation, and how the off-diagonal error falls."""
+    """Claims of the errors of estimates in predicted standard deviations, and of how the off-diagonal error falls."""
     features, points = store.read("features"), store.read("points")
     long = features[features["log10_T"] >= LONG]
     within = {n: ((long[f"{n}_hat"] - long[n]) / long[f"{n}_std"]).abs().lt(2).mean() for n in ("lam", "rho")}

@@ -81,7 +81,7 @@ def fig2_misfits(store: Reader) -> list[str]:
 
 
 def fig2_claims(store: Reader) -> list[FigureClaim]:
-    """Whether larger lam and larger rho are learned first, at every depth; and the two orders at the depth drawn."""
+    """Claims of which lam and rho are learned first, at every depth, and of the two orders at the depth drawn."""
     parts = greedy(_learned(store))
     deepest = parts["both"]["L"].max()
     order = {
@@ -128,7 +128,7 @@ def fig4_misfits(store: Reader) -> list[str]:
 
 
 def fig4_claims(store: Reader) -> list[FigureClaim]:
-    """How much later the smallest rho is learned than the largest, at every depth."""
+    """Claims of how much later the smallest rho is learned than the largest, at every depth."""
     learned = _learned(store)
     jepa, mae = ([one for _, one in having(learned, objective=name).groupby("L")] for name in _OBJECTIVES)
     prefers, cares = [_spread(one) for one in jepa], [_spread(one) for one in mae]

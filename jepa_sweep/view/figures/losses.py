@@ -40,7 +40,7 @@ def loss(store: Reader) -> Figure:
 
 
 def loss_claims(store: Reader) -> list[FigureClaim]:
-    """Which losses rise, and which fall, from one sample to the next all the way."""
+    """Claims of which losses rise, and which fall, from one sample to the next all the way."""
     losses, slack = store.read("losses"), 100 * store.frozen["solver"]["rtol"]
     samples = store.read("trajectories", filters=[("feature", "==", 0)])
     rises: dict[int, list[float]] = {depth: [] for depth in sorted(losses["L"].unique())}

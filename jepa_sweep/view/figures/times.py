@@ -6,7 +6,7 @@ import pandas as pd
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.claims import FigureClaim, partial_rank_correlation
-from jepa_sweep.view.rows import having
+from jepa_sweep.view.rows import having, where_largest
 from jepa_sweep.view.style import Axes, Figure
 
 _MOST_PAIRS = 4  # side by side
@@ -43,7 +43,7 @@ def critical_times_misfits(store: Reader) -> list[str]:
 
 
 def critical_times_claims(store: Reader) -> list[FigureClaim]:
-    """Measured times against both predictions."""
+    """Claims of measured times against both predictions."""
     points = _measured(store, ["objective", "L", "rho", "eps", "relative_difference", *_PREDICTIONS])
     worst, rtol = points["relative_difference"].max(), store.frozen["solver"]["rtol"]
     series = _series_in_eps(points.assign(off=(points["t_leading"] / points["t_exact"] - 1).abs()))
@@ -69,7 +69,7 @@ def _measured(store: Reader, columns: list[str]) -> pd.DataFrame:
     """The points whose critical time was integrated."""
     points = store.read("points", columns=["t_numeric", "p", *columns], filters=[("status", "==", "learned")])
     points = points.dropna(subset="t_numeric")
-    if "t_leading" in points:  # it speaks of growth, not of decay from above
+    if "t_leading" in points:  # it holds for growth, not for decay from above
         points["t_leading"] = points["t_leading"].where(points["p"] < 1)
     return points
 
@@ -81,10 +81,11 @@ def _series_in_eps(points: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def inversion_misfits(store: Reader) -> list[str]:
-    """Why the features are no pairs whose two orders can be mapped."""
+    """Why the features do not form pairs whose two orders can be compared."""
     points = store.read("points", columns=["objective", "lam", "rho", "L", "eps"])
     features = points[["lam", "rho"]].drop_duplicates()
-    other, rest = (features[features["rho"].eq(features["rho"].max()) == best] for best in (True, False))
+    other = where_largest(features, "rho")
+    rest = features.drop(other.index)
     if len(other) > 1:
         return [f"one feature must have the largest `rho`, but {len(other)} have {other['rho'].iloc[0]:g}"]
     if not 1 <= len(rest) <= _MOST_PAIRS:
@@ -92,7 +93,7 @@ def inversion_misfits(store: Reader) -> list[str]:
     if not (rest["lam"] > other["lam"].iloc[0]).all():
         return ["features of smaller `rho` must have a larger `lam` than the one of largest `rho`, but some have not"]
     cells = points["objective"].nunique() * points["L"].nunique() * points["eps"].nunique()
-    if points.drop_duplicates().shape[0] < cells * len(features):
+    if len(points.drop_duplicates()) < cells * len(features):
         return ["each feature must be there at every `eps` and `L` of both objectives, but some are not"]
     if len(windows(_closest(pairs_of(store)), "exact")) < 2:
         return [
@@ -103,13 +104,13 @@ def inversion_misfits(store: Reader) -> list[str]:
 
 
 def inversion_claims(store: Reader) -> list[FigureClaim]:
-    """The windows of eps in which orders are opposite, for the pair whose lam differ least."""
+    """Claims of the windows of eps in which orders are opposite, for the pair whose lam differ least."""
     pairs = pairs_of(store)
     pair = _closest(pairs)
     found, exact = windows(pair), windows(pair, "exact")
-    shown = found[found["L"].isin([2, 3, 5, 8])] if found["L"].isin([2, 3, 5, 8]).any() else found
+    some = found[found["L"].isin([2, 3, 5, 8])]
     width = np.log10(found["high"] / found["low"])
-    said = "; ".join(f"L = {r.L}: {r.low:.1e} to {r.high:.1e}" for r in shown.itertuples())
+    said = "; ".join(f"L = {r.L}: {r.low:.1e} to {r.high:.1e}" for r in (found if some.empty else some).itertuples())
     off = (found.set_index("L") / exact.set_index("L") - 1).abs().to_numpy().max(initial=0)
     # Near an edge the ratio of two times changes by some hundredth of what eps does, and each is off by 10 rtol.
     most = 1000 * store.frozen["solver"]["rtol"]
@@ -171,9 +172,8 @@ def pairs_of(store: Reader) -> pd.DataFrame:
     """
     columns = ["objective", "lam", "rho", "L", "eps", "t_numeric", "t_exact"]
     points = store.read("points", columns=columns)
-    other = points[points["rho"] == points["rho"].max()]
-    rest = points[points["rho"] < points["rho"].max()]
-    both = rest.merge(other, on=["objective", "L", "eps"], suffixes=("", "_other"))
+    other = where_largest(points, "rho")
+    both = points.drop(other.index).merge(other, on=["objective", "L", "eps"], suffixes=("", "_other"))
     both["ratio"] = both["t_numeric"] / both["t_numeric_other"]
     both["exact"] = both["t_exact"] / both["t_exact_other"]
     keys = ["lam", "rho", "lam_other", "rho_other", "L", "eps"]

@@ -61,7 +61,7 @@ def mlp(store: Reader) -> Figure:
 
 
 def fig1_misfits(store: Reader) -> list[str]:
-    """Where no network trained long enough to learn everything."""
+    """Why the networks have no full order: in these layouts none trained long enough to learn every feature."""
     points = store.read("points", columns=["objective", "layout", "learned", "features"])
     whole = (points["learned"] == points["features"]).groupby([points["objective"], points["layout"]]).any()
     return [
@@ -71,7 +71,7 @@ def fig1_misfits(store: Reader) -> list[str]:
 
 
 def unfitted(store: Reader) -> list[str]:
-    """Where no prediction of MAE fitted a feature, so that there is no order to speak of."""
+    """Why MAE's predictions have no order: in these layouts they fitted no feature, or all at the start."""
     points = store.read("points", filters=[("objective", "==", "mae"), ("layout", "!=", "equal_lam")])
     points = where_largest(points, "t_end")
     none = points.loc[points["fit_order_lam"].isna(), "layout"].unique()
@@ -83,7 +83,7 @@ def unfitted(store: Reader) -> list[str]:
 
 
 def fig1_claims(store: Reader) -> list[FigureClaim]:
-    """The orders in which features are learned, and the delay of gradient descent behind the scalar flow."""
+    """Claims of the order in which features are learned, and of how late gradient descent is after the scalar flow."""
     points, features = store.read("points"), store.read("features")
     whole = points[points["learned"] == points["features"]]
     order = {key: one["order_lam"].tolist() for key, one in whole.groupby(["layout", "objective"])}
@@ -111,7 +111,7 @@ def fig1_claims(store: Reader) -> list[FigureClaim]:
 
 
 def fig5_claims(store: Reader) -> list[FigureClaim]:
-    """How responses of JEPA's encoder at the end, and times of MAE's prediction, rank with lam and rho."""
+    """Claims of how responses of JEPA's encoder at the end, and times of MAE's prediction, rank with lam and rho."""
     jepa, mae = _means(store, "layout")
     holds, against = jepa["strength_rho"].dropna(), jepa["strength_lam"].loc[["opposite", "crossed"]]
     first = mae["fit_order_lam"].dropna()
@@ -220,14 +220,14 @@ def _spectrum(ax: Axes, features: pd.DataFrame, title: list[str]) -> None:
 
 
 def _size(features: pd.DataFrame) -> float:
-    """Of a dot, in points, so that those of all features just touch."""
+    """The size of a dot in points with which the dots of all features just touch."""
     return 16 / features["feature"].nunique() ** 0.5
 
 
 def _response(ax: Axes, panel: _Panel, features: pd.DataFrame, samples: pd.DataFrame, time: str) -> None:
     """One quantity of one objective over iterations (across) and features (up)."""
     if panel.quantity == "relative":
-        # The shortest run that has learned everything shows its own beginning best.
+        # Of the runs that have learned everything, the shortest resolves the beginning best.
         learned = features.groupby("t_end")["t_learned"].agg(lambda t: t.notna().all())
         best = min(learned.index[learned], default=features["t_end"].max())
         ends = having(features, t_end=best)
@@ -248,7 +248,7 @@ def _map(ax: Axes, samples: pd.DataFrame, quantity: str) -> None:
 
 
 def _level(axes: np.ndarray) -> None:
-    """The same range of iterations in a column, so that rows can be compared."""
+    """Give a column of axes one range of iterations, so that rows can be compared."""
     limits = np.array([ax.get_xlim() for ax in axes])
     for ax in axes:
         ax.set_xlim(limits[:, 0].min(), limits[:, 1].max())

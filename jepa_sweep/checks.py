@@ -27,6 +27,11 @@ def shown(value: object) -> str:
     return plain(value)
 
 
+def said(error: BaseException) -> str:
+    """What somebody else's code raised, as messages may hold it."""
+    return plain(f"{type(error).__name__}: {error}", 300).rstrip(".")
+
+
 def _close(given: object, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(given[:60] if isinstance(given, str) else "", known, n=1, cutoff=0.5)
 

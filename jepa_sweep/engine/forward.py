@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.engine import dense, search
 from jepa_sweep.engine.dense import Knots
 from jepa_sweep.engine.pool import Course, Index, Trip, choose
 from jepa_sweep.engine.search import Search
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
-from jepa_sweep.physics.dynamics import Code, Coordinate, Flag, Scalar, State
+from jepa_sweep.physics.dynamics import Coordinate, Flag, Scalar, State
 
 TimeAndState = tuple[Scalar, State]  # time in units of dT/ds at the start
 
@@ -35,24 +35,13 @@ class Lane(NamedTuple):
     y: TimeAndState
     carry: Any  # what the solver keeps between steps
     control: Control
-    met: Code  # thresholds behind us
-    crossing: Flag  # the next step meets the next threshold
+    met: Bool[Array, " p"]  # thresholds behind us, and those not looked for
+    crossed: Bool[Array, " p"]  # others that the next step meets
 
     @property
     def args(self) -> tuple:
         """Arguments of the field."""
         return self.search.goal.point, self.search.unit
-
-    @property
-    def all_met(self) -> Flag:
-        """True where no threshold is left."""
-        return self.met >= jnp.sum(self.search.goal.wanted)
-
-    @property
-    def target(self) -> Scalar:
-        """The response at the next threshold."""
-        goal = self.search.goal
-        return goal.target[jnp.minimum(self.met, goal.p.shape[0] - 1)]
 
 
 class _Forward(NamedTuple):
@@ -66,7 +55,7 @@ class _Forward(NamedTuple):
     def start(self, goal: Goal, trip: Trip) -> Lane:
         coordinate, stepper, point = self.coordinate, self.stepper, goal.point
         state = coordinate.start(point)
-        size = jnp.abs(coordinate.response(state, point))
+        size = _size(coordinate.response(state, point), state, goal)
         atol, zero = stepper.settings.rtol * size, jnp.zeros_like(size)
         unit = zero + 1 / _pace(coordinate, state, point)
         y, args = (zero, state), (point, unit)
@@ -77,8 +66,8 @@ class _Forward(NamedTuple):
             y=y,
             carry=stepper.carry(zero, y, args, atol),
             control=stepper.control(stepper.first(y, args, atol)),
-            met=jnp.zeros((), int),
-            crossing=jnp.zeros((), bool),
+            met=~goal.wanted,
+            crossed=jnp.zeros_like(goal.wanted),
         )
 
     def blank(self, goal: Goal) -> Knots | None:
@@ -92,18 +81,17 @@ class _Forward(NamedTuple):
         end = jnp.inf + lane.s
         return self.stepper.attempt(lane.s, lane.y, lane.carry, lane.args, lane.control, lane.atol, end)
 
-    def beyond(self, lane: Lane, state: State) -> Flag:
-        """True where the response is on the far side of the next threshold, or on it."""
+    def beyond(self, lane: Lane, state: State, target: Array) -> Array:
+        """True where the response is on the far side of a threshold, or on it."""
         before = self.coordinate.response(lane.y[1], lane.search.goal.point)
         after = self.coordinate.response(state, lane.search.goal.point)
-        return jnp.where(before < lane.target, after >= lane.target, after <= lane.target)
+        return jnp.where(before < target, after >= target, after <= target)
 
     def advance(self, lane: Lane, knots: Knots | None, trip: Trip, wanted: Flag) -> tuple[Lane, Knots | None]:
-        """Try one step, take it unless it crosses the next threshold, and remember it if it is wanted."""
+        """Try one step, take it unless it crosses a threshold not met yet, and remember it if it is wanted."""
         s, tried = self.attempt(lane)
-        crossing = jnp.zeros((), bool)
-        if lane.search.goal.p.shape[0]:
-            crossing = tried.keep & ~lane.all_met & self.beyond(lane, tried.y[1])
+        crossed = tried.keep & ~lane.met & self.beyond(lane, tried.y[1], lane.search.goal.target)
+        crossing = jnp.any(crossed)
         keep = tried.keep & ~crossing
         if knots is not None:
             (T0, state0), (T1, state1), point = lane.y, tried.y, lane.search.goal.point
@@ -116,43 +104,59 @@ class _Forward(NamedTuple):
             y=choose(keep, tried.y, lane.y),
             carry=choose(keep, tried.carry, lane.carry),
             control=choose(crossing, lane.control, tried.control),
-            crossing=crossing,
+            crossed=crossed,
         )
         return lane, knots
 
     def over(self, lane: Lane) -> Flag:
-        return lane.search.is_over(lane.control, lane.all_met, lane.y[0])
+        return lane.search.is_over(lane.control, jnp.all(lane.met), lane.y[0])
 
     def rests(self, lane: Lane) -> Flag:
-        return self.over(lane) | lane.crossing | lane.search.is_full()
+        return self.over(lane) | jnp.any(lane.crossed) | lane.search.is_full()
 
-    def locate(self, lane: Lane) -> Scalar:
-        """The time at which the next step meets the next threshold."""
+    def locate(self, lane: Lane, target: Scalar) -> Scalar:
+        """The time at which the next step meets a threshold."""
         s, tried = self.attempt(lane)
         coefficients = dense.polynomial(self.matrix, lane.y, tried.stages)[1]
-        u = dense.bisect(lambda u: self.beyond(lane, dense.at(coefficients, u)), jnp.ones_like(s), self.halvings)
+        u = dense.bisect(
+            lambda u: self.beyond(lane, dense.at(coefficients, u), target), jnp.ones_like(s), self.halvings
+        )
         near = lane.s + (s - lane.s) * (u + 1) / 2
         (T, state), *_ = self.stepper.step(lane.s, near, lane.y, lane.carry, lane.args, lane.atol)
         point, unit = lane.args
         rate = self.coordinate.field(T * unit, state, point)
         response, slope = jax.jvp(lambda y: self.coordinate.response(y, point), (state,), (rate,))
         # Newton's method, but never out of the step: at a turning point the dense output is all there is.
-        better = T - (response - lane.target) / jnp.where(slope == 0, jnp.inf, slope * unit)
+        better = T - (response - target) / jnp.where(slope == 0, jnp.inf, slope * unit)
         return jnp.clip(better, lane.y[0], tried.y[0])
 
     def settle(self, lane: Lane, knots: Knots | None, number: Index, trip: Trip) -> tuple[Lane, Outcome, Flag]:
-        """Locate the crossing if there is one, and read samples off the steps since the last time."""
+        """Locate one crossing if there is any, and read samples off the steps since the last time.
+
+        The step is then tried again: where it crosses several thresholds, each is located in its turn.
+        """
         found, thresholds = lane.search, lane.search.goal.p.shape[0]
         if thresholds:
-            here = lane.crossing & (jnp.arange(thresholds) == lane.met)
-            found = found._replace(hits=jnp.where(here, self.locate(lane), found.hits))
-            lane = lane._replace(met=lane.met + lane.crossing.astype(int), crossing=jnp.zeros((), bool))
+            first = jnp.argmax(lane.crossed)
+            here = lane.crossed & (jnp.arange(thresholds) == first)
+            hits = jnp.where(here, self.locate(lane, found.goal.target[first]), found.hits)
+            found = found._replace(hits=hits)
+            lane = lane._replace(met=lane.met | here, crossed=jnp.zeros_like(here))
 
         def observe(state: State) -> Float[Array, " o"]:
             return self.coordinate.observe(state, found.goal.point)
 
         lane = lane._replace(search=found.read(knots, number, trip, lane.y[0], observe))
         return lane, lane.search.outcome(lane.control), self.over(lane)
+
+
+def _size(response: Scalar, state: State, goal: Goal) -> Scalar:
+    """What errors must be small beside: the response at the start or, where it starts at 0, state and thresholds."""
+    size = jnp.abs(response)
+    wanted = jnp.where(goal.wanted, jnp.abs(goal.target), 0.0)
+    others = jnp.concatenate([*(jnp.abs(leaf).ravel() for leaf in jax.tree.leaves(state)), wanted])
+    largest = jnp.max(others).astype(size.dtype)
+    return jnp.where(size > 0, size, jnp.where(largest > 0, largest, 1.0))
 
 
 def _pace(coordinate: Coordinate, state: State, point: Any) -> Scalar | float:

@@ -35,7 +35,7 @@ class Predicted(NamedTuple):
 
 
 class Solves(NamedTuple):
-    """Numeric results for n points, in the precision asked for, in paper time."""
+    """Numeric results for n points, in the precision asked for, times in the field's convention."""
 
     status: np.ndarray  # (n, thresholds)
     time: np.ndarray  # (n, thresholds); NaN unless `status` is LEARNED
@@ -59,14 +59,10 @@ def _batched(
     one: Callable, key: tuple, args: list[np.ndarray], batch: int | None, row_bytes: int, device: str
 ) -> list[np.ndarray]:
     """Evaluate a function of one point, without lanes: rows in, rows out, always in float64."""
-    where, parts = devices.pick(device), []
+    where = devices.pick(device)
     with devices.scope("float64", where[0]):
         shape = blocks.shape_for(batch or len(args[0]), where, row_bytes)
-        for rows, found in blocks.blocks(_map, (one, key), args, "float64", shape, where):
-            if found is None:
-                raise MemoryError(f"rows {rows.start} to {rows.stop} do not fit into the memory of {where[0]}")
-            parts.append([blocks.checked(a, "float64") for a in found])
-    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        return blocks.results(_map, (one, key), args, "float64", shape, where)
 
 
 def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Callable:
@@ -107,7 +103,7 @@ def predict(
     batch: int | None = None,
     device: str = "auto",
 ) -> Predicted:
-    """The closed form of every point, always in float64.
+    """What theory says of every point and threshold, always in float64: status, rest point, predictions.
 
     Args:
         dynamics: the flow.
@@ -202,7 +198,7 @@ def solve(
         predicted: `predict` of each point and threshold, each field of shape (n, thresholds); only thresholds whose
             status there is LEARNED are looked for.
         settings: how to integrate.
-        times: increasing paper times, shape (n, samples); NaN for points without samples.
+        times: increasing times in the field's convention, shape (n, samples); NaN for points without samples.
         batch: points of a typical call; calls that name the same number share one program. n by default.
         width: lanes of one device; chosen from its memory by default.
         device: where to compute, see `devices.pick`.
@@ -215,12 +211,9 @@ def solve(
     too_late = (predicted.status == Status.LEARNED) & np.any([log > limit for log in logarithms], axis=0)
     ready = np.where(too_late, Status.OVERFLOW, predicted.status)
     wanted = ready == Status.LEARNED
-    # Thresholds in the order in which the flow meets them, points in the order of their cost.
-    met = np.argsort(np.where(wanted, np.where(p < 1, p, -p), np.inf), axis=1, kind="stable")
     cheap = _cheap_first(dynamics, columns)
     times = np.zeros((len(p), 0)) if times is None else times
-    goals = [np.take_along_axis(a, met, axis=1) for a in (p, p * predicted.w_star, wanted.astype(float))]
-    args = [a[cheap] for a in (*goals, times, *_leaves(dynamics, columns))]
+    args = [a[cheap] for a in (p, p * predicted.w_star, wanted.astype(float), times, *_leaves(dynamics, columns))]
     coordinate, where = dynamics.coordinate(settings.coordinate), devices.pick(device)
     if not solver.is_explicit(settings):
         where = where[:1]  # the linear solves of lineax cannot be traced inside `shard_map`
@@ -234,9 +227,7 @@ def solve(
         for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]
-                found = [blocks.checked(a, settings.precision) for a in found]
-                hit, samples[here], ended[here], steps[here], paid = found
-                hits[here[:, None], met[here]] = hit
+                hits[here], samples[here], ended[here], steps[here], paid = found
                 lane_steps += int(paid[: len(where)].astype(np.int64).prod(axis=1).sum())
     gave_up = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)[:, None]
     status = np.where(wanted, np.where(np.isfinite(hits), Status.LEARNED, gave_up), ready)

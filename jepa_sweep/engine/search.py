@@ -18,7 +18,7 @@ class Search(NamedTuple):
     """The goal of one solve, the times of thresholds and the samples found so far; times are in units of `unit`."""
 
     goal: Goal
-    unit: Scalar  # in paper time
+    unit: Scalar  # in the field's time
     until: Scalar  # time of the last sample
     hits: Float[Array, " p"]  # times of the thresholds; NaN until they are met
     samples: Float[Array, "s o"]  # NaN until they are read
@@ -54,7 +54,7 @@ class Search(NamedTuple):
         return self._replace(samples=samples, since=trip, noted=jnp.zeros((), int))
 
     def outcome(self, control: Control) -> Outcome:
-        """The results so far, in paper time."""
+        """The results so far, in the field's time."""
         return Outcome(self.hits * self.unit, self.samples, control.ended, control.steps)
 
 

@@ -37,17 +37,17 @@ def is_explicit(settings: Settings) -> bool:
 
 
 class Goal(NamedTuple):
-    """What one solve must find, in paper time: when thresholds are met, and observables at given times."""
+    """What one solve must find, in the field's time: when thresholds are met, and observables at given times."""
 
     point: Point
-    p: Float[Array, " p"]  # thresholds as fractions of the rest point, in the order in which the flow meets them
+    p: Float[Array, " p"]  # thresholds as fractions of the rest point
     target: Float[Array, " p"]  # the same as responses
     wanted: Bool[Array, " p"]
     times: Float[Array, " s"]  # increasing; NaN where nothing is asked for
 
 
 class Outcome(NamedTuple):
-    """The results of one solve, in paper time."""
+    """The results of one solve, in the field's time."""
 
     times: Float[Array, " p"]  # NaN where the threshold was not met
     samples: Float[Array, "s o"]  # observables, the response first; NaN where the solver did not come

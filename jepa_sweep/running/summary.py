@@ -1,4 +1,4 @@
-"""What a plan or a store amounts to, in numbers: for `plan`, `status` and `compare`."""
+"""What running a spec would compute, and what a store holds and lacks, in numbers: for `plan` and `status`."""
 
 import functools
 from pathlib import Path

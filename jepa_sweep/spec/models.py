@@ -83,8 +83,8 @@ class Sweep(Block):
 
     _record: System = pydantic.PrivateAttr()
 
-    def __init__(self, /, **data: Any) -> None:
-        given, beside = data.get("system", "reduced"), data.pop("beside", None)
+    def __init__(self, beside: Path | None = None, /, **data: Any) -> None:
+        given = data.get("system", "reduced")
         record = registry.find(given, beside)
         defaults: dict[str, Any] = {"objective": record.defaults or record.objectives, "solver": {}}
         data = {**defaults, **data, "system": given if isinstance(given, str) else record.name}
@@ -119,8 +119,7 @@ class Sweep(Block):
             system: the system that the text names, where it is known already.
         """
         try:
-            tables = {"beside": beside, **parse_toml(text)}
-            return cls(**(tables | {"system": system} if system else tables))
+            return cls(beside, **(parse_toml(text) | ({"system": system} if system else {})))
         except SpecError as error:
             raise SpecError(f"{error} In {plain(origin, MOST_PATH)}.") from None
 

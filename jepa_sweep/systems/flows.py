@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.checks import shown
-from jepa_sweep.engine.settings import METHODS
+from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns, Dynamics, Prediction, Status
 from jepa_sweep.store.reader import Reader
@@ -224,7 +224,7 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
 
     times = times_until(exact)
     if measurement.solver.method == "exact":
-        found = _not_solved(predicted, times, measurement.solver.precision)
+        found = _not_solved(dynamics, predicted, times, measurement.solver)
     elif times is None or np.isfinite(exact[:, 0][wanted[:, 0]]).all():
         found = solve(predicted, times)
     else:
@@ -236,17 +236,19 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
     return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, times)
 
 
-def _not_solved(predicted: "lanes.Predicted", times: np.ndarray | None, precision: str) -> "lanes.Solves":
+def _not_solved(
+    dynamics: Dynamics, predicted: "lanes.Predicted", times: np.ndarray | None, settings: Settings
+) -> "lanes.Solves":
     """In place of numeric results where none are asked for."""
     from jepa_sweep.engine import lanes
 
-    status = predicted.status
-    samples = 0 if times is None else times.shape[1]
+    status, precision = predicted.status, settings.precision
+    samples = len(status), 0 if times is None else times.shape[1], dynamics.coordinate(settings.coordinate).width
     return lanes.Solves(
         status=status,
         time=np.full(status.shape, np.nan, precision),
         steps=np.zeros(len(status), np.int64),
-        samples=np.full((len(status), samples, 1), np.nan, precision),
+        samples=np.full(samples, np.nan, precision),
         ended=np.full(len(status), Status.LEARNED),
         lane_steps=0,
     )
@@ -330,8 +332,8 @@ def compare(conserved: tuple[str, ...], store: Reader) -> pd.DataFrame:
     known = store.schema("points").names
     measured = [n for n in ("status", "relative_difference", "t_exact", "t_leading", "t_asymptotic") if n in known]
     found = _together([_counted(frame, keys) for frame in store.batches("points", [*keys, *measured])], keys)
-    if "compared" in found:
-        total, compared = found.pop("total"), found.pop("compared")
+    if "_compared" in found:
+        total, compared = found.pop("_total"), found.pop("_compared")
         found.insert(3, "mean_difference", total / compared.replace(0, np.nan))
     drifts = [name for name in conserved if name in store.schema("trajectories").names]
     if drifts:
@@ -343,16 +345,15 @@ def compare(conserved: tuple[str, ...], store: Reader) -> pd.DataFrame:
 
 def _counted(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Sums and extremes of one file of points."""
-    frame["learned"] = frame["status"] == "learned"
-    wanted = {"points": ("learned", "size"), "learned": ("learned", "sum")}
+    frame["_learned"] = frame["status"] == "learned"
+    wanted = {"points": ("_learned", "size"), "learned": ("_learned", "sum")}
     if "relative_difference" in frame:
-        frame["compared"] = frame["relative_difference"].notna()
-        wanted |= {"worst_difference": ("relative_difference", "max"), "compared": ("compared", "sum")}
-        wanted["total"] = ("relative_difference", "sum")
+        wanted |= {"worst_difference": ("relative_difference", "max"), "_compared": ("relative_difference", "count")}
+        wanted["_total"] = ("relative_difference", "sum")
     for name in ("leading", "asymptotic"):
         if f"t_{name}" in frame:
-            frame[name] = (frame[f"t_{name}"] / frame["t_exact"] - 1).abs()
-            wanted[f"worst_{name}_error"] = (name, "max")
+            frame[f"_{name}"] = (frame[f"t_{name}"] / frame["t_exact"] - 1).abs()
+            wanted[f"worst_{name}_error"] = (f"_{name}", "max")
     return frame.groupby(keys, sort=False).agg(**wanted)
 
 
@@ -368,6 +369,6 @@ def _drifted(frame: pd.DataFrame, keys: list[str], names: list[str]) -> pd.DataF
 
 def _together(frames: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
     """Sums and extremes of all files."""
-    sums = ("points", "learned", "compared", "total")
+    sums = ("points", "learned", "_compared", "_total")
     how = {name: "sum" if name in sums else "max" for name in frames[0].columns}
     return pd.concat([frame for frame in frames if len(frame)] or frames).groupby(level=keys).agg(how)

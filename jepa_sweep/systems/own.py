@@ -1,7 +1,9 @@
 """A user's own flow: a system from its equation alone."""
 
 import collections
+import functools
 import keyword
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jepa_sweep.checks import said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import (
     Code,
@@ -28,7 +31,10 @@ from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
 from jepa_sweep.systems.record import Mask, Pair, Parameter, Rule, System
 
-RESERVED = ("objective", "p", "t", "w", "w_star", "status", "message", "steps", "condition", "try")
+RESERVED = (  # columns, words that stand beside the axes of a spec, and words of `select`, `plot` and `compare`
+    *("objective", "p", "status", "message", "steps", "try", "w_star", "t_numeric", "t_exact", "relative_difference"),
+    *("t", "w", "w_exact", "condition", "combine", "num", "by", "ax", "rtol", "row", "points", "learned"),
+)
 T_EXACT = Column("t_exact", "exact", "time", "critical time as theory has it")
 
 
@@ -59,25 +65,27 @@ def parameter(
         rule: true for the values it may have, of an array of them; every value must be finite besides.
         must: the same in words: "be positive" makes the message "`c` must be positive, but there is c = -1".
         unit: its unit.
-        integer: whether it takes whole numbers only; `jepa_sweep.compare` groups by such parameters.
+        integer: whether it takes whole numbers only; `Store.compare` groups by such parameters.
 
     Returns:
         What `flow` takes.
 
     Raises:
-        SpecError: the name cannot be a column.
+        SpecError: the name cannot be a column, or default or rule are of the wrong kind.
 
     Example:
         >>> import jepa_sweep as js
         >>> js.parameter("mu", "weight decay", rule=lambda mu: mu >= 0, must="be at least 0").parameter.name
         'mu'
     """
-    if not (isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")):
+    _check_name("a parameter", name)
+    number = isinstance(default, int | float) and not isinstance(default, bool) and math.isfinite(default)
+    if not (default is None or isinstance(default, str) or number):
         raise SpecError(
-            f"The name of a parameter must be a Python name without a leading underscore, but it is {name!r}."
+            f"The default of `{name}` must be a finite number, or the name of a parameter, but it is {shown(default)}."
         )
-    if name in RESERVED:
-        raise SpecError(f"The name of a parameter must not be that of another column, but it is {name!r}; try another.")
+    if not (rule is None or callable(rule)):
+        raise SpecError(f"The rule of `{name}` must be a function of an array of values, but it is {shown(rule)}.")
     rules = [Rule((name,), lambda c: np.isfinite(c[name]), "be a finite number")]
     if integer:
         rules.append(Rule((name,), lambda c: c[name] == np.floor(c[name]), "be a whole number"))
@@ -104,8 +112,9 @@ def flow(
 ) -> System:
     r"""A system of your own from its equation: $\dot y = field(t, y, q)$, $y(0) = start(q)$.
 
-    A point is learned when the response first meets $p\, rest(q)$, $p$ the threshold of the spec. The functions are
-    those of one point, written with `jax.numpy`; `q` holds its parameters by name.
+    A point is learned when the response first meets $p\, rest(q)$, $p$ the threshold of the spec: when a step of the
+    solver ends on its other side, so that a crossing taken back within a step is not seen. The functions are those of
+    one point, written with `jax.numpy`; `q` holds its parameters by name.
 
     Args:
         name: of the system; stands in the column `objective` too.
@@ -141,12 +150,18 @@ def flow(
         >>> js.run(sweep, out=tempfile.mkdtemp()).points().t_numeric.round(6).tolist()
         [0.693147, 0.346574]
     """
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise SpecError(f"The name of a flow must be a Python name, but it is {name!r}.")
     level = rest or threshold
     if level is None or (rest and threshold):
         raise SpecError(f"`flow` must be given one of `rest` and `threshold` for {name!r}, but it has both or none.")
-    names = [q.parameter.name for q in parameters]
-    watched = {**(observables or {}), **(conserved or {})}
-    _check_names(name, names, [*watched])
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise SpecError(f"`version` of {name!r} must be a whole number, but it is {shown(version)}.")
+    names = _names_of(name, parameters)
+    watched = {**_functions(name, "observables", observables), **_functions(name, "conserved", conserved)}
+    every = [*names, *(observables or {}), *(conserved or {})]
+    if twice := sorted({key for key in every if every.count(key) > 1}):
+        raise SpecError(f"Every column of {name!r} must have a name of its own, but `{twice[0]}` stands twice.")
     Q = collections.namedtuple("Q", names)
     own = Coordinate(
         "y",
@@ -155,14 +170,15 @@ def flow(
         response=lambda y, q: _arrays(response(y, q), q),
         observables=tuple(_numeric(f) for f in watched.values()),
     )
-    _check_functions(name, Q, own, _numeric(lambda _, q: level(q)), [*watched])
-    short = [c.name for c in coordinates if len(c.observables) != len(watched)]
-    if short:
-        raise SpecError(
-            f"Every coordinate of {name!r} must bring {len(watched)} observables ({', '.join(watched) or 'none'}), but "
-            f"`{short[0]}` does not."
-        )
-    prediction = () if critical_time is None else (Prediction("t_exact", _numeric(critical_time, first=True)),)
+    path = None if trajectory is None else _numeric(trajectory, first=True)
+    crossing = None if critical_time is None else _numeric(critical_time, first=True)
+    numbers = {"rest" if rest else "threshold": lambda q: _arrays(level(q), q)}
+    theory = {"critical_time": crossing, "trajectory": path}
+    numbers |= {what: functools.partial(_at_any, f) for what, f in theory.items() if f is not None}
+    _check_coordinates(name, [own, *coordinates], [*watched])
+    for coordinate in (own, *coordinates):
+        _check_functions(name, Q, coordinate, numbers, [*watched])
+    prediction = () if crossing is None else (Prediction("t_exact", crossing),)
     dynamics = Dynamics(
         parameters=tuple(names),
         point=lambda **values: Q(**values),
@@ -170,8 +186,8 @@ def flow(
         status=_status(own, level, rest is not None, prediction),
         coordinates=(own, *coordinates),
         predictions=prediction,
-        trajectory=None if trajectory is None else _numeric(trajectory, first=True),
-        condition=None if trajectory is None else _condition(_numeric(trajectory, first=True)),
+        trajectory=path,
+        condition=None if path is None else _condition(path),
     )
     meaning = "rest point of the response" if rest else "threshold of the response"
     return flows.system(
@@ -194,13 +210,18 @@ def flow(
 
 def _arrays(values: Any, q: Any) -> Any:
     """Numbers as arrays of the precision in which the parameters are."""
-    dtype = jnp.result_type(*q) if q else float
+    dtype = jnp.result_type(*q)
     return jax.tree.map(lambda value: jnp.asarray(value, dtype), tuple(values) if isinstance(values, list) else values)
 
 
 def _numeric(function: Callable[[Any, Any], Any], first: bool = False) -> Callable[[Any, Any], Scalar]:
     """The same function with an array for a number; its parameters are its first argument, or its second."""
     return lambda a, b: _arrays(function(a, b), a if first else b)
+
+
+def _at_any(theory: Callable[[Any, Any], Scalar], q: Any) -> Scalar:
+    """What theory says of a threshold or time; which one does not matter where it is only traced."""
+    return theory(q, q[0])
 
 
 def _condition(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any], Scalar]:
@@ -219,15 +240,19 @@ def _status(
     def status(q: Point, p: Scalar) -> Code:
         now, end = own.response(own.start(q), q), _arrays(level(q), q)
         goal = p * end
-        grows: Flag = now < end
-        ahead, never = now != goal, jnp.zeros_like(grows)
+        ahead, never, rests = now != goal, jnp.zeros((), bool), jnp.zeros((), bool)
         if at_rest:
-            ahead = jnp.where(grows, now < goal, now > goal) & jnp.where(grows, p < 1, p > 1)
-            never = jnp.where(grows, p > 1, (p < 1) | (now < goal))
+            side = jnp.sign(end)  # where the rest point is negative, growth goes down
+            grows: Flag = side * now < side * end
+            ahead = jnp.where(grows, side * now < side * goal, side * now > side * goal) & (grows == (p < 1))
+            never = jnp.where(grows, p > 1, (p < 1) | (side * now < side * goal)) | (end == 0)
+            rests = now == end
         for one in prediction:
             never = never | jnp.isposinf(one.value(q, p))
         answer = jnp.where(ahead & ~never, Status.LEARNED, Status.ABOVE_THRESHOLD)
-        return jnp.where(never | ~jnp.isfinite(now * goal), Status.NOT_REACHED, answer)
+        answer = jnp.where(never, Status.NOT_REACHED, answer)
+        answer = jnp.where(rests, Status.AT_FIXED_POINT, answer)
+        return jnp.where(jnp.isfinite(now) & jnp.isfinite(goal), answer, Status.NON_FINITE)
 
     return status
 
@@ -247,48 +272,91 @@ def _on_arrays(name: str, rule: Callable[[np.ndarray], Any]) -> Callable[[Column
         try:
             return np.asarray(rule(c[name]), dtype=bool) & np.ones_like(c[name], dtype=bool)
         except Exception as error:  # of any kind: it is the user's code
+            hint = "; try `&` for `and`" if "ambiguous" in str(error) else ""
             raise SpecError(
-                f"The rule of parameter `{name}` must answer for an array of values, but it raised "
-                f"{type(error).__name__}: {error}; try `&` for `and`."
+                f"The rule of parameter `{name}` must answer for an array of values, but it raised {said(error)}{hint}."
             ) from error
 
     return holds
 
 
-def _check_names(name: str, parameters: list[str], watched: list[str]) -> None:
-    if not (isinstance(name, str) and name.isidentifier()):
-        raise SpecError(f"The name of a flow must be a Python name, but it is {name!r}.")
-    every = [*parameters, *watched, *RESERVED, "t_numeric", "t_exact", "relative_difference", "w_exact"]
-    twice = sorted({key for key in every if every.count(key) > 1})
-    if twice:
-        raise SpecError(f"Every column of {name!r} must have a name of its own, but `{twice[0]}` stands twice.")
+def _check_name(what: str, name: Any) -> None:
+    """Raise unless this can be the name of a column that is the user's own."""
+    if not (isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")):
+        raise SpecError(f"The name of {what} must be a Python name without a leading underscore, but it is {name!r}.")
+    if name in RESERVED:
+        raise SpecError(
+            f"The name of {what} must not be one that has a meaning already, but it is {name!r}; try another."
+        )
+
+
+def _names_of(name: str, parameters: Sequence[OwnParameter]) -> list[str]:
+    """The names of parameters that have been checked to be some, with defaults that exist."""
+    given = list(parameters) if isinstance(parameters, list | tuple) else []
+    if not given or isinstance(parameters, OwnParameter) or not all(isinstance(q, OwnParameter) for q in given):
+        raise SpecError(f"`parameters` of {name!r} must be a list of what `parameter` makes, of one at least.")
+    numbers = [q.parameter.name for q in given if not isinstance(q.parameter.default, str)]
+    for q, _ in given:
+        if isinstance(q.default, str) and q.default not in numbers:
+            raise SpecError(
+                f"The default of `{q.name}` must be a number, or a parameter of {name!r} whose own default is not "
+                f"another one, but it is {shown(q.default)}; known are: {', '.join(numbers) or 'none'}."
+            )
+    return [q.parameter.name for q in given]
+
+
+def _functions(name: str, what: str, given: Any) -> Mapping[str, Callable[[State, Any], Any]]:
+    """The functions by name; none if nothing is given."""
+    if not (given is None or (isinstance(given, Mapping) and all(callable(f) for f in given.values()))):
+        raise SpecError(f"`{what}` of {name!r} must be functions by name, but it is {shown(given)}.")
+    for key in given or {}:
+        _check_name("an observable", key)
+    return given or {}
+
+
+def _check_coordinates(name: str, coordinates: list[Coordinate], watched: list[str]) -> None:
+    for coordinate in coordinates:
+        if len(coordinate.observables) != len(watched):
+            raise SpecError(
+                f"Every coordinate of {name!r} must bring {len(watched)} observables ({', '.join(watched) or 'none'}), "
+                f"but `{coordinate.name}` does not."
+            )
+    names = [coordinate.name for coordinate in coordinates]
+    if len(set(names)) < len(names):
+        raise SpecError(
+            f"Every coordinate of {name!r} must have a name of its own, but they are {', '.join(names)}; `y` is "
+            "that of the equation."
+        )
 
 
 def _check_functions(
-    name: str, Q: Callable[..., Any], own: Coordinate, level: Callable[[Any, Any], Any], watched: list[str]
+    name: str, Q: Callable[..., Any], own: Coordinate, numbers: Mapping[str, Callable[[Any], Any]], watched: list[str]
 ) -> None:
     """Raise unless the functions fit each other; they are only traced, with numbers nobody has given."""
 
     def all_of(q: Any) -> tuple:
         y = own.start(q)
-        numbers = own.response(y, q), level(y, q), *(watch(y, q) for watch in own.observables)
-        return y, own.field(jnp.zeros(()), y, q), numbers
+        found = {"response": own.response(y, q), **{what: number(q) for what, number in numbers.items()}}
+        found |= {what: watch(y, q) for what, watch in zip(watched, own.observables, strict=True)}
+        return y, own.field(jnp.zeros(()), y, q), found
 
     with jax.enable_x64(True):
         number = jax.ShapeDtypeStruct((), jnp.float64)
         q = Q(*[number] * len(Q._fields))  # type: ignore[attr-defined]
         try:
-            y, slope, numbers = jax.eval_shape(all_of, q)
+            y, slope, found = jax.eval_shape(all_of, q)
         except Exception as error:  # of any kind: it is the user's code
-            raise SpecError(
-                f"The functions of {name!r} must work on one point, but: {type(error).__name__}: {error}"
-            ) from error
-    forms = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (y, slope)]
-    if forms[0] != forms[1]:
-        raise SpecError(f"`field` of {name!r} must return what `start` does, {y}, but it returns {slope}.")
-    for what, found in zip(("response", "rest or threshold", *watched), numbers, strict=True):
-        if getattr(found, "shape", None) != ():
-            raise SpecError(f"`{what}` of {name!r} must return one number, but it returns {found}.")
+            hint = "; try `jnp.where` for `if`" if isinstance(error, jax.errors.TracerBoolConversionError) else ""
+            raise SpecError(f"The functions of {name!r} must work on one point, but: {said(error)}{hint}.") from error
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (y, slope)]
+    if shapes[0] != shapes[1]:
+        raise SpecError(
+            f"`field` of {name!r} must return what `start` does, of shape {shapes[0]}, but it returns {shapes[1]}."
+        )
+    for what, number in found.items():
+        if getattr(number, "shape", None) != ():
+            form = jax.tree.map(lambda leaf: leaf.shape, number)
+            raise SpecError(f"`{what}` of {name!r} must return one number, but it returns numbers of shape {form}.")
 
 
 def _text_of_caller() -> str:

@@ -3,12 +3,13 @@
 import functools
 import hashlib
 import importlib.metadata
+import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jepa_sweep.checks import one_of, plain, shown
+from jepa_sweep.checks import one_of, plain, said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.systems.networks.records import NETWORK, TRAINING
@@ -31,10 +32,15 @@ def find(given: Any, beside: Path | None = None) -> System:
         SpecError: there is no such system, or its file cannot be used; the message shows the user's own line.
     """
     if isinstance(given, System):
-        return given
+        return _checked(given, "it")
     if isinstance(given, str) and ":" in given:
         path, _, name = given.rpartition(":")
         return _in_file((beside or Path()) / path, name)
+    if isinstance(given, Path) or (isinstance(given, str) and given.endswith(".py")):
+        raise SpecError(
+            f"`system` must name a system in that file too, but it is {shown(str(given))} ([system]); try "
+            f"{shown(f'{given}:FLOW')} if it makes one of the name FLOW."
+        )
     installed = _installed()
     try:
         one_of("system", given, (*BUILT_IN, *installed))
@@ -78,9 +84,9 @@ def _installed() -> dict[str, importlib.metadata.EntryPoint]:
 def _loaded(point: importlib.metadata.EntryPoint) -> System:
     try:
         system = point.load()
-    except Exception as error:  # of any kind: it is somebody else's code
+    except (Exception, SystemExit) as error:  # of any kind: it is somebody else's code
         raise SpecError(
-            f"The installed system `{point.name}` must be importable, but {point.value} raised {_said(error)} "
+            f"The installed system `{point.name}` must be importable, but {point.value} raised {said(error)} "
             "([system])."
         ) from error
     return _checked(system, point.value)
@@ -112,6 +118,11 @@ def _checked(system: Any, where: str) -> System:
             f"`system` must name a System, as `jepa_sweep.flow` makes it, but {where} is {type(system).__name__} "
             "([system])."
         )
+    if system.name in BUILT_IN and system is not BUILT_IN[system.name]:
+        raise SpecError(
+            f"The name of a system must not be that of a built-in one, but {where} is named {shown(system.name)} "
+            "([system])."
+        )
     return system
 
 
@@ -120,15 +131,17 @@ def _module(text: str, origin: str) -> ModuleType:
     """The module that a file makes; each text is run once, so that its functions stay the same compile keys."""
     module = ModuleType(f"jepa_sweep_own_{hashlib.sha256(text.encode()).hexdigest()[:8]}")
     module.__file__ = origin
+    sys.modules[module.__name__] = module  # where dataclasses, among others, look for the names of their module
     try:
         exec(compile(text, origin, "exec"), module.__dict__)
-    except Exception as error:  # of any kind: it is the user's code
+    except (Exception, SystemExit) as error:  # of any kind: it is the user's code
+        del sys.modules[module.__name__]
         number = error.lineno if isinstance(error, SyntaxError) else _line_of(error, origin)
         lines = text.splitlines()
         line = lines[number - 1].strip() if number and number <= len(lines) else ""
         raise SpecError(
             f"`system` must name a file that Python can run, but {plain(origin, 1000)}, line {number}, "
-            f"`{plain(line)}`: {_said(error)} ([system])."
+            f"`{plain(line)}`: {said(error)} ([system])."
         ) from error
     for name, value in vars(module).items():
         if isinstance(value, System) and not value.source:
@@ -136,11 +149,7 @@ def _module(text: str, origin: str) -> ModuleType:
     return module
 
 
-def _line_of(error: Exception, origin: str) -> int | None:
+def _line_of(error: BaseException, origin: str) -> int | None:
     """The last line of the file that was at work."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
     return lines[-1] if lines else None
-
-
-def _said(error: Exception) -> str:
-    return plain(f"{type(error).__name__}: {error}", 300)

@@ -1,6 +1,7 @@
 """A flow of the user's own: its record, its numbers, and what is refused."""
 
 import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +110,91 @@ def test_statuses_are_decided_before_anything_is_integrated(tmp_path):
     assert (found[2.0] == "not_reached").all()
 
 
+def growth(sign, **more):
+    """dy/dt = sign k y from y0: an exponential, whose thresholds are levels."""
+    given = {
+        "version": 1,
+        "parameters": [parameter("k", default=1.0), parameter("y0", default=1.0)],
+        "start": lambda q: q.y0,
+        "field": lambda t, y, q: sign * q.k * y,
+        "response": lambda y, q: y,
+        "threshold": lambda q: 1.0,
+        "critical_time": lambda q, p: jnp.log(p / q.y0) / (sign * q.k),
+    }
+    return flow("growth", **(given | more))
+
+
+@pytest.mark.parametrize(("sign", "p"), [(-1.0, [0.5, 0.25]), (1.0, [2.0, 1.5]), (1.0, [1.2, 3.0])])
+def test_thresholds_are_met_in_any_order(sign, p, tmp_path):
+    points = run(tmp_path, growth(sign), {"k": [0.5, 2.0]}, measure={"p": p}).points()
+    assert points.status.tolist() == ["learned"] * 4
+    assert (points.relative_difference <= 1e-8 * points.steps).all()
+
+
+def test_a_response_that_swings_meets_thresholds_on_both_sides_of_its_start(tmp_path):
+    """cos(t) + 3 sin(t) first rises from 1 to sqrt(10) and then falls."""
+    swing = flow(
+        "swing",
+        version=1,
+        parameters=[parameter("speed", rule=lambda s: s > 0, must="be positive")],
+        start=lambda q: (1.0, 3.0),
+        field=lambda t, y, q: (q.speed * y[1], -q.speed * y[0]),
+        response=lambda y, q: y[0],
+        threshold=lambda q: 1.0,
+    )
+    points = run(tmp_path, swing, {"speed": [0.5, 2.0]}, measure={"p": [0.25, 1.5, 0.9]}).points()
+    assert points.status.tolist() == ["learned"] * 6
+    largest = np.sqrt(10)  # the response is largest cos(speed t - arccos(1 / largest))
+    first = np.where(points.p > 1, -1, 1) * np.arccos(points.p / largest) + np.arccos(1 / largest)
+    assert (abs(points.t_numeric * points.speed / first - 1) <= 1e-8 * points.steps).all()
+
+
+def test_a_response_may_start_at_zero(tmp_path):
+    axes = {"k": [0.5, 2.0], "y0": 0.0}
+    charge = decay(critical_time=lambda q, p: -jnp.log(1 - p) / q.k)
+    points = run(tmp_path, charge, axes, measure={"p": [0.5, 0.9]}).points()
+    assert points.status.tolist() == ["learned"] * 4
+    assert (points.relative_difference <= 1e-8 * points.steps).all()
+    even = growth(1.0, field=lambda t, y, q: q.k, critical_time=lambda q, p: p / q.k)
+    points = run(tmp_path, even, axes, "even", measure={"p": 3.0}).points()
+    assert (points.relative_difference <= 1e-8 * points.steps).all()
+
+
+def test_a_rest_point_may_be_negative(tmp_path):
+    below = decay(
+        start=lambda q: -q.y0,
+        field=lambda t, y, q: -q.k * (y + 1),
+        rest=lambda q: -1.0,
+        critical_time=logarithm,
+    )
+    store = run(tmp_path, below, {"k": 1.0, "y0": [0.1, 0.7, 1.0, 4.0]}, measure={"p": [0.5, 1.2]})
+    found = store.points().set_index(["y0", "p"])
+    assert found.status[0.1, 0.5] == found.status[4.0, 1.2] == "learned"
+    assert found.status[0.7, 0.5] == "above_threshold"
+    assert found.status[0.1, 1.2] == found.status[4.0, 0.5] == "not_reached"
+    assert found.status[1.0, 0.5] == "at_fixed_point"
+    learned = found[found.status == "learned"]
+    assert (learned.relative_difference <= 1e-8 * learned.steps).all()
+
+
+def test_a_start_that_is_no_number_is_a_failure(tmp_path):
+    store = run(tmp_path, decay(start=lambda q: jnp.log(q.y0)), {"k": 1.0, "y0": [-1.0, 0.5]})
+    assert store.failures()[["y0", "status"]].to_numpy().tolist() == [[-1.0, "non_finite"]]
+    assert store.points().y0.tolist() == [0.5]
+
+
+def test_the_closed_form_alone_has_no_observables(tmp_path):
+    system = decay(
+        critical_time=logarithm,
+        trajectory=lambda q, t: 1 + (q.y0 - 1) * jnp.exp(-q.k * t),
+        observables={"twice": lambda y, q: 2 * y},
+    )
+    given = {"solver": {"method": "exact"}, "measure": {"trajectories": {"samples": 4}}}
+    samples = run(tmp_path, system, {"k": [0.5, 2.0]}, **given).trajectories()
+    assert samples.w_exact.notna().all()
+    assert samples[["w", "twice"]].isna().all(axis=None)
+
+
 def test_another_coordinate_agrees(tmp_path):
     """z = ln(1 - y) falls evenly, and time is an integral over it."""
     even = js.Coordinate(
@@ -154,7 +240,29 @@ def test_a_trajectory_of_theory_stands_beside_the_samples(tmp_path):
         ({"response": lambda y, q: jnp.stack([y, y])}, "`response` of 'decay' must return one number"),
         ({"start": lambda q: q.nothing}, "must work on one point, but: AttributeError: .*nothing"),
         ({"observables": {"k": lambda y, q: y}}, "a name of its own, but `k` stands twice"),
-        ({"conserved": {"w": lambda y, q: y}}, "a name of its own, but `w` stands twice"),
+        ({"conserved": {"w": lambda y, q: y}}, "an observable must not be one that has a meaning already, but .* 'w'"),
+        ({"observables": {3: lambda y, q: y}}, "an observable must be a Python name.* but it is 3"),
+        ({"observables": [lambda y, q: y]}, "`observables` of 'decay' must be functions by name, but it is a list"),
+        ({"field": lambda t, y, q: 1.0 if y > 0 else 2.0}, r"TracerBoolConversionError.*; try `jnp.where` for `if`\.$"),
+        ({"critical_time": lambda q, p: jnp.ones(2)}, r"`critical_time` of 'decay' must return one number.*\(2,\)"),
+        ({"trajectory": lambda q, t: q.nothing}, "must work on one point, but: AttributeError"),
+        ({"parameters": []}, "`parameters` of 'decay' must be a list of what `parameter` makes"),
+        ({"parameters": parameter("k")}, "`parameters` of 'decay' must be a list"),
+        ({"parameters": ["k"]}, "`parameters` of 'decay' must be a list"),
+        (
+            {"parameters": [parameter("k", default="y0"), parameter("y0", default="k")]},
+            "but it is 'y0'; known are: none",
+        ),
+        ({"parameters": [parameter("k"), parameter("y0", default="z")]}, "but it is 'z'; known are: k"),
+        ({"version": "a"}, "`version` of 'decay' must be a whole number, but it is 'a'"),
+        (
+            {"coordinates": [js.Coordinate("y", lambda q: q.y0, lambda t, y, q: y, lambda y, q: y)]},
+            "must have a name of",
+        ),
+        (
+            {"coordinates": [js.Coordinate("z", lambda q: q.y0, lambda t, y, q: (y,), lambda y, q: y)]},
+            "what `start` does",
+        ),
     ],
 )
 def test_functions_that_do_not_fit_are_refused(given, message):
@@ -162,7 +270,26 @@ def test_functions_that_do_not_fit_are_refused(given, message):
         decay(**given)
 
 
-@pytest.mark.parametrize("name", ["lambda", "a b", "_a", "1", "p", "objective"])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"default": [1.0]}, "default of `k` must be a finite number, or the name of a parameter, but it is a list"),
+        ({"default": True}, "default of `k` must be a finite number"),
+        ({"rule": 3}, "rule of `k` must be a function of an array of values, but it is 3"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(js.SpecError, match=message):
+        parameter("k", **given)
+
+
+def test_a_flow_is_not_named_like_a_system_that_comes_with_the_package():
+    own = growth(1.0)._replace(name="reduced")
+    with pytest.raises(js.SpecError, match=r"must not be that of a built-in one, but it is named 'reduced'"):
+        js.Sweep(name="x", system=own, axes={"k": 1.0})
+
+
+@pytest.mark.parametrize("name", ["lambda", "a b", "_a", "1", "p", "objective", "num", "t_exact"])
 def test_names_that_cannot_be_columns_are_refused(name):
     with pytest.raises(js.SpecError, match=r"The name of a parameter must (not )?be"):
         parameter(name)
@@ -186,6 +313,7 @@ FILES = {
     "import": ("import no_such_package\n", r"line 1, `import no_such_package`: ModuleNotFoundError"),
     "flow": ("from jepa_sweep import flow\nFLOW = flow('a b', version=1, parameters=[],\n  start=None, field=None, "
              "response=None, rest=1)\n", r"The name of a flow must be a Python name, but it is 'a b'"),
+    "exit": ("import sys\nsys.exit('enough')\n", r"line 2, `sys.exit\('enough'\)`: SystemExit: enough"),
     "another name": ("import jepa_sweep\nOTHER = 3\n", r"there is no FLOW in it"),
     "another kind": ("FLOW = 3\n", r"must name a System, as `jepa_sweep.flow` makes it, but .*:FLOW is int"),
     "bytes": ("\udcff", r"is not UTF-8 text"),
@@ -204,6 +332,18 @@ def test_a_file_that_cannot_be_used_is_one_clear_message(case, tmp_path, invoke)
     assert re.search(message, line)
     assert line.endswith("x.toml.")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_may_define_classes_that_look_up_their_module(tmp_path):
+    text = f"from __future__ import annotations\nimport dataclasses\n{FILE.read_text()}"
+    (tmp_path / "own.py").write_text(f"{text}\n\n@dataclasses.dataclass\nclass Facts:\n    number: int = 1\n")
+    assert registry.find("own.py:PREDATOR", tmp_path).name == "predator"
+
+
+@pytest.mark.parametrize("given", ["own.py", Path("own.py")])
+def test_a_file_without_a_name_says_how_to_name_one(given):
+    with pytest.raises(js.SpecError, match=r"must name a system in that file too.*'own.py:FLOW'"):
+        registry.find(given)
 
 
 def test_a_file_that_is_not_there_is_one_clear_message(tmp_path, invoke):

@@ -77,6 +77,7 @@ WRONG = {
     "name of dots": (('"x"', '".."'), r"`name` must be letters.*not begin with a dot.*\[name\]"),
     "beyond floats": (("[1.0, 2.0]", "1" + 400 * "0"), r"`lam` must be a finite number.*\[axes.lam\]"),
     "a key of Python": (('name = "x"', 'name = "x"\nself = 1'), r"`self` is not a key here.*\[self\]"),
+    "a word of our code": (('name = "x"', 'name = "x"\nbeside = "/etc"'), r"`beside` is not a key here.*\[beside\]"),
     "deep nesting": (("[1.0, 2.0]", 5000 * "[" + 5000 * "]"), r"must be valid TOML"),
     "quoted tolerance": (("1e-8", '"1e-8"'), r"`rtol` must be a number.*\[solver.rtol\]"),
     "too many layers": (("[1, 2]", "[1e9]"), r"`L` must be at most 100,000.*\[axes.L\]"),

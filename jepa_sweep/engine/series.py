@@ -24,7 +24,7 @@ from jepa_sweep.physics.dynamics import Code
 BLOCK_VALUES = 1 << 15  # in one block of one run: its arrays stay in the cache of a core
 GROUP = 8  # runs a device takes at a time
 
-Rows = Float[np.ndarray, "n d"]
+PerFeature = Float[np.ndarray, "n d"]
 Whole = Shaped[np.ndarray, " n"]  # whole numbers, of any type
 Signals = Float[np.ndarray, "n samples d"]
 
@@ -44,7 +44,7 @@ class Estimates(NamedTuple):
     yx: np.ndarray
 
 
-def estimate(gamma: Rows, noise: Rows, length: Whole, seed: Whole, *, device: str = "auto") -> Estimates:
+def estimate(gamma: PerFeature, noise: PerFeature, length: Whole, seed: Whole, *, device: str = "auto") -> Estimates:
     """Simulate n stationary series and estimate their moments, in float64.
 
     Args:
@@ -60,7 +60,7 @@ def estimate(gamma: Rows, noise: Rows, length: Whole, seed: Whole, *, device: st
         return Estimates(*blocks.results(_block, (), args, "float64", shape, where))
 
 
-def beginning(gamma: Rows, noise: Rows, seed: Whole, samples: int) -> tuple[Signals, Signals]:
+def beginning(gamma: PerFeature, noise: PerFeature, seed: Whole, samples: int) -> tuple[Signals, Signals]:
     """The first `samples` times of the series that `estimate` goes through, on the processor, in float64.
 
     Args:

@@ -45,7 +45,7 @@ def kept(store: Reader, system: System, text: str) -> Sweep:
 
 
 def done(store: Reader, name: str) -> Intervals:
-    """The indices of one spec that are stored because of it; what others stored for it is found by `plan.fresh`."""
+    """The indices of one spec that are claimed because of it; what others claimed for it is found by `plan.fresh`."""
     return Intervals(piece for c in store.log.claims().values() if c.spec == name for piece in held(c))
 
 

@@ -1,4 +1,4 @@
-"""Wanted minus committed, cut into chunks."""
+"""The points of a spec that no claim holds yet, cut into chunks; and what they will cost."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ class Intervals:
 
 
 class Visited(NamedTuple):
-    """What a store already holds of one spec: its grid and the indices committed."""
+    """What claims of a store hold of one spec: its grid, and the indices claimed."""
 
     grid: Grid
     indices: Intervals

@@ -9,9 +9,8 @@ from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals, Visited
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.spec.text import digest
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.records import Commit
+from jepa_sweep.store.records import Commit, sha256
 from jepa_sweep.systems import registry
 from jepa_sweep.systems.record import Cost
 
@@ -51,9 +50,10 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
     finished, others = Intervals(), []
     if store:
         store.manifest.refuse_a_mix(sweep.frozen(), store.path)
-        finished = job.done(store, digest(text))
+        digest = sha256(text.encode())
+        finished = job.done(store, digest)
         visited = job.visited(store, sweep.record, {}, store.log.claims())
-        others = [held for name, held in visited.items() if name != digest(text)]
+        others = [held for name, held in visited.items() if name != digest]
     left = _left(sweep, grid, finished, others, size)
     takes = left.takes
     commits = store.log.commits() if store else []

@@ -1,6 +1,5 @@
 """The text of a spec: reading it, and what is wrong with it in plain words."""
 
-import hashlib
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -46,11 +45,6 @@ def read_spec(path: str | Path) -> str:
     if reason:
         raise SpecError(f"The spec file must be readable, but {reason} ({plain(path, MOST_PATH)}).")
     return text
-
-
-def digest(text: str) -> str:
-    """SHA-256 of a text, which names it in a store."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # What must hold, for pydantic's types of errors whose own words speak of Python.

@@ -17,7 +17,6 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_numbers
 from jepa_sweep.spec.blocks import FullBlock, at, check_distinct, complete
 from jepa_sweep.spec.text import MOST_PATH, explain, parse_toml, read_spec
-from jepa_sweep.store.records import sha256
 from jepa_sweep.systems import registry
 from jepa_sweep.systems.record import Measurement, System
 
@@ -157,7 +156,7 @@ class Sweep(Block):
         sampled = self.measure.trajectories
         trajectories = {**sampled.model_dump(), "p": self.measure.p[0]} if sampled else None
         frozen = {"system": record.name, "version": record.version, "solver": solver, "trajectories": trajectories}
-        return frozen | ({"source": sha256(record.source.encode())} if record.source else {})
+        return frozen | ({"source": record.digest} if record.source else {})
 
 
 def _check_settings(sweep: Sweep) -> None:

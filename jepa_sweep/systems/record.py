@@ -15,6 +15,7 @@ import pandas as pd
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.records import sha256
 from jepa_sweep.store.schema import TRY, Column
 
 Mask = np.ndarray | np.bool_  # the second of a single point
@@ -181,6 +182,11 @@ class System(NamedTuple):
     check: Callable[[Measurement], None] = _anything  # raises SpecError for settings that do not go together
     idle: tuple[Idle, ...] = ()
     source: str = ""  # text of the file that a user's own system stands in
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file that it stands in."""
+        return sha256(self.source.encode())
 
     def columns(self) -> dict[str, tuple[Column, ...]]:
         """All columns of every table: objective and parameters, then what is measured."""

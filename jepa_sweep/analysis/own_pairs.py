@@ -101,15 +101,14 @@ def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> 
 def inversions(table: pd.DataFrame) -> pd.DataFrame:
     """Pairs of features that JEPA and MAE learn in opposite orders, with their numbers in `jepa_first`, `mae_first`.
 
+    Features without a time are left out.
+
     Args:
         table: what `order` made.
 
     Returns:
         One row per pair. `resolved` is true where both orders stand two standard errors of ln t clear of a tie, with
         the errors of different features taken as independent.
-
-    Raises:
-        SpecError: never; features without a time are left out.
 
     Example:
         >>> import jepa_sweep as js
@@ -173,6 +172,12 @@ def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> 
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
     arrays = {name: numbers(name, value) for name, value in given.items()}
     check_arguments(REDUCED, objective, arrays)
+    for name in ("L", "eps", "p"):
+        if arrays[name].shape not in ((), (1,), (d,)):
+            raise SpecError(
+                f"`{name}` must be one number, or one for each of {d} features, but its shape is {arrays[name].shape}; "
+                "try a call for each value."
+            )
     # t is proportional to 1 / lam; how it answers to rho is read from one error up and down, on a log scale.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         step = np.minimum(estimate.rho_error / np.abs(rho), 1)

@@ -168,6 +168,18 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name):
         js.moments(tmp_path / name)
 
 
+def test_an_archive_is_no_array(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.savez(file, x=X)
+    with pytest.raises(js.SpecError, match=r"as `numpy\.save` writes it, but it is an archive"):
+        js.moments(tmp_path / "x.npy")
+
+
+def test_depths_must_fit_the_features(found):
+    with pytest.raises(js.SpecError, match=r"`L` must be one number, or one for each of \d+ features"):
+        js.order(found, L=list(range(1, len(found.lam) + 2)))
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(js.SpecError, match="no such file"):
         js.moments(tmp_path / "absent.npy")

@@ -84,7 +84,7 @@ def network_flow(
     checks.tolerance(rtol, "float64")
     checks.steps(max_steps)
     rule = OBJECTIVES[objective]
-    if np.ndim(layers) == 0 and not isinstance(layers, Sequence):
+    if not hasattr(layers, "__len__"):
         raise SpecError(f"`layers` must be a list of matrices, the first to see x first, but it is {layers!r}.")
     stack = [_matrix(f"layers[{a}]", layer) for a, layer in enumerate(layers)]
     if not stack:

@@ -95,3 +95,8 @@ def test_what_a_reader_has_is_found_on_the_store(finished):
     pd.testing.assert_frame_equal(finished.read("points"), finished.points())
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = finished.no_such_thing
+
+
+def test_the_overlap_of_a_path_is_that_of_its_store(finished):
+    with pytest.raises(js.SpecError, match="`store` must hold networks to compare"):
+        js.overlap(finished.path)

@@ -110,6 +110,9 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
         One row per pair. `resolved` is true where both orders stand two standard errors of ln t clear of a tie, with
         the errors of different features taken as independent.
 
+    Raises:
+        SpecError: the table has no ranks.
+
     Example:
         >>> import jepa_sweep as js
         >>> import numpy as np
@@ -117,6 +120,10 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
         >>> js.inversions(js.order(js.moments(x, [0.4, 0.9] * x), L=5)).to_dict("records")
         [{'jepa_first': 1, 'mae_first': 0, 'resolved': True}]
     """
+    if not {"rank_jepa", "rank_mae"} <= set(table.columns):
+        raise SpecError(
+            f"`table` must be what `order` makes, but its columns are {', '.join(map(str, table.columns))}."
+        )
     timed = table.dropna(subset=["rank_jepa", "rank_mae"])
     lead, clear = [], []
     for objective in DYNAMICS:

@@ -166,7 +166,7 @@ def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:
     terms = []
     for name, value in values.items():
         field = pc.field(name)
-        value = value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+        value = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
         if not isinstance(value, str | numbers.Real):
             raise SpecError(
                 f"`{name}` must be one number or one text, but it is {shown(value)}; for several values try "

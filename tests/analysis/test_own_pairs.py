@@ -175,9 +175,14 @@ def test_an_archive_is_no_array(tmp_path):
         js.moments(tmp_path / "x.npy")
 
 
-def test_depths_must_fit_the_features(found):
-    with pytest.raises(js.SpecError, match=r"`L` must be one number, or one for each of \d+ features"):
-        js.order(found, L=list(range(1, len(found.lam) + 2)))
+def test_a_table_without_ranks_is_refused():
+    with pytest.raises(js.SpecError, match="`table` must be what `order` makes, but its columns are lam"):
+        js.inversions(pd.DataFrame({"lam": [1.0]}))
+
+
+def test_one_feature_has_one_depth():
+    with pytest.raises(js.SpecError, match=r"`L` must be one number, or one for each of 1 features, .* is \(2,\)"):
+        js.order(js.moments(X[:, 0], 0.5 * X[:, 0]), L=[1, 2])
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -32,7 +32,6 @@ from jepa_sweep.spec.rules import check_arguments
 from jepa_sweep.systems.record import Measurement
 from jepa_sweep.systems.reduced import REDUCED
 
-TIMES = ("paper", "flow")
 Floats = Any  # float64: a NumPy number or array, or inside a transformation a traced JAX array
 
 
@@ -53,7 +52,7 @@ class Solution(NamedTuple):
 
 def _dynamics(objective: str, time: str = "paper") -> Dynamics:
     checks.one_of("objective", objective, tuple(DYNAMICS))
-    checks.one_of("time", time, TIMES)
+    checks.one_of("time", time, REDUCED.times)
     return DYNAMICS[objective]
 
 
@@ -386,8 +385,8 @@ def solve(
     times = np.zeros(0) if t is None else checks.numbers("t", t).astype(float)
     checks.times(times)
     if size == 0:
-        empty = np.zeros(shape, settings.precision)
-        return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), np.zeros((*shape, times.size)))
+        empty, w = np.zeros(shape, precision), np.zeros((*shape, times.size), precision)
+        return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), w)
     fractions = columns.pop("p")[:, None]  # one threshold a point
     predicted = lanes.predict(dynamics, columns, fractions, device=device)
     factor = predicted.flow if time == "flow" else np.ones((size, 1))

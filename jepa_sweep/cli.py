@@ -6,6 +6,7 @@ the end (resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdo
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -16,10 +17,10 @@ from typing import Annotated, Any
 
 import typer
 
-from jepa_sweep.errors import JepaSweepError, SpecError, SpecWarning
+from jepa_sweep.errors import IntegrityError, JepaSweepError, SpecError, SpecWarning
 from jepa_sweep.progress import shown
 
-FAILED_POINTS, STOPPED, DAMAGED, INTERRUPTED = 3, 4, 5, 130
+FAILED_POINTS, STOPPED, INTERRUPTED = 3, 4, 130
 
 app = typer.Typer(
     help="Sweeps over the learning dynamics of JEPA and MAE, every row beside its closed form.",
@@ -123,13 +124,14 @@ def run(
         _ready_to_compute(here=not cluster)
         from jepa_sweep.results import Store
         from jepa_sweep.running.execute import execute
+        from jepa_sweep.running.recovery import FAILED
 
         with shown(True) as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
         store = Store(report.store)
         failed = store.rows("failures")
-        gave_up = [("status", "in", ["max_steps", "non_finite", "oom"])]
+        gave_up = [("status", "in", FAILED)]
         sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
         samples = len(store.trajectories(["status"], gave_up)) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
@@ -230,7 +232,8 @@ def compare(
         worst = max(frame["worst_difference"].dropna(), default=None)
         text += f"\nworst relative difference {'between the two' if other else 'from the closed form'}: "
         text += f"{worst:.2e}" if worst is not None else "none measured"
-    _print({"worst_difference": worst, "groups": records(frame)}, text, as_json)
+    finite = worst if worst is not None and math.isfinite(worst) else None  # as JSON takes it
+    _print({"worst_difference": finite, "groups": records(frame)}, text, as_json)
 
 
 @_command
@@ -249,7 +252,7 @@ def verify(run: Run, as_json: Json = False) -> None:
     if damage:
         typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
     if problems:
-        raise typer.Exit(DAMAGED)
+        raise typer.Exit(IntegrityError.exit_code)
 
 
 @_command
@@ -308,7 +311,7 @@ def moments(
 def figure(
     name: Annotated[str, typer.Argument(help="fig1 to fig5, mlp, loss, inversion or critical_times.")],
     out: Folder = Path("figures"),
-    run: Annotated[Path | None, typer.Option(help="Draw from this run as it is; by default compute runs/NAME.")] = None,
+    run: Annotated[str | None, typer.Option(help="Draw from this run as it is; by default compute runs/NAME.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

@@ -1,6 +1,5 @@
 """Checks of this machine: versions, devices, critical times against SciPy, whether files can be kept durably."""
 
-import contextlib
 import os
 import platform
 import shutil
@@ -67,10 +66,5 @@ def _free_space(out: str | Path) -> dict[str, str]:
     if not isinstance(where.path, Path):
         where.prepare(())
         return {}
-    existed = where.path.exists()
-    files.probe(where.path)
-    free = shutil.disk_usage(where.path).free
-    if not existed:
-        with contextlib.suppress(OSError):  # another run has begun there meanwhile
-            where.path.rmdir()
+    free = shutil.disk_usage(files.probe(where.path)).free
     return {"free disk": f"{free / 1e9:.1f} GB"}

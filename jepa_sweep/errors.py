@@ -28,6 +28,6 @@ class IntegrityError(JepaSweepError):
 
 
 class StorageError(JepaSweepError, OSError):
-    """The file system refused an operation: disk full, no permission, no such directory."""
+    """A file system or a bucket refused an operation: disk full, no permission, no such directory."""
 
     exit_code = 6

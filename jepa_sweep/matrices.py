@@ -84,6 +84,8 @@ def network_flow(
     checks.tolerance(rtol, "float64")
     checks.steps(max_steps)
     rule = OBJECTIVES[objective]
+    if not hasattr(layers, "__len__"):
+        raise SpecError(f"`layers` must be a list of matrices, the first to see x first, but it is {layers!r}.")
     stack = [_matrix(f"layers[{a}]", layer) for a, layer in enumerate(layers)]
     if not stack:
         raise SpecError("`layers` must hold at least one matrix, but it is empty.")
@@ -100,7 +102,8 @@ def network_flow(
     _fits("predictor", V, (targets if rule.decodes else len(stack[-1]), len(stack[-1])))
     times = np.atleast_1d(checks.numbers("ts", ts).astype(float))
     checks.times(times, "ts")
-    if not (np.isfinite(ema) and ema >= 0):
+    rate = checks.numbers("ema", ema)
+    if rate.ndim or not (np.isfinite(rate) and rate >= 0):
         raise SpecError(f"`ema` must be a rate of at least 0, but it is {ema!r}.")
     with devices.scope("float64", devices.pick(device)[0]):
         encoder = tuple(map(jnp.asarray, stack))

@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LINES = 5
 class Progress(NamedTuple):
     """Where a run stands, after each chunk."""
 
-    done: int  # points of this spec looked at so far, each counted once
+    done: int  # points of this spec in the store by now, whoever computed them, each counted once
     total: int  # points of this spec
     computed: int  # of them, by this run
     failed: int  # of those, without a result

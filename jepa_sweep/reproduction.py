@@ -62,7 +62,7 @@ def figure(
     run: str | Path | None = None,
     *,
     device: str = "auto",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
 ) -> Drawn:
     """Draw one figure, as PNG and PDF, and check what it claims.
 
@@ -73,7 +73,7 @@ def figure(
         run: the run directory to draw from, as it is. By default `runs/<name>`, whose missing points are computed
             first from the figure's spec file.
         device: where to compute, as `jepa_sweep.run` takes it.
-        progress: called after each chunk.
+        progress: called after each chunk, as `jepa_sweep.run` takes it.
 
     Returns:
         The files, the claims with what was measured, and the store.
@@ -115,7 +115,7 @@ def reproduce(
     out: str | Path = "figures",
     *,
     device: str = "auto",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     done: Callable[[Drawn], None] | None = None,
 ) -> list[Drawn]:
     """Every figure, from its own run in `runs/`; finished runs are drawn from as they are.
@@ -123,7 +123,7 @@ def reproduce(
     Args:
         out: the folder to write to.
         device: where to compute, as `jepa_sweep.run` takes it.
-        progress: called after each chunk of a run.
+        progress: called after each chunk of a run, as `jepa_sweep.run` takes it.
         done: called after each figure.
 
     Returns:

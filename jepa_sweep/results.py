@@ -63,11 +63,11 @@ class Store:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in dir(self.reader) if not name.startswith("_"))]
 
-    def points(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def points(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a finished point: parameters, numeric and predicted times, their difference, status, steps.
 
         Args:
-            columns: which columns to read; all by default.
+            columns: which column or columns to read; all by default.
             filters: rows to keep, as `pandas.read_parquet` takes them: [("lam", ">", 1.0), ("L", "==", 5)].
 
         Raises:
@@ -76,33 +76,33 @@ class Store:
         """
         return self.reader.read("points", columns, filters)
 
-    def trajectories(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def trajectories(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a sample: the point's parameters, t, w, w_exact. Arguments as `points`."""
         return self.reader.read("trajectories", columns, filters)
 
-    def failures(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def failures(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a point that failed: its parameters, status, and what to try. Arguments as `points`."""
         return self.reader.read("failures", columns, filters)
 
-    def features(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def features(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a feature of a network or series, in stores that have them. Arguments as `points`."""
         return self.reader.read("features", columns, filters)
 
-    def losses(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def losses(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a sample of the loss of a network, in stores that have them. Arguments as `points`."""
         return self.reader.read("losses", columns, filters)
 
-    def covariances(self, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def covariances(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `points`."""
         return self.reader.read("covariances", columns, filters)
 
-    def compare(self, other: "Store | None" = None) -> pd.DataFrame:
+    def compare(self, other: "Store | str | Path | None" = None) -> pd.DataFrame:
         """What was measured beside what theory predicts, in rows that suit the system; or beside another run.
 
         Args:
-            other: a run with the same points, of another tolerance, coordinate, device or version.
+            other: a run with the same points, of another tolerance, coordinate, device or version; or its path.
         """
-        return self.system.compare(self.reader) if other is None else difference(self.reader, other.reader)
+        return self.system.compare(self.reader) if other is None else difference(self.reader, _opened(other).reader)
 
     @property
     def plot(self) -> "Plots":
@@ -210,7 +210,7 @@ def repair(store: Store | str | Path, *, device: str = "auto") -> dict[str, list
 
 def retry(
     store: Store | str | Path,
-    statuses: Sequence[str] = ("failed",),
+    statuses: str | Sequence[str] = ("failed",),
     *,
     rtol: float | None = None,
     max_steps: int | None = None,
@@ -224,7 +224,7 @@ def retry(
 
     Args:
         store: the run, or its path.
-        statuses: which failures: words of the column `status`, or "failed" for all.
+        statuses: which failures: a word of the column `status` or several, or "failed" for all.
         rtol: relative tolerance in place of the spec's.
         max_steps: limit on the steps of a point in place of the spec's.
         device: where to compute, as `jepa_sweep.run` takes it.

@@ -268,6 +268,7 @@ BAD = {
     "no name of a column": (("query", "runs/small", "--columns", "lam,"), 2, "Columns must be among"),
     "bad condition": (("query", "runs/small", "--where", "lam ~ 1"), 2, "must read like"),
     "text for a number": (("query", "runs/small", "--where", "lam > x"), 2, "compare it with one"),
+    "nan for a number": (("query", "runs/small", "--where", "lam > nan"), 2, "compare it with one"),
     "bad sort": (("query", "runs/small", "--sort", "time"), 2, "`--sort` must name columns, but there is no `time`"),
     "no such command": (("fly",), 2, "No such command"),
     "no such option": (("run", "small.toml", "--fast"), 2, "No such option"),
@@ -291,10 +292,10 @@ def test_mistakes_end_with_a_sentence_and_a_code(place, case, invoke):
 def empty(tmp_path):
     """A store of a system, with the tables of the scalar flow and no rows."""
 
-    def create(system):
-        columns = REDUCED.columns()
-        Writer.create(tmp_path / system, {"system": system}, columns, ["lam", "rho", "L", "eps"], "float64", "paper")
-        return tmp_path / system
+    def create(system, name="", parameters=("lam", "rho", "L", "eps")):
+        path = tmp_path / (name or system)
+        Writer.create(path, {"system": system}, REDUCED.columns(), parameters, "float64", "paper")
+        return path
 
     return create
 
@@ -317,6 +318,23 @@ def test_runs_of_different_systems_cannot_be_compared(empty, invoke):
     assert done.stderr == (
         f"error: Two runs must be of one system to be compared, but {one} is of reduced and {other} of mine.\n"
     )
+
+
+def test_runs_of_different_parameters_cannot_be_compared(empty, invoke):
+    one, other = empty("mine"), empty("mine", "other", ("lam", "rho", "L"))
+    done = invoke("compare", one, other)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "must have the same parameters to be compared" in done.stderr
+    assert f"{other} has objective, lam, rho, L, p." in done.stderr
+
+
+def test_json_has_no_infinity(place, invoke, monkeypatch):
+    """A column that is 0 in the other run alone."""
+    rows = pd.DataFrame({"column": ["w"], "worst_difference": [float("inf")], "mean_difference": [float("nan")]})
+    monkeypatch.setattr(js.Store, "compare", lambda *_: rows)
+    told = json.loads(invoke("compare", "runs/small", "--json", cwd=place).stdout, parse_constant=pytest.fail)
+    assert told["worst_difference"] is None
+    assert told["groups"] == [{"column": "w", "worst_difference": None, "mean_difference": None}]
 
 
 @pytest.mark.process

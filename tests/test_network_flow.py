@@ -269,6 +269,8 @@ BAD = {
     "method": ("jepa", {"method": "euler"}, "`method` must be one of dopri8, dopri5, tsit5"),
     "max_steps": ("jepa", {"max_steps": 0}, "`max_steps` must be a whole number from 1"),
     "ema": ("ema", {"ema": -1.0}, "`ema` must be a rate of at least 0, but it is -1.0"),
+    "a word for ema": ("ema", {"ema": "x"}, "`ema` must be real numbers"),
+    "a number of layers": ("jepa", {"layers": 3}, "`layers` must be a list of matrices, .* but it is 3"),
     "device": ("jepa", {"device": "abacus"}, "`device` must be one of auto"),
 }
 

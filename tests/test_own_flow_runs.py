@@ -53,6 +53,21 @@ def alone(tmp_path_factory):
     return js.run(here / "hunt.toml", here / "run", chunk_points=10)
 
 
+def test_the_kept_file_is_verified(alone, tmp_path, invoke):
+    run = shutil.copytree(alone.path, tmp_path / "run")
+    assert invoke("verify", run).exit_code == 0
+    [file] = (run / "specs").glob("*.py")
+    text = file.read_text()
+    file.write_text(text + "# edited")
+    done = invoke("verify", run)
+    assert done.exit_code == 5
+    assert f"{file} is damaged: its text does not match its name" in done.stdout
+    file.unlink()
+    done = invoke("verify", run)
+    assert done.exit_code == 5
+    assert f"lacks {alone.frozen['source'][:8]}, the file of its system" in done.stdout
+
+
 def test_every_command_works_on_it(folder, invoke):
     spec, run = folder / "hunt.toml", folder / "run"
 

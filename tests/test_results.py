@@ -61,6 +61,33 @@ def test_two_runs_are_held_against_each_other(tmp_path, finished):
     apart = js.run({**TINY, "axes": {**TINY["axes"], "lam": [3.0]}}, tmp_path / "run")
     with pytest.raises(js.SpecError, match="must have points in common"):
         finished.compare(apart)
+    flow = js.run({**SPEC, "solver": {"method": "exact", "time": "flow"}}, tmp_path / "flow")
+    with pytest.raises(js.SpecError, match=r"one convention of time .* is in paper time and .*flow in flow time"):
+        finished.compare(flow)
+
+
+def test_the_other_run_may_be_a_path(finished):
+    assert (finished.compare(str(finished.path)).worst_difference == 0).all()
+
+
+@pytest.mark.parametrize("spec", [None, 12])
+def test_a_spec_is_a_file_or_its_keys(spec, tmp_path):
+    with pytest.raises(js.SpecError, match=f"A spec must be a file, a `Sweep` or a dict of its keys, but it is {spec}"):
+        js.run(spec, tmp_path / "run")
+
+
+def test_the_keys_of_a_spec_are_words(tmp_path):
+    with pytest.raises(js.SpecError, match="The keys of a spec must be words, but one is 1"):
+        js.run({1: 2}, tmp_path / "run")
+
+
+def test_bounds_that_make_no_sense_are_refused(tmp_path):
+    with pytest.raises(js.SpecError, match="`shard` must be i/n"):
+        js.run(SPEC, tmp_path / "run", shard=(0, 8))
+    for given in (True, 0, 2.0):
+        with pytest.raises(js.SpecError, match=f"`chunk_points` must be a whole number, .* it is {given}"):
+            js.run(SPEC, tmp_path / "run", chunk_points=given)
+    assert js.run(SPEC, tmp_path / "run", chunk_points=np.int64(4096)).report.complete
 
 
 def test_what_a_reader_has_is_found_on_the_store(finished):
@@ -68,3 +95,8 @@ def test_what_a_reader_has_is_found_on_the_store(finished):
     pd.testing.assert_frame_equal(finished.read("points"), finished.points())
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = finished.no_such_thing
+
+
+def test_the_overlap_of_a_path_is_that_of_its_store(finished):
+    with pytest.raises(js.SpecError, match="`store` must hold networks to compare"):
+        js.overlap(finished.path)

@@ -14,7 +14,7 @@ def difference(first: Reader, second: Reader) -> pd.DataFrame:
         difference.
 
     Raises:
-        SpecError: the runs are of different systems, or have no point in common.
+        SpecError: the runs are of different systems, conventions of time or parameters, or have no point in common.
     """
     systems = first.frozen["system"], second.frozen["system"]
     if systems[0] != systems[1]:
@@ -22,8 +22,17 @@ def difference(first: Reader, second: Reader) -> pd.DataFrame:
             f"Two runs must be of one system to be compared, but {first.path} is of {systems[0]} and {second.path} of "
             f"{systems[1]}."
         )
-    known = first.schema("points").names
-    keys = [name for name in ("objective", *(c.name for c in first.parameters), "p") if name in known]
+    if first.time != second.time:
+        raise SpecError(
+            f"Two runs must have one convention of time to be compared, but {first.path} is in {first.time} time and "
+            f"{second.path} in {second.time} time; run one of them with the other's `time`."
+        )
+    keys, others = first.manifest.keys, second.manifest.keys
+    if set(keys) != set(others):
+        raise SpecError(
+            f"Two runs must have the same parameters to be compared, but {first.path} has {', '.join(keys)} and "
+            f"{second.path} has {', '.join(others)}."
+        )
     both = first.read("points").merge(second.read("points"), on=keys, suffixes=("", "_other"))
     if both.empty:
         raise SpecError(

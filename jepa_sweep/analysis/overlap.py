@@ -1,11 +1,13 @@
 """The features that JEPA and MAE have in common when both are stopped early."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from jepa_sweep.errors import SpecError
+from jepa_sweep.store.reader import Reader
 
 
 def overlap(store: Any) -> pd.DataFrame:
@@ -15,7 +17,7 @@ def overlap(store: Any) -> pd.DataFrame:
     times. Chance alone gives m/d.
 
     Args:
-        store: a run of networks of both objectives, the same in everything else.
+        store: a run of networks of both objectives, the same in everything else; or its path.
 
     Returns:
         One row for each pair of networks, threshold p and m: the parameters that vary, `p`, `learned` (m), `overlap`,
@@ -33,6 +35,7 @@ def overlap(store: Any) -> pd.DataFrame:
         >>> js.overlap(js.run(sweep, out=tempfile.mkdtemp())).overlap.round(2).tolist()
         [0.0, 0.0, 0.67, 1.0]
     """
+    store = Reader(store) if isinstance(store, str | Path) else store
     if "features" not in store.tables or "t_learned" not in store.schema("features").names:
         raise SpecError(f"`store` must hold networks to compare, but {store.path} has the tables {store.tables}.")
     keys = [*(c.name for c in store.parameters), "p"]

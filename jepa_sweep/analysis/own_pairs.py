@@ -101,6 +101,8 @@ def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> 
 def inversions(table: pd.DataFrame) -> pd.DataFrame:
     """Pairs of features that JEPA and MAE learn in opposite orders, with their numbers in `jepa_first`, `mae_first`.
 
+    Features without a time are left out.
+
     Args:
         table: what `order` made.
 
@@ -109,7 +111,7 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
         the errors of different features taken as independent.
 
     Raises:
-        SpecError: never; features without a time are left out.
+        SpecError: the table has no ranks.
 
     Example:
         >>> import jepa_sweep as js
@@ -118,6 +120,10 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
         >>> js.inversions(js.order(js.moments(x, [0.4, 0.9] * x), L=5)).to_dict("records")
         [{'jepa_first': 1, 'mae_first': 0, 'resolved': True}]
     """
+    if not {"rank_jepa", "rank_mae"} <= set(table.columns):
+        raise SpecError(
+            f"`table` must be what `order` makes, but its columns are {', '.join(map(str, table.columns))}."
+        )
     timed = table.dropna(subset=["rank_jepa", "rank_mae"])
     lead, clear = [], []
     for objective in DYNAMICS:
@@ -173,6 +179,12 @@ def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> 
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
     arrays = {name: numbers(name, value) for name, value in given.items()}
     check_arguments(REDUCED, objective, arrays)
+    for name in ("L", "eps", "p"):
+        if arrays[name].shape not in ((), (1,), (d,)):
+            raise SpecError(
+                f"`{name}` must be one number, or one for each of {d} features, but its shape is {arrays[name].shape}; "
+                "try a call for each value."
+            )
     # t is proportional to 1 / lam; how it answers to rho is read from one error up and down, on a log scale.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         step = np.minimum(estimate.rho_error / np.abs(rho), 1)

@@ -131,6 +131,10 @@ def _of_npy(path: Path, letters: str) -> list[Half]:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise SpecError(f"{path} must be an array of numbers as `numpy.save` writes it, but: {error}") from None
+    if not isinstance(values, np.ndarray):
+        raise SpecError(
+            f"{path} must be an array of numbers as `numpy.save` writes it, but it is an archive of several."
+        )
     if values.dtype.kind not in "fiu":
         raise SpecError(f"{path} must hold real numbers, but its type is {values.dtype}.")
     if len(letters) == 1:

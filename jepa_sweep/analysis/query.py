@@ -1,6 +1,7 @@
 """Rows of a table under conditions as a user types them, which the Parquet reader applies."""
 
 import functools
+import math
 import operator
 import re
 from pathlib import Path
@@ -48,8 +49,9 @@ def rows(
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON takes them: all digits, and None for what does not exist."""
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    """Rows as JSON takes them: all digits, and None for what does not exist or is no finite number."""
+    values = frame.astype(object)
+    return values.where(frame.notna() & ~values.isin([math.inf, -math.inf]), None).to_dict("records")
 
 
 def condition(text: str, known: pa.Schema) -> pc.Expression:
@@ -68,7 +70,9 @@ def condition(text: str, known: pa.Schema) -> pc.Expression:
     try:
         number = float(given)
     except ValueError:
-        raise SpecError(f"`{name}` is a number: a condition must compare it with one, but it is {text!r}.") from None
+        number = math.nan
+    if math.isnan(number):  # which nothing is equal to, and nothing is above or below
+        raise SpecError(f"`{name}` is a number: a condition must compare it with one, but it is {text!r}.")
     if sign in _COMPARE:
         return _COMPARE[sign](pc.field(name), pc.scalar(number))
     equal = table.near({name: number}, _RTOL)

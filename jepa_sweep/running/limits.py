@@ -1,18 +1,28 @@
 """What bounds a run: the size of its chunks, which of them are its own, and how many points may fail."""
 
 import math
+import operator
 import re
 from typing import NamedTuple
 
+import numpy as np
+
+from jepa_sweep.checks import shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.running.plan import Chunk
 
 
 def chunk_points(given: int | None) -> int | None:
     """The points that share one file, as given; raises `SpecError` if it cannot be a number of points."""
-    if given is not None and (not isinstance(given, int) or given < 1):
-        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {given!r}.")
-    return given
+    if given is None:
+        return None
+    try:
+        count = 0 if isinstance(given, bool | np.bool_) else operator.index(given)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {shown(given)}.")
+    return count
 
 
 class Shard(NamedTuple):
@@ -34,10 +44,11 @@ def shard(text: str | None) -> Shard:
     """
     if text is None:
         return Shard()
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(text), re.ASCII)
     if not match or not int(match[1]) < int(match[2]):
         raise SpecError(
-            f"`shard` must be i/n with i from 0 to n - 1, like 0/8 for the first of eight shares, but it is {text!r}."
+            "`shard` must be i/n with i from 0 to n - 1, like 0/8 for the first of eight shares, but it is "
+            f"{shown(text)}."
         )
     return Shard(int(match[1]), int(match[2]))
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jepa_sweep.errors import SpecWarning
+from jepa_sweep.checks import shown
+from jepa_sweep.errors import SpecError, SpecWarning
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.spec.text import read_spec
@@ -14,6 +15,12 @@ from jepa_sweep.store.writer import Writer
 
 def load(spec: str | Path | Sweep | Mapping[str, Any]) -> tuple[Sweep, str]:
     """A sweep and the text to keep of it; warns of points that only seem to be independent."""
+    if not isinstance(spec, str | Path | Sweep | Mapping):
+        raise SpecError(f"A spec must be a file, a `Sweep` or a dict of its keys, but it is {shown(spec)}.")
+    if isinstance(spec, Mapping) and (odd := [key for key in spec if not isinstance(key, str)]):
+        raise SpecError(
+            f"The keys of a spec must be words, but one is {shown(odd[0])}; try name, axes, measure, solver."
+        )
     if isinstance(spec, Sweep | Mapping):
         sweep = spec if isinstance(spec, Sweep) else Sweep(**spec)
         text = sweep.to_toml()

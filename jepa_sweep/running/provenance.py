@@ -19,8 +19,9 @@ def peak_memory() -> int:
     """The most memory this process has held, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # what the system call says on Linux may be the memory of the program that started this one
-        [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) * 1024
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):  # some containers leave it out
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -66,16 +66,17 @@ def repair(reader: Reader, system: System, device: str = "auto") -> dict[str, li
 def retry(
     reader: Reader,
     system: System,
-    statuses: Sequence[str],
+    statuses: str | Sequence[str],
     solver: dict[str, Any],
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Compute points that failed once more, with some settings of the solver replaced; see `jepa_sweep.retry`."""
+    statuses = [statuses] if isinstance(statuses, str) else statuses
     for word in statuses:
-        one_of("status", word, ("failed", *FAILED))
+        one_of("statuses", word, ("failed", *FAILED))
     if not statuses:
-        raise SpecError(f"`status` must name failures to try again: failed, or some of {', '.join(FAILED)}.")
+        raise SpecError(f"`statuses` must name failures to try again: failed, or some of {', '.join(FAILED)}.")
     chosen = FAILED if "failed" in statuses else statuses
     store = Writer(reader)
     store.prepare()

@@ -61,8 +61,8 @@ class Report(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """All of it as one flat record."""
         rates = {name: getattr(self, name) for name in ("complete", "points_per_second", "steps_per_point", "wasted")}
-        facts = {**self._asdict(), **rates, **self.work._asdict(), "store": str(self.store.path)}
-        facts |= {"seconds": self.seconds, "peak_memory_bytes": self.work.peak_memory_bytes or None}
+        facts = {**self.work._asdict(), **self._asdict(), **rates, "store": str(self.store.path)}
+        facts["peak_memory_bytes"] = self.work.peak_memory_bytes or None
         return {name: value for name, value in facts.items() if name not in ("work", "system")}
 
     def text(self) -> str:

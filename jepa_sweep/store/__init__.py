@@ -1,1 +1,1 @@
-"""Parquet on disk: tables and files. Knows nothing of the physics and does not import JAX."""
+"""Tables of Parquet in folders and buckets, and what proves them. Knows no physics and does not import JAX."""

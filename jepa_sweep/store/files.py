@@ -1,7 +1,7 @@
 """A store in a folder: create-only, durable file operations; the only module that touches the file system of a store.
 
 A file is written and synced in `.staging/`, read back, linked to its name if that name is free, and its folder is
-synced. Every operation is one call of `os`, so that tests can replay each prefix of them.
+synced. Every change to the disk is one call of `os`, so that tests can replay each prefix of them.
 """
 
 import contextlib
@@ -140,14 +140,20 @@ class Folder:
             os.unlink(self.path / name)
 
 
-def probe(folder: Path) -> None:
-    """Raise a `StorageError` unless files can be published below a folder; leaves nothing behind."""
-    scratch = Folder(folder / f".probe-{uuid.uuid4().hex}")
+def probe(folder: Path) -> Path:
+    """Raise a `StorageError` unless files can be published below a folder, or where it is to be made.
+
+    Returns the folder that was tried: this one, or the nearest above it that exists. Leaves nothing behind.
+    """
+    with explained(folder, "look at"):
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    scratch = Folder(there / f".probe-{uuid.uuid4().hex}")
     try:
         scratch.prepare((STAGING,))
         scratch.publish("probe", b"probe")
     finally:
         shutil.rmtree(scratch.path, ignore_errors=True)
+    return there
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -64,17 +64,27 @@ def proved(location: Location, manifest: Manifest, path: str) -> tuple[pa.Table,
     raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; run `jepa-sweep repair`.")
 
 
-def lost_notes(location: Location, applied: Iterable[str]) -> list[str]:
-    """What is wrong with specs and environments, which cannot be computed again; `applied` are digests of specs."""
+def lost_notes(
+    location: Location, applied: Iterable[str], sources: Iterable[str], environments: Iterable[str]
+) -> list[str]:
+    """What is wrong with specs, files of systems and environments, none of which can be computed again.
+
+    `applied` and `sources` are the digests of the specs and files that must be there, `environments` their names.
+    """
     found = []
-    try:
-        missing = set(applied) - records.notes(location, ".toml").keys()
-        found += [f"{location.where('specs')} lacks the spec {name[:8]}, which was run here" for name in missing]
-    except IntegrityError as error:
-        found.append(str(error))
-    for name, facts in records.environments(location).items():
-        if facts is None:
-            where = location.where(f"environment/{name}.json")
+    wanted = ((".toml", "the spec {}, which was run here", applied), (".py", "{}, the file of its system", sources))
+    for suffix, what, digests in wanted:
+        try:
+            missing = set(digests) - records.notes(location, suffix).keys()
+            found += [f"{location.where('specs')} lacks {what.format(name[:8])}" for name in sorted(missing)]
+        except IntegrityError as error:
+            found.append(str(error))
+    noted = records.environments(location)
+    for name in sorted({*noted, *environments}):
+        where = location.where(f"environment/{name}.json")
+        if name not in noted:
+            found.append(f"{where} is missing: it said where committed rows were made")
+        elif noted[name] is None:
             found.append(f"{where} is damaged: its text does not match its name")
     return found
 

@@ -44,7 +44,8 @@ class Reader:
         return tuple(c for c in self.manifest.tables["points"] if c.name in self.manifest.parameters)
 
     def schema(self, name: str) -> pa.Schema:
-        """The Arrow schema of one of the tables."""
+        """The Arrow schema of one of the tables; raises `SpecError` if there is no such table."""
+        self._check(name)
         return self.manifest.schema(name)
 
     def specs(self) -> dict[str, str]:
@@ -71,12 +72,12 @@ class Reader:
 
     # --- tables -------------------------------------------------------------------------------------------------------
 
-    def read(self, name: str, columns: Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def read(self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """Rows of a table.
 
         Args:
             name: the table.
-            columns: which columns to read; all by default.
+            columns: which column or columns to read; all by default.
             filters: rows to keep, as `pandas.read_parquet` takes them: [("lam", ">", 1.0), ("L", "==", 5)].
 
         Raises:
@@ -86,7 +87,7 @@ class Reader:
         return table.read(self.location, self.parts(name), self.schema(name), columns, filters)
 
     def batches(
-        self, name: str, columns: Sequence[str] | None = None, filters: Filters = None
+        self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None
     ) -> Iterator[pd.DataFrame]:
         """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
         for parts in ([], *([part] for part in self.parts(name))):
@@ -120,10 +121,14 @@ class Reader:
             found.update(overview.counted(rows[column]))
         return dict(found.most_common())
 
-    def parts(self, name: str, number: str | None = None) -> list[Part]:
-        """The committed files of one table, or of one chunk of it; without failures that were tried again since."""
+    def _check(self, name: str) -> None:
+        """Raise a `SpecError` unless there is a table of this name."""
         if name not in self.tables:
             raise SpecError(f"{self.path} has the tables {', '.join(self.tables)}, but `{name}` was asked for.")
+
+    def parts(self, name: str, number: str | None = None) -> list[Part]:
+        """The committed files of one table, or of one chunk of it; without failures that were tried again since."""
+        self._check(name)
         commits = self.log.commits()
         if name == "failures":
             return attempts.standing(self.location, self.manifest, commits, number)
@@ -153,8 +158,13 @@ class Reader:
         return integrity.damage(self.location, self.manifest)
 
     def lost_notes(self) -> list[str]:
-        """What is wrong with specs and environments, which cannot be computed again; asked where nothing is damaged."""
-        return integrity.lost_notes(self.location, {claim.spec for claim in self.log.claims().values()})
+        """What is wrong with specs, the file of a user's own system, and environments; asked where nothing is damaged.
+
+        None of them can be computed again.
+        """
+        applied = {claim.spec for claim in self.log.claims().values()}
+        sources = {self.frozen["source"]} if "source" in self.frozen else set()
+        return integrity.lost_notes(self.location, applied, sources, {c.environment for c in self.log.commits()})
 
     def strays(self) -> list[str]:
         """Files that are none of the store's; no reader of ours looks at them."""

@@ -1,6 +1,6 @@
-"""Columns of tables: name, type, unit, meaning, equation; and how they become Arrow schemas and Markdown."""
+"""Columns of tables: name, type, unit, meaning, equation; and how they become Arrow schemas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -47,18 +47,6 @@ def arrow(columns: Sequence[Column], precision: str, time: str) -> pa.Schema:
 def unit_of_time(time: str) -> str:
     """What times are in: "paper time", "flow time", or plainly "time"."""
     return "time" if time == "own" else f"{time} time"
-
-
-def markdown(tables: Mapping[str, Sequence[Column]]) -> str:
-    """Tables of columns as they stand in the README."""
-    lines = []
-    for name, columns in tables.items():
-        lines += [f"`{name}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
-        for c in columns:
-            equation = f"`{c.equation}`" if c.equation else ""
-            lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
-        lines.append("")
-    return "\n".join(lines)
 
 
 def noun_of(table: str) -> str:

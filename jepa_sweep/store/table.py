@@ -1,6 +1,7 @@
 """Parquet files of a store, written and read back as pandas; no number is used before its file matches its hash."""
 
 import functools
+import numbers
 import operator
 import os
 import re
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from jepa_sweep.checks import shown
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store.location import Location, Missing
 from jepa_sweep.store.records import File, sha256
@@ -120,7 +122,7 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 
 def read(
-    location: Location, parts: Sequence[Part], schema: pa.Schema, columns: Sequence[str] | None, filters: Filters
+    location: Location, parts: Sequence[Part], schema: pa.Schema, columns: str | Sequence[str] | None, filters: Filters
 ) -> pd.DataFrame:
     """The rows of several files that pass the filters, as pandas.
 
@@ -128,6 +130,7 @@ def read(
         SpecError: a column or filter names what is not in the table.
         IntegrityError: a file is damaged.
     """
+    columns = [columns] if isinstance(columns, str) else columns
     unknown = [c for c in columns or () if c not in schema.names]
     if unknown:
         raise SpecError(f"Columns must be among {', '.join(schema.names)}, but `{unknown[0]}` was asked for.")
@@ -137,7 +140,8 @@ def read(
         expression = filters if given else pq.filters_to_expression(filters)
         empty = schema.empty_table() if expression is None else schema.empty_table().filter(expression)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {error}') from error
+        said = str(error).partition("\n")[0]  # after it Arrow lists the whole schema
+        raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {said}') from error
     found = side_by_side(lambda part: rows(location, part, schema, names, expression), parts)
     return pa.concat_tables([empty.select(names), *found]).to_pandas()
 
@@ -162,6 +166,12 @@ def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:
     terms = []
     for name, value in values.items():
         field = pc.field(name)
+        value = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
+        if not isinstance(value, str | numbers.Real):
+            raise SpecError(
+                f"`{name}` must be one number or one text, but it is {shown(value)}; for several values try "
+                f'filters=[("{name}", "in", [...])].'
+            )
         if isinstance(value, str):
             terms.append(field == value)
         else:

@@ -35,14 +35,13 @@ FAILURES = 300  # listed one by one
 _SCRIPTS = ("data.js", "numbers.js", "view.js", "map.js", "pointer.js", "path.js", "code.js", "panels.js", "main.js")
 
 
-def write(store: Reader, curves: Curves, path: str | Path, *, name: str | None = None) -> Path:
+def write(store: Reader, curves: Curves, path: str | Path) -> Path:
     """Write the page of a store; the file appears whole or not at all.
 
     Args:
         store: What to show.
         curves: Which tables and columns to show, from the record of its system.
         path: The HTML file; replaced if it is there. Must lie outside the run directory.
-        name: Title of the page; by default the name of the run directory.
 
     Returns:
         The path written.
@@ -55,29 +54,28 @@ def write(store: Reader, curves: Curves, path: str | Path, *, name: str | None =
     target = Path(path)
     if isinstance(store.path, Path) and target.resolve().is_relative_to(store.path.resolve()):
         raise SpecError(f"The page must lie outside the run directory {store.path}, but {target} was given.")
-    return output.write(target, render(store, curves, name=name).encode())
+    return output.write(target, render(store, curves).encode())
 
 
-def render(store: Reader, curves: Curves, *, name: str | None = None) -> str:
-    """The page of a store as text; arguments and errors as `write`."""
-    title = name if name is not None else store.title
+def render(store: Reader, curves: Curves) -> str:
+    """The page of a store as text, named like the run directory; arguments and errors as `write`."""
     page = importlib.resources.files("jepa_sweep.view") / "page"
     scripts = [_plotly(), "\n".join((page / part).read_text("utf-8") for part in _SCRIPTS)]
     # With the hashes of the scripts in the policy, no other script runs; with no source at all, nothing is requested.
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     parts = {
-        "title": html.escape(_printable(title)),
+        "title": html.escape(_printable(store.title)),
         "policy": f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
         "style": (page / "page.css").read_text("utf-8"),
         # In JSON every < may be written as its escape, so that no text ends the block it stands in.
-        "data": json.dumps(payload(store, curves, _printable(title)), ensure_ascii=False).replace("<", "\\u003c"),
+        "data": json.dumps(payload(store, curves), ensure_ascii=False).replace("<", "\\u003c"),
         "plotly": scripts[0],
         "script": scripts[1],
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], (page / "page.html").read_text("utf-8"))
 
 
-def payload(store: Reader, curves: Curves, name: str) -> dict[str, Any]:
+def payload(store: Reader, curves: Curves) -> dict[str, Any]:
     """The data of the page, as JSON takes it."""
     described = store.schema(curves.table)
     parameters = [c.name for c in store.parameters]
@@ -88,7 +86,7 @@ def payload(store: Reader, curves: Curves, name: str) -> dict[str, Any]:
     frame, plan = thinning.rows(store, curves.table, keys, [*words, *numbers], ROWS, SCATTERED)
     statuses = thinning.ordered(frame["status"]) if words else ()
     return {
-        "name": name,
+        "name": _printable(store.title),
         "path": _printable_literal(str(store.path)),
         "table": curves.table,
         "time": store.time,

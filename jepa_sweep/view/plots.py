@@ -200,5 +200,7 @@ def _legend(ax: Axes) -> None:
 
 
 def _scale(values: pd.Series) -> str:
-    """The scale of an axis: logarithmic if its values span more than a factor of 20."""
+    """The scale of an axis: logarithmic if its values are numbers that span more than a factor of 20."""
+    if not pd.api.types.is_numeric_dtype(values):
+        return "linear"
     return "log" if values.min() > 0 and values.max() / values.min() > 20 else "linear"

@@ -168,6 +168,23 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name):
         js.moments(tmp_path / name)
 
 
+def test_an_archive_is_no_array(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.savez(file, x=X)
+    with pytest.raises(js.SpecError, match=r"as `numpy\.save` writes it, but it is an archive"):
+        js.moments(tmp_path / "x.npy")
+
+
+def test_a_table_without_ranks_is_refused():
+    with pytest.raises(js.SpecError, match="`table` must be what `order` makes, but its columns are lam"):
+        js.inversions(pd.DataFrame({"lam": [1.0]}))
+
+
+def test_one_feature_has_one_depth():
+    with pytest.raises(js.SpecError, match=r"`L` must be one number, or one for each of 1 features, .* is \(2,\)"):
+        js.order(js.moments(X[:, 0], 0.5 * X[:, 0]), L=[1, 2])
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(js.SpecError, match="no such file"):
         js.moments(tmp_path / "absent.npy")

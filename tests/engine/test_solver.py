@@ -266,6 +266,8 @@ def test_no_points_are_no_work():
     sol = js.solve("jepa", lam=[], rho=0.5, L=2, eps=1e-3)
     assert sol.time.shape == (0,)
     assert sol.time.dtype == np.float64
+    single = js.solve("jepa", lam=[], rho=0.5, L=2, eps=1e-3, t=[1.0, 2.0], rtol=1e-5, precision="float32")
+    assert (single.w.shape, single.w.dtype, single.time.dtype) == ((0, 2), np.float32, np.float32)
 
 
 @pytest.mark.long

@@ -202,9 +202,9 @@ def test_the_command(failed, command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--status", "max_steps", "--status", "learned"], "`status` must be one of failed, .* 'learned'"),
-        (["--status", "learned"], "`status` must be one of failed, max_steps, non_finite"),
-        (["--status", ","], "`status` must be one of failed, max_steps, non_finite"),
+        (["--status", "max_steps", "--status", "learned"], "`statuses` must be one of failed, .* 'learned'"),
+        (["--status", "learned"], "`statuses` must be one of failed, max_steps, non_finite"),
+        (["--status", ","], "`statuses` must be one of failed, max_steps, non_finite"),
         (["--rtol", "0"], "`rtol` must lie between"),
         (["--rtol", "nan"], "`rtol` must lie between"),
         (["--max-steps", "0"], "`max_steps` must be a whole number"),
@@ -217,8 +217,11 @@ def test_questions_that_make_no_sense_are_explained(failed, command, words, says
 
 
 def test_statuses_to_try_again_must_be_named(failed):
-    with pytest.raises(js.SpecError, match="`status` must name failures to try again"):
+    with pytest.raises(js.SpecError, match="`statuses` must name failures to try again"):
         js.retry(failed, [])
+    with pytest.raises(js.SpecError, match=r"`statuses` must be one of failed, .* 'learned'"):
+        js.retry(failed, "learned")
+    assert js.retry(failed, "oom")["tried"] == 0
 
 
 # --- runs that stop when too much fails -------------------------------------------------------------------------------

@@ -38,6 +38,18 @@ def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, 
     assert folder.read("points/1.parquet") == b"data"
 
 
+@pytest.mark.parametrize("place", ["runs", "some/where/deep"])
+def test_a_probe_leaves_nothing_behind(tmp_path, place):
+    assert files.probe(tmp_path / place) == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        files.probe(tmp_path / "file/runs")
+
+
 def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_path, monkeypatch):
     folder = files.Folder(tmp_path)
     folder.prepare((location.STAGING, "points"))

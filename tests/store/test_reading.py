@@ -1,6 +1,7 @@
 """What stands in the tables, and how a user reads it."""
 
 import copy
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -12,7 +13,7 @@ from tables import assert_same, table_of
 import jepa_sweep as js
 from jepa_sweep.results import Store, run
 from jepa_sweep.running.execute import execute
-from jepa_sweep.store import schema
+from jepa_sweep.store import locate, schema
 from jepa_sweep.systems.registry import BUILT_IN
 
 
@@ -41,6 +42,7 @@ def test_columns_and_filters_go_down_to_the_reader(stored):
     assert list(frame.columns) == ["L", "t_exact"]
     assert len(frame) == 2 * 3 * 2
     assert set(frame.L) == {3}
+    assert list(stored.points(columns="lam").columns) == ["lam"]
 
 
 def test_select_compares_numbers_with_a_tolerance(stored):
@@ -63,6 +65,10 @@ def test_a_store_has_what_its_reader_has(stored):
     [
         (lambda s: s.points(columns=["lambda"]), "Columns must be among"),
         (lambda s: s.points(filters=[("lambda", ">", 1)]), "Filters must be like"),
+        (lambda s: s.points(filters=[("lambda", ">", 1)]), r"but: [^\n]*\Z"),
+        (lambda s: s.select(lam=[0.1, 0.2]), "`lam` must be one number or one text, but it is a list; .*filters="),
+        (lambda s: s.select(lam=None), "`lam` must be one number or one text, but it is None"),
+        (lambda s: s.select("pointz"), "has the tables points, .* but `pointz` was asked for"),
         (lambda s: s.select(lambd=1), "`select` takes columns of points"),
         (lambda s: Store(s.path / "points"), "it has no store.json"),
     ],
@@ -154,3 +160,9 @@ def test_several_thresholds(tmp_path):
     assert len(wide) == 72
     assert (wide[0.9] > wide[0.5]).all()
     assert len(store.trajectories()) == 72 * 3
+
+
+@pytest.mark.parametrize("place", ["s3://b/r", "gs://b/r", "memory://b/r"])
+def test_a_bucket_that_was_made_a_path_is_refused(place):
+    with pytest.raises(js.SpecError, match=rf"must be given as text, .*; try '{place}'"):
+        locate.at(Path(place))

@@ -32,8 +32,8 @@ class Tab:
             self._trouble.append(f"request: {route.request.url[:200]}")
             route.abort()
 
-    def show(self, store, name=None):
-        explorer.write(store.reader, store.system.curves, self._path, name=name)
+    def show(self, store):
+        explorer.write(store.reader, store.system.curves, self._path)
         self._trouble.clear()
         self.page.set_viewport_size({"width": 1280, "height": 800})
         self.page.mouse.move(2, 2)

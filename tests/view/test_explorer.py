@@ -193,13 +193,12 @@ def test_where_the_numbers_come_from_is_told(tmp_path):
 
 
 def test_names_do_no_harm(tmp_path):
-    name = "λ<script>alert(1)</script>"
-    store = stored(tmp_path / "run", points=critical_times())
-    html = explorer.render(store.reader, store.system.curves, name=name)
+    name = "λ<script>alert(1)<"  # a folder's, so without a slash
+    store = stored(tmp_path / name, points=critical_times())
+    html = explorer.render(store.reader, store.system.curves)
     assert "<script>alert" not in html
-    assert "<title>λ&lt;script&gt;alert(1)&lt;/script&gt;</title>" in html
+    assert "<title>λ&lt;script&gt;alert(1)&lt;</title>" in html
     assert held(html)["name"] == name
-    assert held(explorer.render(store.reader, store.system.curves))["name"] == "run"
 
 
 @pytest.mark.parametrize("name", ['with "quotes" and \\', "λ", b"\xff".decode("utf-8", "surrogateescape")])

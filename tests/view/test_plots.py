@@ -88,6 +88,10 @@ def test_networks_are_drawn_by_feature(networks):
     assert len(networks.plot.trajectories("feature", scale=0.3).lines) == 6
 
 
+def test_words_may_stand_across(flows):
+    assert flows.plot.critical_times("objective", lam=1.0, rho=0.5, L=2).get_xscale() == "linear"
+
+
 def test_axes_of_ones_own_are_drawn_on(flows):
     ax = pyplot.figure().subplots()
     assert flows.plot.critical_times("lam", rho=0.5, L=2, ax=ax) is ax

@@ -93,7 +93,7 @@ class Reader:
         for parts in ([], *([part] for part in self.parts(name))):
             yield table.read(self.location, parts, self.schema(name), columns, filters)
 
-    def select(self, table_name: str = "points", rtol: float = 1e-9, **values: Any) -> pd.DataFrame:
+    def select(self, table_name: str = "points", /, rtol: float = 1e-9, **values: Any) -> pd.DataFrame:
         """Rows whose columns equal the given values, numbers within a relative tolerance.
 
         Example: `store.select(lam=0.1, L=5, objective="jepa")`, `store.select("trajectories", rho=0.7)`.

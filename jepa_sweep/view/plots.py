@@ -25,7 +25,9 @@ class Plots:
     def __init__(self, store: Reader, curves: Curves) -> None:
         self._store, self._all = store, curves
 
-    def critical_times(self, x: str = "lam", /, *, by: str | None = None, ax: Axes | None = None, **values: Any) -> Axes:
+    def critical_times(
+        self, x: str = "lam", /, *, by: str | None = None, ax: Axes | None = None, **values: Any
+    ) -> Axes:
         """Critical times over one parameter, measured (dots) and predicted (lines), a colour for each objective.
 
         Args:

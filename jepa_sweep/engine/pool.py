@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Int
 
 from jepa_sweep.physics.dynamics import Flag
@@ -77,7 +78,7 @@ def _put(tree: Any, places: Places, values: Any) -> Any:
 def choose(condition: Bool[Array, "*w"], yes: Any, no: Any) -> Any:
     """`yes` or `no`, leaf by leaf; leaves may have more axes than the condition."""
 
-    def pick(a: Array, b: Array) -> Array:
+    def pick(a: ArrayLike, b: ArrayLike) -> Array:
         return jnp.where(condition.reshape(condition.shape + (1,) * (jnp.ndim(a) - condition.ndim)), a, b)
 
     return jax.tree.map(pick, yes, no)

@@ -26,10 +26,11 @@ from jepa_sweep.physics.data import Features, Moments
 from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
 from jepa_sweep.physics.network import Objective, Seen, Weights
 
-# Chebyshev points at which responses are read within a step that crosses a threshold, and what makes a series of them.
+# Chebyshev points at which responses are read within a step that crosses a threshold, and the matrix from values there
+# to coefficients of a series.
 NODES = chebyshev.chebpts2(12)
-HALVINGS = 52  # as many as there are bits
 TO_SERIES = np.linalg.inv(chebyshev.chebvander(NODES, len(NODES) - 1))
+HALVINGS = 52  # of a step to locate a crossing: all digits
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "method", "max_steps"))
@@ -108,6 +109,7 @@ class _Flow(NamedTuple):
 
     def sample(self, fixed: Fixed, progress: Progress, j: Code) -> tuple[Progress, Sample]:
         weights, crossings = progress.weights, progress.crossings
+        # Steps compare with the end of the step before, the first of them with the start.
         last = jnp.where(j == 0, self.responses(fixed, weights), crossings.last)
         loss = network.loss(self.recipe.rule, weights, fixed.features.diagonals)
         sample = Sample(self.seen(fixed, weights), loss, progress.t)

@@ -59,7 +59,7 @@ def execute(
         with Job(sweep, text, store, device, size) as job:
             queue = job.queue(mine)
             if machines is None:
-                counts, stopped = job, local.compute(job, queue, device, monitor)
+                stopped, counts = local.compute(job, queue, device, monitor), job
             else:
                 told = {"text": text, "device": device, "chunk_points": size}
                 stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)

@@ -158,8 +158,9 @@ def flow(
     if isinstance(version, bool) or not isinstance(version, int):
         raise SpecError(f"`version` of {name!r} must be a whole number, but it is {shown(version)}.")
     names = _names_of(name, parameters)
-    watched = {**_functions(name, "observables", observables), **_functions(name, "conserved", conserved)}
-    every = [*names, *(observables or {}), *(conserved or {})]
+    observables = _functions(name, "observables", observables)
+    conserved = _functions(name, "conserved", conserved)
+    watched, every = {**observables, **conserved}, [*names, *observables, *conserved]
     if twice := sorted({key for key in every if every.count(key) > 1}):
         raise SpecError(f"Every column of {name!r} must have a name of its own, but `{twice[0]}` stands twice.")
     Q = collections.namedtuple("Q", names)
@@ -172,7 +173,11 @@ def flow(
     )
     path = None if trajectory is None else _numeric(trajectory, first=True)
     crossing = None if critical_time is None else _numeric(critical_time, first=True)
-    numbers = {"rest" if rest else "threshold": lambda q: _arrays(level(q), q)}
+
+    def whole(q: Any) -> Scalar:
+        return _arrays(level(q), q)
+
+    numbers: dict[str, Callable[[Any], Scalar]] = {"rest" if rest else "threshold": whole}
     theory = {"critical_time": crossing, "trajectory": path}
     numbers |= {what: functools.partial(_at_any, f) for what, f in theory.items() if f is not None}
     _check_coordinates(name, [own, *coordinates], [*watched])
@@ -182,8 +187,8 @@ def flow(
     dynamics = Dynamics(
         parameters=tuple(names),
         point=lambda **values: Q(**values),
-        rest=lambda q: _arrays(level(q), q),
-        status=_status(own, level, rest is not None, prediction),
+        rest=whole,
+        status=_status(own, whole, rest is not None, prediction),
         coordinates=(own, *coordinates),
         predictions=prediction,
         trajectory=path,
@@ -201,7 +206,7 @@ def flow(
         w_star=Column("w_star", "exact", "1", meaning),
         response=Column("w", "numeric", "1", "response by integration", "w(0) = response(start)"),
         observed=tuple(Column(key, "numeric", "1", f"{key} along the flow") for key in watched),
-        conserved=tuple(conserved or ()),
+        conserved=tuple(conserved),
         p=(0.5,) if rest else (1.0,),
         times=("own",),
         source=_text_of_caller(),
@@ -233,12 +238,12 @@ def _condition(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any],
 
 
 def _status(
-    own: Coordinate, level: Callable[[Any], Any], at_rest: bool, prediction: tuple[Prediction, ...]
+    own: Coordinate, whole: Callable[[Any], Scalar], at_rest: bool, prediction: tuple[Prediction, ...]
 ) -> Callable[[Point, Scalar], Code]:
-    """What is known of a threshold before anything is integrated."""
+    """What is known of a threshold, which is a fraction of `whole`, before anything is integrated."""
 
     def status(q: Point, p: Scalar) -> Code:
-        now, end = own.response(own.start(q), q), _arrays(level(q), q)
+        now, end = own.response(own.start(q), q), whole(q)
         goal = p * end
         ahead, never, rests = now != goal, jnp.zeros((), bool), jnp.zeros((), bool)
         if at_rest:
@@ -293,7 +298,7 @@ def _check_name(what: str, name: Any) -> None:
 def _names_of(name: str, parameters: Sequence[OwnParameter]) -> list[str]:
     """The names of parameters that have been checked to be some, with defaults that exist."""
     given = list(parameters) if isinstance(parameters, list | tuple) else []
-    if not given or isinstance(parameters, OwnParameter) or not all(isinstance(q, OwnParameter) for q in given):
+    if not given or not all(isinstance(q, OwnParameter) for q in given):
         raise SpecError(f"`parameters` of {name!r} must be a list of what `parameter` makes, of one at least.")
     numbers = [q.parameter.name for q in given if not isinstance(q.parameter.default, str)]
     for q, _ in given:

@@ -1,7 +1,6 @@
 """Every system there is, by the word that names it in a spec: built in, installed, or in a file of the user's own."""
 
 import functools
-import hashlib
 import importlib.metadata
 import sys
 import traceback
@@ -12,6 +11,7 @@ from typing import Any
 from jepa_sweep.checks import one_of, plain, said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.records import sha256
 from jepa_sweep.systems.networks.records import NETWORK, TRAINING
 from jepa_sweep.systems.record import System
 from jepa_sweep.systems.reduced import REDUCED
@@ -129,7 +129,7 @@ def _checked(system: Any, where: str) -> System:
 @functools.lru_cache(maxsize=64)
 def _module(text: str, origin: str) -> ModuleType:
     """The module that a file makes; each text is run once, so that its functions stay the same compile keys."""
-    module = ModuleType(f"jepa_sweep_own_{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    module = ModuleType(f"jepa_sweep_own_{sha256(text.encode())[:8]}")
     module.__file__ = origin
     sys.modules[module.__name__] = module  # where dataclasses, among others, look for the names of their module
     try:

@@ -26,7 +26,7 @@ from benchmarks.scaling_measure import check, measured_costs, measured_method, s
 from benchmarks.scaling_model import Prediction, Shared, cut, predict, window
 from benchmarks.sweeps import SPEC
 from jepa_sweep.engine import devices
-from jepa_sweep.systems.networks.records import MOST_NETWORKS
+from jepa_sweep.systems.networks.systems import MOST_NETWORKS
 
 PAGE = Path(__file__).with_name("scaling.md")
 BAND = (0.5, 2.0)  # of predicted / measured

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from benchmarks.sweeps import SPEC
 from jepa_sweep.running import plan
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.networks.records import MOST_NETWORKS
+from jepa_sweep.systems.networks.systems import MOST_NETWORKS
 
 PARTS, SHORTEST = 16, 0.01  # a thread's share of the cores is found anew for each part of its work, if that is so long
 ENOUGH, MOST_EVENTS = 8, 1 << 16  # no simulation is cut off before so many commits, or else so many events

@@ -31,4 +31,4 @@ from .results import run as run
 from .spec.models import Sweep as Sweep
 from .systems.own import flow as flow
 from .systems.own import parameter as parameter
-from .systems.record import System as System
+from .systems.system import System as System

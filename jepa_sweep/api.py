@@ -29,8 +29,8 @@ from jepa_sweep.physics.dynamics import Dynamics, labels
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.spec.models import check_measurement
 from jepa_sweep.spec.rules import check_arguments
-from jepa_sweep.systems.record import Measurement
 from jepa_sweep.systems.reduced import REDUCED
+from jepa_sweep.systems.system import Measurement
 
 Floats = Any  # float64: a NumPy number or array, or inside a transformation a traced JAX array
 

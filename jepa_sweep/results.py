@@ -20,7 +20,7 @@ from jepa_sweep.store.table import Filters
 if TYPE_CHECKING:
     from jepa_sweep.running.report import Report
     from jepa_sweep.spec.models import Sweep
-    from jepa_sweep.systems.record import System
+    from jepa_sweep.systems.system import System
     from jepa_sweep.view.plots import Plots
 
 

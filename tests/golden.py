@@ -86,7 +86,7 @@ def made(name: str, out: Path) -> Golden:
     spec = sweep(name)
     store = js.run(spec, out, device="cpu")
     parameters = [*(c.name for c in store.parameters), "p"]
-    golden: Golden = {"version": spec.record.version, "spec": spec.to_toml()}
+    golden: Golden = {"version": spec.system.version, "spec": spec.to_toml()}
     for table in store.tables:
         frame = store.read(table)
         keys = [c for c in ("objective", *parameters, "t", "step", "feature", "row", "column") if c in frame]

@@ -8,7 +8,8 @@ from jepa_sweep.systems.registry import BUILT_IN
 
 
 def test_every_system_and_objective_has_its_tables():
-    held = {(golden.sweep(name).system, objective) for name in SWEEPS for objective in golden.sweep(name).objective}
+    sweeps = map(golden.sweep, SWEEPS)
+    held = {(sweep.system.name, objective) for sweep in sweeps for objective in sweep.objective}
     assert held == {(name, objective) for name, system in BUILT_IN.items() for objective in system.objectives}
     assert {path.stem for path in golden.DATA.iterdir()} == set(SWEEPS)
 

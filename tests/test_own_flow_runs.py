@@ -120,8 +120,8 @@ def test_failures_are_tried_again(folder):
     assert len(js.Store(store.path).points()) == POINTS
 
 
-def test_a_record_from_python_needs_no_file(folder, alone):
-    system = js.Sweep.load(folder / "hunt.toml").record._replace(source="")
+def test_a_system_from_python_needs_no_file(folder, alone):
+    system = js.Sweep.load(folder / "hunt.toml").system._replace(source="")
     sweep = js.Sweep(name="x", system=system, axes={"rate": [0.5, 2.0]})
     store = js.run(sweep, folder / "run")
     assert execute(sweep, folder / "run").computed == 0

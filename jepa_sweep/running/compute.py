@@ -7,8 +7,8 @@ import numpy as np
 
 from jepa_sweep.running.provenance import peak_memory
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.systems.record import Measurement, Place, Rows, System
 from jepa_sweep.systems.rows import with_keys
+from jepa_sweep.systems.system import Measurement, Place, Rows, System
 
 
 class Work(NamedTuple):

@@ -63,4 +63,4 @@ def execute(
             else:
                 told = {"text": text, "device": device, "chunk_points": size}
                 stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
-    return monitor.report(store.reader, sweep.record, queue, counts, stopped)
+    return monitor.report(store.reader, sweep.system, queue, counts, stopped)

@@ -20,8 +20,8 @@ from jepa_sweep.store.log import Mark
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.writer import Writer
-from jepa_sweep.systems.record import Place, Rows, System
 from jepa_sweep.systems.rows import tables
+from jepa_sweep.systems.system import Place, Rows, System
 
 
 def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[str, Claim]) -> dict[str, Visited]:
@@ -113,7 +113,7 @@ class Job:
         self._announce(claim)
         known = self._seen.log.claims()
         near = {number: c for number, c in known.items() if c.spec != self.name or c.meets(claim)}
-        stored = visited(self._seen, self.sweep.record, dict(self._grids), near).values()
+        stored = visited(self._seen, self.sweep.system, dict(self._grids), near).values()
         wanted = plan.fresh(self.grid, chunk.indices, stored)
         if absent:
             wanted &= ~absent.contains(chunk.indices)
@@ -134,7 +134,7 @@ class Job:
         while number is None and keep.any():
             theirs = {n: c for n, c in self.log.claims().items() if n not in known and n not in self._own}
             known |= theirs
-            for other in visited(self.store.reader, self.sweep.record, self._grids, theirs).values():
+            for other in visited(self.store.reader, self.sweep.system, self._grids, theirs).values():
                 keep &= ~other.holds(self.grid.take(found.indices))
             claim = claim._replace(absent=_gaps(claim.start, claim.stop, found.indices[keep]))
             number = self.store.claim(claim) if keep.any() else None
@@ -163,7 +163,7 @@ class Job:
         rows, work = dict[str, Rows](), Work()
         if len(index):
             measurement = self.sweep.measurement.with_solver(**dict(claim.solver))
-            rows, work = compute(self.sweep.record, self.grid, index, measurement, self._place)
+            rows, work = compute(self.sweep.system, self.grid, index, measurement, self._place)
             failures = rows["failures"]
             attempts = np.full(len(failures.owner), claim.attempt)
             rows["failures"] = failures._replace(columns=failures.columns | {"try": attempts})
@@ -171,7 +171,7 @@ class Job:
 
     def _publish(self, number: str, claim: Claim, found: Computed, keep: np.ndarray) -> int:
         """Commit a chunk that is claimed; returns how many of its points failed."""
-        made = tables(self.sweep.record, found.rows, keep, self._schemas)
+        made = tables(self.sweep.system, found.rows, keep, self._schemas)
         self.store.commit(number, claim, made, self._environment, found.work._asdict())
         return made["failures"].num_rows
 

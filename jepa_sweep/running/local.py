@@ -14,7 +14,7 @@ def compute(job: Job, queue: Queue, device: str, monitor: Monitor) -> str:
 
     One chunk is written while the next is computed, and no more than these two are held in memory.
     """
-    recovery.finish(job.store, job.sweep.record, device, timeout_s=0)
+    recovery.finish(job.store, job.sweep.system, device, timeout_s=0)
     stopped, writing = "", None
     with ThreadPoolExecutor(1, "writer") as writer:
         for chunk in queue:
@@ -28,7 +28,7 @@ def compute(job: Job, queue: Queue, device: str, monitor: Monitor) -> str:
         if writing:
             _wait_for(*writing, job, queue, monitor)
     if not stopped:
-        recovery.finish(job.store, job.sweep.record, device)
+        recovery.finish(job.store, job.sweep.system, device)
     return stopped
 
 

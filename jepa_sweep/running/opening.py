@@ -39,9 +39,9 @@ def default_path(sweep: Sweep) -> Path:
 
 def open_for(sweep: Sweep, out: str | Path | None) -> Writer:
     """The store of a sweep, created if need be."""
-    tables, names, solver = sweep.record.columns(), [q.name for q in sweep.record.parameters], sweep.solver
+    tables, names, solver = sweep.system.columns(), [q.name for q in sweep.system.parameters], sweep.solver
     path = out or default_path(sweep)
     writer = Writer.create(path, sweep.frozen(), tables, names, solver.precision, solver.time)
-    if sweep.record.source:
-        writer.add_source(sweep.record.source)
+    if sweep.system.source:
+        writer.add_source(sweep.system.source)
     return writer

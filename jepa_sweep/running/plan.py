@@ -8,7 +8,7 @@ import numpy as np
 
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.record import Cost, Points
+from jepa_sweep.systems.system import Cost, Points
 
 
 class Intervals:
@@ -69,20 +69,20 @@ class Chunk(NamedTuple):
 
 def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
     """How many points share a file, as the system of the sweep has it."""
-    return sweep.record.chunk(grid.size, lambda: grid.take(np.arange(1)).columns, sweep.measurement)
+    return sweep.system.chunk(grid.size, lambda: grid.take(np.arange(1)).columns, sweep.measurement)
 
 
 def cost(sweep: Sweep, grid: Grid, index: np.ndarray | range) -> Cost:
     """What the points at `index`, which lie in one segment of the grid, will take before any has been computed."""
     if not len(index):
         return Cost()
-    return sweep.record.cost(len(index), lambda: grid.take(np.asarray(index)).columns, sweep.measurement)
+    return sweep.system.cost(len(index), lambda: grid.take(np.asarray(index)).columns, sweep.measurement)
 
 
 def memory(sweep: Sweep, grid: Grid, size: int) -> float:
     """Bytes of memory at the peak, for chunks of `size` points."""
     heads = [grid.take(np.array([start])).columns for start, _ in grid.segments()]
-    return sweep.record.memory(min(size, grid.size), heads, sweep.measurement)
+    return sweep.system.memory(min(size, grid.size), heads, sweep.measurement)
 
 
 def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:

@@ -154,7 +154,7 @@ def compute(
     """
     log, path, mark = job.log, job.store.reader.path, Mark(job.writer, job.name[:8], 0, 0)
     path = path.absolute() if isinstance(path, Path) else path  # workers have folders of their own
-    system = None if registry.is_kept(job.sweep.record) else job.sweep.record
+    system = None if registry.is_kept(job.sweep.system) else job.sweep.system
     workers = Workers(cluster, Instructions(text, str(path), device, chunk_points, mark, sys.argv, system))
     driver = Driver(workers, queue, log, monitor)
     queue.sort(lambda chunk: plan.cost(job.sweep, job.grid, chunk.indices).seconds)

@@ -23,7 +23,7 @@ from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.systems import registry
-from jepa_sweep.systems.record import System
+from jepa_sweep.systems.system import System
 
 TASKS_AT_ONCE = 2  # that a worker has: one chunk is computed while the other is written
 DEATHS_PER_WORKER = 3  # on one machine without a task done, for each worker it has room for; then it is left alone
@@ -84,7 +84,7 @@ class Worker:
             if self._stopped:
                 return None
             if isinstance(task, Recover):
-                recovery.finish(self._job.store, self._job.sweep.record, self._device)
+                recovery.finish(self._job.store, self._job.sweep.system, self._device)
                 return 0
             found = self._job.compute(task)
         with self._writing:

@@ -16,7 +16,7 @@ from jepa_sweep.spec.models import check_measurement
 from jepa_sweep.store import writers
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer
-from jepa_sweep.systems.record import Parameter, Points, System
+from jepa_sweep.systems.system import Parameter, Points, System
 
 CLAIM_TIMEOUT_S = 30.0  # from the claim of a writer on another machine to its commit record
 POLL_S = 0.1  # between looks at the commit records of others
@@ -122,7 +122,7 @@ def _indices(job: Job, frame: pd.DataFrame) -> np.ndarray:
     """The sorted indices of some failures of one chunk."""
     if frame.empty:
         return np.zeros(0, np.int64)
-    columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.record.parameters}
+    columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.system.parameters}
     p = np.asarray(frame["p"]) if "p" in frame else np.full(len(frame), job.grid.p[0])
     [objective] = set(frame["objective"])
     index = job.grid.find(Points(objective, columns, p, np.zeros(0, int), job.grid.p))

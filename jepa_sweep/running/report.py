@@ -9,7 +9,7 @@ from jepa_sweep.running.compute import Work
 from jepa_sweep.running.limits import Failures
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.systems.record import System
+from jepa_sweep.systems.system import System
 
 
 class Counts(Protocol):
@@ -59,7 +59,7 @@ class Report(NamedTuple):
         return 1 - self.work.steps / self.work.lane_steps if self.work.lane_steps else None
 
     def facts(self) -> dict[str, Any]:
-        """All of it as one flat record."""
+        """All of it in one flat dict."""
         rates = {name: getattr(self, name) for name in ("complete", "points_per_second", "steps_per_point", "wasted")}
         facts = {**self.work._asdict(), **self._asdict(), **rates, "store": str(self.store.path)}
         facts["peak_memory_bytes"] = self.work.peak_memory_bytes or None

@@ -12,7 +12,7 @@ from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Commit, sha256
 from jepa_sweep.systems import registry
-from jepa_sweep.systems.record import Cost
+from jepa_sweep.systems.system import Cost
 
 
 class _Left(NamedTuple):
@@ -52,7 +52,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         store.manifest.refuse_a_mix(sweep.frozen(), store.path)
         digest = sha256(text.encode())
         finished = job.done(store, digest)
-        visited = job.visited(store, sweep.record, {}, store.log.claims())
+        visited = job.visited(store, sweep.system, {}, store.log.claims())
         others = [held for name, held in visited.items() if name != digest]
     left = _left(sweep, grid, finished, others, size)
     takes = left.takes

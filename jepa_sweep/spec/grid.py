@@ -18,7 +18,7 @@ from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.spec.axes import Range
 from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.record import Parameter, Points
+from jepa_sweep.systems.system import Parameter, Points
 
 
 class BlockGrid(Protocol):
@@ -105,7 +105,7 @@ class Grid:
 
     def __init__(self, sweep: Sweep) -> None:
         self.objectives, self.p = sweep.objective, np.array(sweep.measure.p)
-        self._blocks = [rows_of(block, sweep.record.parameters) for block in sweep.blocks]
+        self._blocks = [rows_of(block, sweep.system.parameters) for block in sweep.blocks]
         self._sizes = [len(self.objectives) * rows.size * len(self.p) for rows in self._blocks]
         self._offsets = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
 

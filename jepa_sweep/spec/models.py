@@ -18,7 +18,7 @@ from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_number
 from jepa_sweep.spec.blocks import FullBlock, at, check_distinct, complete
 from jepa_sweep.spec.text import MOST_PATH, explain, parse_toml, read_spec
 from jepa_sweep.systems import registry
-from jepa_sweep.systems.record import Measurement, System
+from jepa_sweep.systems.system import Measurement, System
 
 MOST_BLOCKS = 1000
 MOST_NAME = 200  # bytes; it becomes the name of a folder
@@ -75,29 +75,29 @@ class Sweep(Block):
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$"), pydantic.AfterValidator(_folder)]
-    system: str = "reduced"
+    system_name: str = pydantic.Field(default="reduced", alias="system")
     objective: Names = ()  # those that the system compares, unless some are named
     block: tuple[Block, ...] = pydantic.Field(default=(), max_length=MOST_BLOCKS)
     measure: Measure = Measure()
     solver: Solver = Solver()
 
-    _record: System = pydantic.PrivateAttr()
+    _system: System = pydantic.PrivateAttr()
 
     def __init__(self, beside: Path | None = None, /, **data: Any) -> None:
         given = data.get("system", "reduced")
-        record = registry.find(given, beside)
-        defaults: dict[str, Any] = {"objective": record.defaults or record.objectives, "solver": {}}
-        data = {**defaults, **data, "system": given if isinstance(given, str) else record.name}
+        system = registry.find(given, beside)
+        defaults: dict[str, Any] = {"objective": system.defaults or system.objectives, "solver": {}}
+        data = {**defaults, **data, "system": given if isinstance(given, str) else system.name}
         measure = data.get("measure", {})
-        if record.p != Measure().p and isinstance(measure, dict):
-            data["measure"] = {"p": record.p, **measure}
+        if system.p != Measure().p and isinstance(measure, dict):
+            data["measure"] = {"p": system.p, **measure}
         if isinstance(data["solver"], dict):
-            data["solver"] = {"method": record.methods[0], "time": record.times[0], **data["solver"]}
+            data["solver"] = {"method": system.methods[0], "time": system.times[0], **data["solver"]}
         try:
             super().__init__(**data)
         except pydantic.ValidationError as error:
             raise SpecError(explain(error, _known_keys)) from None
-        self._record = record
+        self._system = system
         _check_settings(self)
         _check_size(self)
 
@@ -125,18 +125,18 @@ class Sweep(Block):
 
     def to_toml(self) -> str:
         """The same spec as TOML."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
+        return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True))
 
     @functools.cached_property
     def blocks(self) -> tuple[FullBlock, ...]:
         """The blocks whose union the sweep visits, with a value for every parameter."""
         given = [(f"block.{n}.", block) for n, block in enumerate(self.block)] or [("", self)]
-        return tuple(complete(self._record, self.objective, self.measure.p, block, prefix) for prefix, block in given)
+        return tuple(complete(self._system, self.objective, self.measure.p, block, prefix) for prefix, block in given)
 
     @property
-    def record(self) -> System:
+    def system(self) -> System:
         """What is swept."""
-        return self._record
+        return self._system
 
     @property
     def measurement(self) -> Measurement:
@@ -148,34 +148,34 @@ class Sweep(Block):
 
     def frozen(self) -> dict[str, Any]:
         """What decides a number in the tables: two sweeps in one store must agree on it."""
-        record, solver = self._record, self.solver.model_dump(exclude={"max_steps", "coordinate"})
-        if self.solver.method in record.without_rtol:
+        system, solver = self._system, self.solver.model_dump(exclude={"max_steps", "coordinate"})
+        if self.solver.method in system.without_rtol:
             del solver["rtol"]
-        elif record.coordinates:
-            solver["coordinate"] = self.solver.coordinate or record.coordinates[-1]
+        elif system.coordinates:
+            solver["coordinate"] = self.solver.coordinate or system.coordinates[-1]
         sampled = self.measure.trajectories
         trajectories = {**sampled.model_dump(), "p": self.measure.p[0]} if sampled else None
-        frozen = {"system": record.name, "version": record.version, "solver": solver, "trajectories": trajectories}
-        return frozen | ({"source": record.digest} if record.source else {})
+        frozen = {"system": system.name, "version": system.version, "solver": solver, "trajectories": trajectories}
+        return frozen | ({"source": system.digest} if system.source else {})
 
 
 def _check_settings(sweep: Sweep) -> None:
     """Raise unless objectives, measure and solver suit the system."""
-    record, solver = sweep.record, sweep.solver
+    system, solver = sweep.system, sweep.solver
     if not sweep.objective:
         raise SpecError("`objective` must name at least one objective, but it is empty ([objective]).")
     for objective in sweep.objective:
-        at("[objective]", one_of, "objective", objective, record.objectives)
+        at("[objective]", one_of, "objective", objective, system.objectives)
     check_distinct("objective", sweep.objective, "[objective]")
     check_distinct("p", sweep.measure.p, "[measure.p]")
-    at("[solver.time]", one_of, "time", solver.time, record.times)
-    at("[solver]", check_measurement, record, sweep.measurement)
+    at("[solver.time]", one_of, "time", solver.time, system.times)
+    at("[solver]", check_measurement, system, sweep.measurement)
     given = {f"measure.{key}" for key in sweep.measure.model_fields_set}
     if sweep.measure.trajectories:
         given |= {f"measure.trajectories.{key}" for key in sweep.measure.trajectories.model_fields_set}
-    for key in sorted(given & record.unused.keys()):
+    for key in sorted(given & system.unused.keys()):
         name = key.rpartition(".")[2]
-        raise SpecError(f"`{name}` says nothing for the system {record.name}: {record.unused[key]} ([{key}]).")
+        raise SpecError(f"`{name}` says nothing for the system {system.name}: {system.unused[key]} ([{key}]).")
     own = {"axes", "combine", "num", "seed", "points"} & sweep.model_fields_set
     if sweep.block and own:
         raise SpecError(
@@ -184,32 +184,32 @@ def _check_settings(sweep: Sweep) -> None:
         )
 
 
-def check_measurement(record: System, measurement: Measurement) -> None:
+def check_measurement(system: System, measurement: Measurement) -> None:
     """Raise unless these settings can be used for this system."""
     given = measurement.solver
-    one_of("method", given.method, record.methods)
-    one_of("precision", given.precision, record.precisions)
-    if given.method not in record.without_rtol:
+    one_of("method", given.method, system.methods)
+    one_of("precision", given.precision, system.precisions)
+    if given.method not in system.without_rtol:
         tolerance(given.rtol, given.precision)
     steps(given.max_steps)
     if given.coordinate is not None:
-        if not record.coordinates:
+        if not system.coordinates:
             raise SpecError(
-                f"`coordinate` must be left out: {record.name} has none, but it is {shown(given.coordinate)}."
+                f"`coordinate` must be left out: {system.name} has none, but it is {shown(given.coordinate)}."
             )
-        one_of("coordinate", given.coordinate, record.coordinates)
-    record.check(measurement)
+        one_of("coordinate", given.coordinate, system.coordinates)
+    system.check(measurement)
 
 
 def _check_size(sweep: Sweep) -> None:
     """Raise if there are more points, or more files, than can be handled: both are numbered."""
-    grouping = [q.name for q in sweep.record.parameters if q.partitions_files]
+    grouping = [q.name for q in sweep.system.parameters if q.partitions_files]
     points = len(sweep.objective) * sum(block.size for block in sweep.blocks) * len(sweep.measure.p)
     files = len(sweep.objective) * sum(block.groups(grouping) for block in sweep.blocks)
     where, samples = "[block]" if sweep.block else "[axes]", sweep.measurement.samples
-    most = min(sweep.record.most_points, MOST_ROWS // max(1, samples))
+    most = min(sweep.system.most_points, MOST_ROWS // max(1, samples))
     if points > most:
-        sampled = " with as many samples" if most < sweep.record.most_points else ""
+        sampled = " with as many samples" if most < sweep.system.most_points else ""
         raise SpecError(
             f"A sweep must have at most {most:,} points{sampled}, but it has {points:.3g} ({where}); take fewer values "
             'of an axis, or draw from them: combine = "sobol".'
@@ -229,4 +229,4 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     named = {"block": Block, "measure": Measure, "trajectories": Trajectories, "solver": Solver, "range": Range}
     for part in parents:
         model = named.get(part, model)
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]

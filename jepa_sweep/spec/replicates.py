@@ -7,15 +7,15 @@ from jepa_sweep.spec.axes import Range
 from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.grid import rows_of
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.record import Idle, Parameter
+from jepa_sweep.systems.system import Idle, Parameter
 
 
 def replicates(sweep: Sweep) -> list[str]:
     """A sentence on each parameter of a block whose values give the same numbers again; empty if there is none."""
     found = []
     for block in sweep.blocks:
-        for idle in sweep.record.idle:
-            count = _count(block, sweep.record.parameters, idle) if sweep.solver.method in idle.methods else 1
+        for idle in sweep.system.idle:
+            count = _count(block, sweep.system.parameters, idle) if sweep.solver.method in idle.methods else 1
             if count > 1:
                 found.append(
                     f"`{idle.parameter}` cannot matter {idle.where}: {count:,} values of it give the same numbers "

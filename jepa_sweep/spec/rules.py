@@ -6,7 +6,7 @@ import numpy as np
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.systems.record import Rule, System
+from jepa_sweep.systems.system import Rule, System
 
 Where = Callable[[tuple[str, ...]], str]  # parameters -> where they are set, for messages
 

@@ -1,1 +1,1 @@
-"""What can be swept: one module a system, each of which makes one record."""
+"""What can be swept: one module a system, each of which makes one `System`."""

@@ -1,6 +1,6 @@
 """Scalar flows: when a response meets its thresholds, beside what theory predicts, and the response over time.
 
-`system` makes the record of a system from its `Dynamics`. Whatever its theory predicts becomes a column; without
+`system` makes a `System` from its `Dynamics`. Whatever its theory predicts becomes a column; without
 predictions there are none of these columns.
 """
 
@@ -18,8 +18,8 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns, Dynamics, Prediction, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import MESSAGE, STATUS, STEPS, Column, P
-from jepa_sweep.systems.record import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 from jepa_sweep.systems.rows import Integrations, pick
+from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 
 if TYPE_CHECKING:  # planning, and finding out that nothing is left to do, need no engine
     from jepa_sweep.engine import lanes
@@ -64,7 +64,7 @@ def system(
     conserved: tuple[str, ...] = (),
     **more: Any,
 ) -> System:
-    """The record of one or several flows with the same parameters.
+    """The `System` of one or several flows with the same parameters.
 
     Args:
         name: of the system.
@@ -76,7 +76,7 @@ def system(
         response: the column of the response along trajectories.
         observed: columns of trajectories for the observables of the flow's coordinates, in their order.
         conserved: which of these should not change along a flow.
-        **more: further fields of the record; parameters and rules at least.
+        **more: further fields of the `System`; parameters and rules at least.
     """
     first = next(iter(dynamics.values()))
     exact = any(column.name == "t_exact" for column in predicted)

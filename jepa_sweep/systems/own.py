@@ -29,7 +29,7 @@ from jepa_sweep.physics.dynamics import (
 )
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
-from jepa_sweep.systems.record import Mask, Pair, Parameter, Rule, System
+from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule, System
 
 RESERVED = (  # columns, words that stand beside the axes of a spec, and words of `select`, `plot` and `compare`
     *("objective", "p", "status", "message", "steps", "try", "w_star", "t_numeric", "t_exact", "relative_difference"),

@@ -8,7 +8,7 @@ from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
-from jepa_sweep.systems.record import Mask, Pair, Parameter, Rule
+from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule
 
 
 def _layers(x: np.ndarray) -> Mask:

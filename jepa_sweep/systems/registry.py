@@ -12,10 +12,10 @@ from jepa_sweep.checks import one_of, plain, said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import sha256
-from jepa_sweep.systems.networks.records import NETWORK, TRAINING
-from jepa_sweep.systems.record import System
+from jepa_sweep.systems.networks.systems import NETWORK, TRAINING
 from jepa_sweep.systems.reduced import REDUCED
 from jepa_sweep.systems.series import TEMPORAL
+from jepa_sweep.systems.system import System
 
 ENTRY_POINTS = "jepa_sweep.systems"
 BUILT_IN = {system.name: system for system in (REDUCED, NETWORK, TRAINING, TEMPORAL)}

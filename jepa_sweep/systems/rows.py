@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from jepa_sweep.physics.dynamics import SENTENCES, Columns, Status
-from jepa_sweep.systems.record import Points, Rows, System
+from jepa_sweep.systems.system import Points, Rows, System
 
 
 class Integrations:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.systems.record import Mask, Rule
+from jepa_sweep.systems.system import Mask, Rule
 
 MOST_SEED = 2**24 - 1  # the largest that single precision holds with all smaller ones
 

@@ -12,7 +12,9 @@ from jepa_sweep.physics import data
 from jepa_sweep.physics.dynamics import Columns, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column
-from jepa_sweep.systems.record import (
+from jepa_sweep.systems.rows import pick
+from jepa_sweep.systems.rules import MOST_SEED, between, whole
+from jepa_sweep.systems.system import (
     Cost,
     Curves,
     Effort,
@@ -25,8 +27,6 @@ from jepa_sweep.systems.record import (
     Rule,
     System,
 )
-from jepa_sweep.systems.rows import pick
-from jepa_sweep.systems.rules import MOST_SEED, between, whole
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 SECONDS_PER_VALUE, FEWEST_VALUES = 5e-8, 1 << 15  # a value of a feature at one time

@@ -23,7 +23,7 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import SENTENCES, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
-from jepa_sweep.systems.record import Curves
+from jepa_sweep.systems.system import Curves
 from jepa_sweep.view import output, thinning
 from jepa_sweep.view.thinning import Axis, Plan
 
@@ -40,7 +40,7 @@ def write(store: Reader, curves: Curves, path: str | Path) -> Path:
 
     Args:
         store: What to show.
-        curves: Which tables and columns to show, from the record of its system.
+        curves: Which tables and columns to show, from its system.
         path: The HTML file; replaced if it is there. Must lie outside the run directory.
 
     Returns:

@@ -13,7 +13,7 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.store.overview import written
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import unit_of_time
-from jepa_sweep.systems.record import Curves
+from jepa_sweep.systems.system import Curves
 from jepa_sweep.view import style
 from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Color

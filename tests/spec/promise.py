@@ -56,11 +56,11 @@ def assert_can_be_run(sweep):
 def assert_points(sweep, grid, index):
     """Points that keep every rule, and are found where they are, or where an earlier block has them."""
     points = grid.take(index)
-    record, columns = sweep.record, {**points.columns, "p": points.p}
-    assert set(points.columns) == {q.name for q in record.parameters}
+    system, columns = sweep.system, {**points.columns, "p": points.p}
+    assert set(points.columns) == {q.name for q in system.parameters}
     assert all(np.isfinite(values).all() for values in columns.values())
-    binding = [rule for rule in record.rules_of(points.objective) if rule.scope == "every"]
-    check_rules(record, binding, columns, str)
+    binding = [rule for rule in system.rules_of(points.objective) if rule.scope == "every"]
+    check_rules(system, binding, columns, str)
     found = grid.find(points)
     assert (found >= 0).all()
     assert (found <= index).all()

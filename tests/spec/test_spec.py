@@ -125,7 +125,7 @@ def test_sobol_takes_whole_numbers_from_a_list():
 
 
 # Of the scalar flows; what networks and series are shipped for is tested in test_experiments.
-SHIPPED = [path for path in sorted((ROOT / "sweeps").glob("*.toml")) if js.Sweep.load(path).system == "reduced"]
+SHIPPED = [path for path in sorted((ROOT / "sweeps").glob("*.toml")) if js.Sweep.load(path).system_name == "reduced"]
 SIZES = {
     "quickstart": 5120,
     "critical_times": 655_360,

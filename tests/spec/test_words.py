@@ -10,8 +10,8 @@ from jepa_sweep.running.execute import execute
 from jepa_sweep.running.plan import Intervals, Visited, fresh
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.systems.networks.parameters import DATA, NETWORK, TRAINING
-from jepa_sweep.systems.record import Rows
 from jepa_sweep.systems.rows import tables, with_keys
+from jepa_sweep.systems.system import Rows
 
 AXES = {"features": 3, "L": 1, "t_end": 2.0, "eta": 0.1}
 LEAST = {"training": {"L": 1, "t_end": 2.0}, "network": {"L": 1, "t_end": 2.0}, "temporal": {"log10_T": 3}}
@@ -33,8 +33,8 @@ def rows_of(spec):
     schema = {"points": schema_of(spec)}
     for start, stop in grid.segments():
         points = grid.take(np.arange(start, stop))
-        rows = with_keys(spec.record, points, Rows({}, np.arange(stop - start)))
-        whole = tables(spec.record, {"points": rows}, np.ones(stop - start, bool), schema)
+        rows = with_keys(spec.system, points, Rows({}, np.arange(stop - start)))
+        whole = tables(spec.system, {"points": rows}, np.ones(stop - start, bool), schema)
         parts += whole["points"].to_pylist()
     return parts
 
@@ -42,7 +42,7 @@ def rows_of(spec):
 def schema_of(spec):
     """The parameters alone, in the types of the tables."""
     kinds = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64()}
-    columns = [(c.name, kinds[c.dtype]) for c in (q.column for q in spec.record.parameters)]
+    columns = [(c.name, kinds[c.dtype]) for c in (q.column for q in spec.system.parameters)]
     return pa.schema([("objective", pa.string()), *columns])
 
 

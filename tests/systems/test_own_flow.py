@@ -1,4 +1,4 @@
-"""A flow of the user's own: its record, its numbers, and what is refused."""
+"""A flow of the user's own: its `System`, its numbers, and what is refused."""
 
 import re
 from pathlib import Path

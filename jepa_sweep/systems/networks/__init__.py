@@ -1,1 +1,1 @@
-"""Whole networks: what may vary, the records of their two systems, and their rows."""
+"""Whole networks: what may vary, their two systems, and their rows."""

@@ -13,7 +13,7 @@ from jepa_sweep.physics.network import OBJECTIVES
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P
 from jepa_sweep.systems.networks import parameters
-from jepa_sweep.systems.record import Cost, Curves, Effort, Measurement, Pair, Parameter, Place, Points, Rows, System
+from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Parameter, Place, Points, Rows, System
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 FLOPS = 3e10  # a second, in products of matrices that stay in the cache

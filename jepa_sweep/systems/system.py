@@ -1,6 +1,6 @@
-"""The record of a system: everything the rest of the package needs to sweep it, as data and functions.
+"""`System`: all that the rest of the package needs to know of what it sweeps, as data and functions.
 
-A system is one module that makes one `System`. Whoever plans, computes, stores, compares or draws asks this record and
+A system is one module that makes one `System`. Whoever plans, computes, stores, compares or draws asks it and
 knows nothing of the system itself.
 """
 

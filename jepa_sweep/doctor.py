@@ -13,7 +13,8 @@ from jepa_sweep.engine import devices, selfcheck
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.running import provenance
-from jepa_sweep.store import files, locate
+from jepa_sweep.store import locate
+from jepa_sweep.store.folder import probe
 
 
 def examine(out: str | Path, device: str = "auto") -> dict[str, Any]:
@@ -66,5 +67,5 @@ def _free_space(out: str | Path) -> dict[str, str]:
     if not isinstance(where.path, Path):
         where.prepare(())
         return {}
-    free = shutil.disk_usage(files.probe(where.path)).free
+    free = shutil.disk_usage(probe(where.path)).free
     return {"free disk": f"{free / 1e9:.1f} GB"}

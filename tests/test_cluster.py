@@ -23,7 +23,7 @@ from jepa_sweep.running.plan import Chunk
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.running.ray_workers import TASKS_AT_ONCE, Recover
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.store import location, writers
+from jepa_sweep.store import location, writer_names
 from jepa_sweep.store.log import Mark
 
 # Ray starts its own processes with a function between fork and exec, of which JAX, being threaded, warns.
@@ -112,7 +112,7 @@ def same(out, wanted):
 
 def ended(names):
     """Wait until none of these writers runs: a worker ends a little after its machine."""
-    while not all(map(writers.gone, names)):
+    while not all(map(writer_names.gone, names)):
         time.sleep(0.05)
 
 

@@ -15,7 +15,7 @@ from jepa_sweep.running.plan import Chunk, Intervals, Visited
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import writers
+from jepa_sweep.store import writer_names
 from jepa_sweep.store.log import Mark
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim
@@ -83,14 +83,14 @@ class Job:
         self._grids = {self.name: self.grid}
         self._own: set[str] = set()
         self._schemas = {name: store.reader.schema(name) for name in store.reader.tables}
-        self.writer = writers.enlist()
+        self.writer = writer_names.enlist()
         self._marks: set[Mark] = set()
 
     def __enter__(self) -> "Job":
         return self
 
     def __exit__(self, *_: object) -> None:
-        writers.dismiss(self.writer)
+        writer_names.dismiss(self.writer)
         for mark in self._marks:
             self.log.withdraw(mark)
 

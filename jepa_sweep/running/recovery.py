@@ -13,7 +13,7 @@ from jepa_sweep.physics.dynamics import Status
 from jepa_sweep.running.job import Job, held, kept
 from jepa_sweep.running.plan import Chunk, Intervals
 from jepa_sweep.spec.models import check_measurement
-from jepa_sweep.store import writers
+from jepa_sweep.store import writer_names
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.system import Parameter, Points, System
@@ -33,7 +33,7 @@ def finish(store: Writer, system: System, device: str = "auto", timeout_s: float
     while pending := store.reader.log.pending():
         late = time.monotonic() >= until
         for number, claim in pending.items():
-            if writers.gone(claim.writer) or (late and timeout_s):
+            if writer_names.gone(claim.writer) or (late and timeout_s):
                 with _job(store, system, claim.spec, device) as job:
                     job.complete(number, claim)
         if late:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.store.files import Folder
+from jepa_sweep.store.folder import Folder
 from jepa_sweep.store.location import Location
 
 
@@ -15,7 +15,7 @@ def at(path: str | Path) -> Location:
         SpecError: the kind of bucket is unknown, its name was made a `Path`, or the extra for buckets is not installed.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(path)):
-        from jepa_sweep.store.objects import Bucket  # not at the top: it needs an extra
+        from jepa_sweep.store.bucket import Bucket  # not at the top: it needs an extra
 
         return Bucket(str(path))
     if isinstance(path, Path) and (match := re.match(r"(s3|gs|memory):/", path.as_posix())):

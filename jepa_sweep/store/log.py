@@ -18,7 +18,7 @@ from jepa_sweep.store import records
 from jepa_sweep.store.location import WORKING, Location
 from jepa_sweep.store.records import Claim, Commit
 from jepa_sweep.store.table import side_by_side
-from jepa_sweep.store.writers import gone
+from jepa_sweep.store.writer_names import gone
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import integrity, locate, manifest, records, table, writers
+from jepa_sweep.store import integrity, locate, manifest, records, table, writer_names
 from jepa_sweep.store.location import STAGING, WORKING, Missing
 from jepa_sweep.store.manifest import Manifest
 from jepa_sweep.store.reader import Reader
@@ -58,7 +58,7 @@ class Writer:
         """
         location = locate.at(path)
         location.prepare((*_FOLDERS, *tables))
-        writers.clear_leftovers(location)
+        writer_names.clear_leftovers(location)
         columns = {name: tuple(described) for name, described in tables.items()}
         manifest.publish(location, Manifest(frozen, precision, time, tuple(parameters), columns))
         reader = Reader(path)
@@ -68,7 +68,7 @@ class Writer:
     def prepare(self) -> None:
         """Create folders that are missing, and remove what dead writers have left half-written."""
         self._location.prepare((*_FOLDERS, *self._manifest.tables))
-        writers.clear_leftovers(self._location)
+        writer_names.clear_leftovers(self._location)
 
     def add_spec(self, text: str) -> str:
         """Keep a spec verbatim; returns its digest."""

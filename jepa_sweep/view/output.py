@@ -6,9 +6,9 @@ import os
 import uuid
 from pathlib import Path
 
-from jepa_sweep.store import files
+from jepa_sweep.store.folder import REMEDIES, explained
 
-_REMEDIES = files.REMEDIES | {
+_REMEDIES = REMEDIES | {
     errno.ENOENT: "there is no such folder; create it, or choose another with --out",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another with --out",
     errno.EISDIR: "it is a folder; add the name of a file",
@@ -18,7 +18,7 @@ _REMEDIES = files.REMEDIES | {
 
 def folder(path: Path) -> Path:
     """A folder to write to, created if need be."""
-    with files.explained(path, "write", _REMEDIES):
+    with explained(path, "write", _REMEDIES):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -30,7 +30,7 @@ def write(path: Path, data: bytes) -> Path:
         StorageError: the file system refuses; what stood there is still there.
     """
     part = path.parent / f".{path.name[:100]}-{uuid.uuid4().hex}.part"
-    with files.explained(path, "write", _REMEDIES):
+    with explained(path, "write", _REMEDIES):
         try:
             with part.open("xb") as sink:
                 sink.write(data)

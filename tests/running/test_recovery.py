@@ -15,7 +15,7 @@ from jepa_sweep.results import Store
 from jepa_sweep.running import limits, recovery
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.summary import status_of
-from jepa_sweep.store import writers
+from jepa_sweep.store import writer_names
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer
 
@@ -268,8 +268,8 @@ def unfinished(path, writer):
 )
 def test_unfinished_chunks_are_finished_when_their_writer_cannot(tmp_path, monkeypatch, writer, waits):
     if writer == "dead":
-        writer = writers.enlist()
-        writers.dismiss(writer)
+        writer = writer_names.enlist()
+        writer_names.dismiss(writer)
     points = unfinished(tmp_path / "run", writer)
     slept = []
     clock = {"now": 0.0}

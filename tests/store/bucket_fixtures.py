@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from bucket import Service, new
 
-from jepa_sweep.store import locate, objects
+from jepa_sweep.store import bucket as buckets
+from jepa_sweep.store import locate
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +29,11 @@ def service(running, monkeypatch):
     key = {"gcs_base_url": running.url, "disable_oauth": True, "client_email": "", "private_key": ""}
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps({**key, "private_key_id": ""}))
     monkeypatch.setenv("GOOGLE_BASE_URL", running.url)
-    monkeypatch.setattr(objects, "CONNECT_TIMEOUT", timedelta(seconds=1))
-    monkeypatch.setattr(objects, "REQUEST_TIMEOUT", timedelta(seconds=0.6))
-    monkeypatch.setattr(objects, "RETRY_S", 0.5)
-    monkeypatch.setattr(objects, "LONGEST_PAUSE_S", 0.03)
-    monkeypatch.setattr(objects, "PAUSE_S", 0.01)
+    monkeypatch.setattr(buckets, "CONNECT_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(buckets, "REQUEST_TIMEOUT", timedelta(seconds=0.6))
+    monkeypatch.setattr(buckets, "RETRY_S", 0.5)
+    monkeypatch.setattr(buckets, "LONGEST_PAUSE_S", 0.03)
+    monkeypatch.setattr(buckets, "PAUSE_S", 0.01)
     running.heal()
     yield running
     running.heal()

@@ -2,7 +2,7 @@
 
 import jepa_sweep as js
 from jepa_sweep.running.execute import execute
-from jepa_sweep.store import writers
+from jepa_sweep.store import writer_names
 
 # Two chunks, each with a file of points, one of trajectories and a record; what is written matters here, not what
 # is integrated.
@@ -22,5 +22,5 @@ def go(path, chunk_points=2):
 
 def another_process():
     """Count all writers of this process as dead."""
-    writers._enlisted.clear()
-    writers.process.cache_clear()
+    writer_names._enlisted.clear()
+    writer_names.process.cache_clear()

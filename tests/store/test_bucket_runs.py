@@ -11,7 +11,7 @@ import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError, StorageError
 from jepa_sweep.results import Store, repair
 from jepa_sweep.running.execute import execute
-from jepa_sweep.store import objects
+from jepa_sweep.store import bucket as buckets
 from jepa_sweep.store.location import DAMAGED
 
 pytest_plugins = ["bucket_fixtures"]
@@ -52,7 +52,7 @@ def test_what_flips_in_a_bucket_is_found_and_mended(bucket, in_folder):
     for name in names:
         data = bytearray(bucket.read(name))
         data[len(data) // 3] ^= 0x10
-        objects.obstore.put(bucket._store, name, bytes(data))
+        buckets.obstore.put(bucket._store, name, bytes(data))
     found = Store(bucket.path).damage()
     assert list(found) == ["000002", "000003"]
     assert all(bucket.where(name) in found[name[-14:-8] if "points" in name else name[8:14]][0] for name in names)

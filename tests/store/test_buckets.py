@@ -9,9 +9,10 @@ import pytest
 from bucket import LOST, new
 
 from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.store import locate, objects, writers
+from jepa_sweep.store import bucket as buckets
+from jepa_sweep.store import locate, writer_names
+from jepa_sweep.store.bucket import Bucket
 from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Missing
-from jepa_sweep.store.objects import Bucket
 
 pytest_plugins = ["bucket_fixtures"]
 CASES = pytest.mark.parametrize(  # waiting costs time, so only one of the two is waited for
@@ -83,19 +84,19 @@ def test_damaged_objects_are_set_aside_and_their_names_are_free(bucket):
 
 def test_what_another_has_mended_is_not_set_aside(bucket, monkeypatch):
     bucket.publish("points/1", b"damaged")
-    copy = objects.obstore.copy
+    copy = buckets.obstore.copy
 
     def overtaken(store, source, target):
         copy(store, source, target)
-        objects.obstore.put(store, source, b"mended")
+        buckets.obstore.put(store, source, b"mended")
 
-    monkeypatch.setattr(objects.obstore, "copy", overtaken)
+    monkeypatch.setattr(buckets.obstore, "copy", overtaken)
     bucket.set_aside("points/1")
     assert bucket.read("points/1") == b"mended"
 
 
 def test_marks_come_and_go_and_those_of_dead_writers_are_cleared(bucket):
-    alive = writers.enlist()
+    alive = writer_names.enlist()
     host = alive.split("-")[0]
     names = [f"{alive}.x", f"{host}-{os.getpid()}-{'0' * 12}.x", f"elsewhere-1-{'0' * 12}.x"]
     for name in names:
@@ -103,13 +104,13 @@ def test_marks_come_and_go_and_those_of_dead_writers_are_cleared(bucket):
         bucket.mark(f"{WORKING}/{name}")
     bucket.publish(f"{STAGING}/{names[1]}", b"probe")
     assert bucket.names(WORKING) == sorted(names)
-    writers.clear_leftovers(bucket)
+    writer_names.clear_leftovers(bucket)
     assert bucket.names(WORKING) == sorted([names[0], names[2]])
     assert bucket.names(STAGING) == []
     bucket.unmark(f"{WORKING}/{names[0]}")
     bucket.unmark(f"{WORKING}/{names[0]}")
     assert bucket.names(WORKING) == [names[2]]
-    writers.dismiss(alive)
+    writer_names.dismiss(alive)
 
 
 def test_preparing_leaves_nothing_behind_and_asks_once(bucket, service):
@@ -231,7 +232,7 @@ def test_a_service_that_is_down_is_named_and_nothing_is_seen(remote, service):
 @pytest.mark.wait
 @pytest.mark.parametrize("remote", ["s3"], indirect=True)
 def test_a_service_that_comes_back_is_waited_for(remote, service, monkeypatch):
-    monkeypatch.setattr(objects, "RETRY_S", 20.0)
+    monkeypatch.setattr(buckets, "RETRY_S", 20.0)
     service.fail(*["busy"] * 16)
     assert remote.publish("points/1", DATA)
     assert service.count("PUT") == 17
@@ -384,6 +385,6 @@ def test_other_places_are_refused(url):
 
 def test_without_obstore_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
-    monkeypatch.delitem(sys.modules, "jepa_sweep.store.objects")
+    monkeypatch.delitem(sys.modules, "jepa_sweep.store.bucket")
     with pytest.raises(SpecError, match=r"need obstore.*pip install 'jepa_sweep\[cloud\]'"):
         locate.at("s3://runs/x")

@@ -13,7 +13,7 @@ from tables import PARTS, flip
 from jepa_sweep.results import Store
 from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import overview
-from jepa_sweep.store.files import Folder
+from jepa_sweep.store.folder import Folder
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer

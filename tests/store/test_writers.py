@@ -12,7 +12,8 @@ import jepa_sweep as js
 from jepa_sweep.errors import StorageError
 from jepa_sweep.results import Store, run
 from jepa_sweep.running import job
-from jepa_sweep.store import files, location
+from jepa_sweep.store import location
+from jepa_sweep.store.folder import Folder
 from jepa_sweep.store.writer import Writer
 
 
@@ -83,14 +84,14 @@ def test_a_writer_that_died_between_claim_and_commit_is_finished(tmp_path, store
     class Died(BaseException):
         pass
 
-    publish = files.Folder.publish
+    publish = Folder.publish
 
     def die(self, name, data):
         if name.startswith(f"{before}/000003"):
             raise Died
         return publish(self, name, data)
 
-    monkeypatch.setattr(files.Folder, "publish", die)
+    monkeypatch.setattr(Folder, "publish", die)
     with pytest.raises(Died):
         run(js.Sweep(**TRACKED), tmp_path / "dead", chunk_points=4)
     monkeypatch.undo()

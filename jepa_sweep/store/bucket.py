@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.store.location import DAMAGED, STAGING, Missing
-from jepa_sweep.store.writers import process
+from jepa_sweep.store.writer_names import process
 
 try:
     import obstore

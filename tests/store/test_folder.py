@@ -10,14 +10,15 @@ import pytest
 
 from jepa_sweep.errors import StorageError
 from jepa_sweep.results import run
-from jepa_sweep.store import files, location, writers
+from jepa_sweep.store import location, writer_names
+from jepa_sweep.store.folder import Folder, probe
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "close", "open"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, call, code):
     root = tmp_path / "s"
-    folder = files.Folder(root)
+    folder = Folder(root)
     folder.prepare((location.STAGING, "points"))
     real = getattr(os, call)
 
@@ -40,18 +41,18 @@ def test_a_refused_operation_leaves_nothing_half_written(tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("place", ["runs", "some/where/deep"])
 def test_a_probe_leaves_nothing_behind(tmp_path, place):
-    assert files.probe(tmp_path / place) == tmp_path
+    assert probe(tmp_path / place) == tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_probe_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="a part of the path is a file"):
-        files.probe(tmp_path / "file/runs")
+        probe(tmp_path / "file/runs")
 
 
 def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_path, monkeypatch):
-    folder = files.Folder(tmp_path)
+    folder = Folder(tmp_path)
     folder.prepare((location.STAGING, "points"))
     real = os.fsync
 
@@ -73,9 +74,9 @@ def test_a_name_that_could_not_be_made_durable_is_not_reported_as_published(tmp_
 def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
     run(tiny, tmp_path)
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    here, token = writers.process(os.getpid()).split("-")[0], "0123456789ab"
+    here, token = writer_names.process(os.getpid()).split("-")[0], "0123456789ab"
     dead = [f"{here}-{int(child.stdout)}-{token}", f"{here}-{os.getpid()}-{token}"]  # one had our process number
-    living = [writers.process(os.getpid()), f"{here}-{os.getppid()}-{token}", f"other_host-1-{token}"]
+    living = [writer_names.process(os.getpid()), f"{here}-{os.getppid()}-{token}", f"other_host-1-{token}"]
     for name in dead + living:
         (tmp_path / location.STAGING / f"{name}-0a.part").write_bytes(b"half")
         (tmp_path / location.WORKING / f"{name}.01234567.0-8").touch()
@@ -85,7 +86,7 @@ def test_staging_is_cleared_of_the_dead_but_not_of_the_living(tmp_path, tiny):
 
 
 def test_no_half_written_file_is_ever_visible_as_parquet(tmp_path, monkeypatch):
-    folder = files.Folder(tmp_path)
+    folder = Folder(tmp_path)
     folder.prepare((location.STAGING, "points"))
     seen = []
     real = os.link
@@ -112,5 +113,5 @@ def test_the_folder_above_a_run_is_synced_even_where_the_run_is_there(tmp_path, 
     monkeypatch.setattr(os, "open", opening)
     monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(opened[descriptor]), real_sync(descriptor)))
     (tmp_path / "run").mkdir()
-    files.Folder(tmp_path / "run").prepare(("points",))
+    Folder(tmp_path / "run").prepare(("points",))
     assert synced == [str(tmp_path / "run"), str(tmp_path)]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jepa_sweep.errors import StorageError
 from jepa_sweep.store.location import DAMAGED, STAGING, Missing
-from jepa_sweep.store.writers import process
+from jepa_sweep.store.writer_names import process
 
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",

@@ -1,7 +1,6 @@
 """One spec at work on one store: which points are new, computing them, committing them."""
 
 import functools
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,18 +24,18 @@ from jepa_sweep.systems.system import Place, Rows, System
 
 
 def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[str, Claim]) -> dict[str, Visited]:
-    """What some claims hold, by digest of the spec; `grids` caches the grids of the store's specs."""
+    """What some claims hold of each spec, by its digest; `grids` caches the grids of the store's specs."""
     if any(claim.spec not in grids for claim in claims.values()):
-        for name, text in store.specs().items():
-            if name not in grids:
-                grids[name] = Grid(kept(store, system, text))
+        for digest, text in store.specs().items():
+            if digest not in grids:
+                grids[digest] = Grid(kept(store, system, text))
     present: dict[str, list[tuple[int, int]]] = {}
     for claim in claims.values():
-        present.setdefault(claim.spec, []).extend(held(claim))
+        present.setdefault(claim.spec, []).extend(claim.pieces)
     unknown = present.keys() - grids.keys()
     if unknown:
         raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
-    return {name: Visited(grids[name], Intervals(pieces)) for name, pieces in present.items()}
+    return {digest: Visited(grids[digest], Intervals(pieces)) for digest, pieces in present.items()}
 
 
 def kept(store: Reader, system: System, text: str) -> Sweep:
@@ -44,14 +43,9 @@ def kept(store: Reader, system: System, text: str) -> Sweep:
     return Sweep.parse(text, f"a spec kept in {store.path}", system=system)
 
 
-def done(store: Reader, name: str) -> Intervals:
+def done(store: Reader, digest: str) -> Intervals:
     """The indices of one spec that are claimed because of it; what others claimed for it is found by `plan.fresh`."""
-    return Intervals(piece for c in store.log.claims().values() if c.spec == name for piece in held(c))
-
-
-def held(claim: Claim) -> Iterable[tuple[int, int]]:
-    """The intervals of indices that a claim holds."""
-    return Intervals(claim.absent).gaps(claim.start, claim.stop)
+    return Intervals(piece for c in store.log.claims().values() if c.spec == digest for piece in c.pieces)
 
 
 class Computed(NamedTuple):
@@ -72,16 +66,14 @@ class Job:
 
     def __init__(self, sweep: Sweep, text: str, store: Writer, device: str, chunk_points: int | None = None) -> None:
         self.sweep, self.store, self.log = sweep, store, store.reader.log
-        self.name = store.add_spec(text)
+        self.digest = store.add_spec(text)
         self.grid = Grid(sweep)
         self.computed = self.failed = self.repeated = 0
         self.work = Work()
         self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
         longest = max((b - a for a, b in self.grid.segments()), default=1)
         self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
-        self._seen = Reader(store.reader.path)  # for `compute`; `store` is for `commit`
-        self._grids = {self.name: self.grid}
-        self._own: set[str] = set()
+        self._grids = {self.digest: self.grid}
         self._schemas = {name: store.reader.schema(name) for name in store.reader.tables}
         self.writer = writer_names.enlist()
         self._marks: set[Mark] = set()
@@ -102,18 +94,18 @@ class Job:
 
     def queue(self, mine: Shard) -> Queue:
         """What is left to do, at this moment, of a share of the chunks."""
-        chunks = plan.chunks(self.grid, done(self._seen, self.name), self._size)
-        return Queue(self.grid, filter(mine.holds, chunks), self._seen.log, self.name, self.writer)
+        chunks = plan.chunks(self.grid, done(self.store.reader, self.digest), self._size)
+        return Queue(self.grid, filter(mine.holds, chunks), self.log, self.digest, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------
 
     def compute(self, chunk: Chunk, absent: Intervals | None = None) -> Computed:
         """Compute the points of a chunk that are not in the store, leaving out the `absent` ones."""
-        claim = Claim(self.name, chunk.start, chunk.stop, writer=self.writer)
+        claim = Claim(self.digest, chunk.start, chunk.stop, writer=self.writer)
         self._announce(claim)
-        known = self._seen.log.claims()
-        near = {number: c for number, c in known.items() if c.spec != self.name or c.meets(claim)}
-        stored = visited(self._seen, self.sweep.system, dict(self._grids), near).values()
+        known = self.log.claims()
+        near = {number: c for number, c in known.items() if c.spec != self.digest or c.meets(claim)}
+        stored = visited(self.store.reader, self.sweep.system, dict(self._grids), near).values()
         wanted = plan.fresh(self.grid, chunk.indices, stored)
         if absent:
             wanted &= ~absent.contains(chunk.indices)
@@ -124,7 +116,7 @@ class Job:
     ) -> Computed:
         """Compute points that have failed once more: sorted indices, and the claims looked at to choose them."""
         start, stop = int(index[0]), int(index[-1]) + 1
-        claim = Claim(self.name, start, stop, solver=solver, writer=self.writer, attempt=attempt)
+        claim = Claim(self.digest, start, stop, solver=solver, writer=self.writer, attempt=attempt)
         self._announce(claim)
         return self._computed(claim, index, known)
 
@@ -132,14 +124,14 @@ class Job:
         """Commit what was computed, but for points that another writer has claimed meanwhile."""
         keep, known, claim, number = np.ones(len(found.indices), dtype=bool), dict(found.known), found.claim, None
         while number is None and keep.any():
-            theirs = {n: c for n, c in self.log.claims().items() if n not in known and n not in self._own}
+            claims = self.log.claims()
+            theirs = {n: c for n, c in claims.items() if n not in known and c.writer != self.writer}
             known |= theirs
             for other in visited(self.store.reader, self.sweep.system, self._grids, theirs).values():
                 keep &= ~other.holds(self.grid.take(found.indices))
             claim = claim._replace(absent=_gaps(claim.start, claim.stop, found.indices[keep]))
-            number = self.store.claim(claim) if keep.any() else None
+            number = self.store.claim(claim, claims) if keep.any() else None
         if number:
-            self._own.add(number)
             self.failed += self._publish(number, claim, found, keep)
             self.computed += int(keep.sum())
             self.work = self.work.plus(found.work)

@@ -11,13 +11,13 @@ from jepa_sweep.store.records import Claim
 class Queue:
     """Chunks in the order in which they are to be done."""
 
-    def __init__(self, grid: Grid, chunks: Iterable[Chunk], log: Log, name: str, writer: str = "") -> None:
-        """`name` is the digest of the spec, `writer` whose own marks do not count."""
+    def __init__(self, grid: Grid, chunks: Iterable[Chunk], log: Log, digest: str, writer: str = "") -> None:
+        """`digest` is that of the spec; the marks of `writer` itself do not count."""
         self.left = {(chunk.start, chunk.stop): chunk for chunk in chunks}
         self.total = grid.unique  # points of the spec
         self._points = {where: grid.unique_in(*where) for where in self.left}  # of chunks not stored yet, taken or not
         self.done = self.total - sum(self._points.values())
-        self._log, self._name, self._writer = log, name, writer
+        self._log, self._digest, self._writer = log, digest, writer
         self._seen: set[str] = set()  # numbers of claims
         self._busy: set[tuple[int, int]] = set()  # with other writers
 
@@ -37,12 +37,12 @@ class Queue:
         """Take out chunks that others have stored since, and see what they are computing."""
         claims = self._log.claims()
         for claim in (claims[number] for number in claims.keys() - self._seen):
-            ours = claim.spec == self._name and not claim.absent
+            ours = claim.spec == self._digest and not claim.absent
             if ours and (chunk := self.left.pop((claim.start, claim.stop), None)):
                 self.stored(chunk)
         self._seen = set(claims)
         marks = self._log.announced()
-        self._busy = {(m.start, m.stop) for m in marks if m.spec == self._name[:8] and m.writer != self._writer}
+        self._busy = {(m.start, m.stop) for m in marks if m.spec == self._digest[:8] and m.writer != self._writer}
 
     def take(self, fits: Callable[[Chunk], bool] = lambda _: True) -> Chunk | None:
         """The first chunk that fits and that no one else is computing, else the first that fits; None without any."""

@@ -152,7 +152,7 @@ def compute(
 
     Returns why it ended early, if it did, and what was computed.
     """
-    log, path, mark = job.log, job.store.reader.path, Mark(job.writer, job.name[:8], 0, 0)
+    log, path, mark = job.log, job.store.reader.path, Mark(job.writer, job.digest[:8], 0, 0)
     path = path.absolute() if isinstance(path, Path) else path  # workers have folders of their own
     system = None if registry.is_kept(job.sweep.system) else job.sweep.system
     workers = Workers(cluster, Instructions(text, str(path), device, chunk_points, mark, sys.argv, system))

@@ -10,7 +10,7 @@ import pandas as pd
 from jepa_sweep.checks import one_of
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.physics.dynamics import Status
-from jepa_sweep.running.job import Job, held, kept
+from jepa_sweep.running.job import Job, kept
 from jepa_sweep.running.plan import Chunk, Intervals
 from jepa_sweep.spec.models import check_measurement
 from jepa_sweep.store import writer_names
@@ -59,7 +59,7 @@ def repair(reader: Reader, system: System, device: str = "auto") -> dict[str, li
             if claim.attempt == 1:
                 job.commit(job.compute(Chunk(claim.start, claim.stop), Intervals(claim.absent)))
             else:  # its points count as failures of the attempt before
-                _again(job, FAILED, claim.solver, within=Intervals(held(claim)))
+                _again(job, FAILED, claim.solver, within=Intervals(claim.pieces))
     return found
 
 
@@ -104,13 +104,13 @@ def _again(
 
     Points that a higher attempt has claimed are left to that, whether or not it is committed.
     """
-    for number in [number for number, claim in job.log.claims().items() if claim.spec == job.name]:
+    for number in [number for number, claim in job.log.claims().items() if claim.spec == job.digest]:
         if stop():
             return False
         known, frame = job.log.claims(), job.store.reader.failures_of(number)
         claim, index = known[number], _indices(job, frame.loc[frame["status"].isin(statuses)])
         higher = [c for c in known.values() if c.attempt > claim.attempt and c.meets(claim)]
-        index = index[~Intervals(piece for c in higher for piece in held(c)).contains(index)]
+        index = index[~Intervals(piece for c in higher for piece in c.pieces).contains(index)]
         if within:
             index = index[within.contains(index)]
         if len(index):
@@ -135,9 +135,9 @@ def _numbers(parameter: Parameter, values: Iterable[Any]) -> np.ndarray:
     return np.array([parameter.choices.index(v) for v in values] if parameter.choices else values, dtype=float)
 
 
-def _job(store: Writer, system: System, name: str, device: str) -> Job:
+def _job(store: Writer, system: System, digest: str, device: str) -> Job:
     """A job for a spec kept in the store."""
     specs, path = store.reader.specs(), store.reader.path
-    if name not in specs:
-        raise IntegrityError(f"{path} must keep every spec that was run, but {name[:8]} is missing.")
-    return Job(kept(store.reader, system, specs[name]), specs[name], store, device)
+    if digest not in specs:
+        raise IntegrityError(f"{path} must keep every spec that was run, but {digest[:8]} is missing.")
+    return Job(kept(store.reader, system, specs[digest]), specs[digest], store, device)

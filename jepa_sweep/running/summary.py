@@ -53,7 +53,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         digest = sha256(text.encode())
         finished = job.done(store, digest)
         visited = job.visited(store, sweep.system, {}, store.log.claims())
-        others = [held for name, held in visited.items() if name != digest]
+        others = [theirs for other, theirs in visited.items() if other != digest]
     left = _left(sweep, grid, finished, others, size)
     takes = left.takes
     commits = store.log.commits() if store else []
@@ -81,12 +81,12 @@ def status_of(path: str | Path) -> dict[str, Any]:
     held, commits, pending = store.overview(), store.log.commits(), store.log.pending()
     system, specs = registry.of_store(store), []
     visited = job.visited(store, system, {}, store.log.claims())
-    for name, text in store.specs().items():
+    for digest, text in store.specs().items():
         sweep = job.kept(store, system, text)
         grid = Grid(sweep)
-        others = [held for other, held in visited.items() if other != name]
-        left = _left(sweep, grid, job.done(store, name), others, plan.points_per_chunk(sweep, grid))
-        specs.append({"spec": name[:8], "name": sweep.name, "points": left.points, "missing": left.new})
+        others = [theirs for other, theirs in visited.items() if other != digest]
+        left = _left(sweep, grid, job.done(store, digest), others, plan.points_per_chunk(sweep, grid))
+        specs.append({"spec": digest[:8], "name": sweep.name, "points": left.points, "missing": left.new})
     work = _work(commits)
     computed = held.rows["points"] + held.rows["failures"]
     return {

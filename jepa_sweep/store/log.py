@@ -10,6 +10,7 @@ missing, late, or left behind.
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -27,7 +28,7 @@ class Mark(NamedTuple):
     """What a writer is computing: indices [start, stop) of a spec."""
 
     writer: str
-    spec: str  # the first characters of its digest
+    spec: str  # the first characters of its SHA-256
     start: int
     stop: int
 
@@ -38,22 +39,28 @@ class Mark(NamedTuple):
 
 
 class Log:
-    """The claims, commit records and marks of a store. Records never change, so each is read once."""
+    """The claims, commit records and marks of a store. Records never change, so each is read once.
+
+    Several threads may use it at once.
+    """
 
     def __init__(self, location: Location) -> None:
         self._location = location
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
+        self._looking = threading.RLock()
 
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
-        return [self._commits[number] for number in self._look("commits", records.commit_of, self._commits)]
+        with self._looking:
+            return [self._commits[number] for number in self._look("commits", records.commit_of, self._commits)]
 
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
-        self._claims.update({commit.number: commit.claim for commit in self.commits()})
-        self._look("claims", records.claim_of, self._claims)
-        return dict(self._claims)
+        with self._looking:
+            self._claims.update({commit.number: commit.claim for commit in self.commits()})
+            self._look("claims", records.claim_of, self._claims)
+            return dict(self._claims)
 
     def _look(self, folder: str, read: Callable[[Location, str], T], known: dict[str, T]) -> list[str]:
         """The numbers of the records in a folder, of which those not known yet are read."""
@@ -75,10 +82,6 @@ class Log:
         claims, committed = self.claims(), {commit.number for commit in self.commits()}
         return {number: claim for number, claim in claims.items() if number not in committed}
 
-    def next_number(self) -> str:
-        """The number after all that were found when `claims` was last called."""
-        return f"{1 + max((int(number) for number in self._claims), default=0):06d}"
-
     def hold(self, number: str, claim: Claim) -> bool:
         """Make a claim durable; False, and nothing done, if another writer has claimed that number.
 
@@ -87,13 +90,15 @@ class Log:
         """
         made = self._location.publish(f"claims/{number}.json", records.sealed({"number": number, **claim._asdict()}))
         if made:
-            self._claims[number] = claim
+            with self._looking:
+                self._claims[number] = claim
         return made
 
     def drop(self, number: str) -> None:
         """Forget what was read of a chunk whose files are set aside."""
-        self._commits.pop(number, None)
-        self._claims.pop(number, None)
+        with self._looking:
+            self._commits.pop(number, None)
+            self._claims.pop(number, None)
 
     # --- writers at work ----------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ class Reader:
         return self.manifest.schema(name)
 
     def specs(self) -> dict[str, str]:
-        """Digest -> text of every spec that was applied here."""
+        """SHA-256 -> text of every spec that was applied here."""
         return records.notes(self.location, ".toml")
 
     def source(self) -> str | None:

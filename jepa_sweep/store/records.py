@@ -28,13 +28,19 @@ class File(NamedTuple):
 class Claim(NamedTuple):
     """Which points of which spec a chunk holds: indices [start, stop) but for those `absent`, stored elsewhere."""
 
-    spec: str  # digest of its text
+    spec: str  # SHA-256 of its text
     start: int
     stop: int
     absent: tuple[tuple[int, int], ...] = ()  # half-open, in order
     solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
     writer: str = ""
     attempt: int = 1  # at its points; a higher one computes again what failed in a lower one
+
+    @property
+    def pieces(self) -> list[tuple[int, int]]:
+        """The intervals of indices that it holds."""
+        edges = [self.start, *(edge for gap in self.absent for edge in gap), self.stop]
+        return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
 
     def meets(self, other: "Claim") -> bool:
         """True if both are of the same spec and their ranges of indices overlap."""

@@ -16,7 +16,7 @@ A claim (see `log`) whose writer died before its commit record is finished by th
 import contextlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Writer:
         writer_names.clear_leftovers(self._location)
 
     def add_spec(self, text: str) -> str:
-        """Keep a spec verbatim; returns its digest."""
+        """Keep a spec verbatim; returns the SHA-256 of its text."""
         return self._note(text, ".toml")
 
     def _note(self, text: str, suffix: str) -> str:
@@ -94,13 +94,17 @@ class Writer:
         self._location.publish(f"environment/{name}.json", data)
         return name
 
-    def claim(self, claim: Claim) -> str | None:
-        """Claim a chunk under the next free number, and return that.
+    def claim(self, claim: Claim, known: Iterable[str]) -> str | None:
+        """Claim a chunk under the number after those known, and return that.
 
-        None if another writer took that number since `Log.claims` was last called: look at what it claimed, and try
-        again with what is left.
+        Args:
+            claim: what to claim.
+            known: the numbers of all claims that were compared with it, as the last look at `Log.claims` found them.
+
+        Returns:
+            None if another writer took that number since: look at what it claimed, and try again with what is left.
         """
-        number = self.reader.log.next_number()
+        number = f"{1 + max(map(int, known), default=0):06d}"
         return number if self.reader.log.hold(number, claim) else None
 
     def commit(

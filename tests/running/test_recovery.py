@@ -175,11 +175,11 @@ def test_two_second_tries_at_once_store_each_point_once(failed, monkeypatch):
     """The other one commits between our look and our claim."""
     claim, raced = Writer.claim, []
 
-    def racing(self, wanted):
+    def racing(self, wanted, known):
         if wanted.attempt > 1 and not raced:
             raced.append(True)
             js.retry(Store(failed.path), max_steps=1000)
-        return claim(self, wanted)
+        return claim(self, wanted, known)
 
     monkeypatch.setattr(Writer, "claim", racing)
     js.retry(failed, max_steps=1000)
@@ -257,7 +257,7 @@ def unfinished(path, writer):
     whole, [number, claim] = store.points(), next(iter(store.log.claims().items()))
     for name in (f"commits/{number}.json", f"claims/{number}.json"):
         (path / name).unlink()
-    assert Writer(Reader(path)).claim(claim._replace(writer=writer)) == number
+    assert Writer(Reader(path)).claim(claim._replace(writer=writer), ()) == number
     return whole
 
 

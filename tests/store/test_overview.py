@@ -55,7 +55,7 @@ def add(store, rng, points=60, failures=5, others=90, **given):
     counts = dict.fromkeys(store.tables, others) | {"failures": failures}
     rows = {name: rows_of(store, name, count, rng) for name, count in counts.items() if name != "points"}
     rows["points"] = rows_of(store, "points", points, rng, **given)
-    writer.commit(writer.claim(claim), claim, rows, "none", {"seconds": 1.0})
+    writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, rows, "none", {"seconds": 1.0})
 
 
 def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):

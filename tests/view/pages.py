@@ -62,7 +62,7 @@ def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precisio
             for name in columns
         }
         claim = Claim(spec, 10 * k, 10 * k + 10)
-        writer.commit(writer.claim(claim), claim, made, environment, {})
+        writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, made, environment, {})
     return store
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from unittest import mock
@@ -351,15 +352,15 @@ def test_a_machine_on_which_workers_keep_dying_is_left_alone(workers):
     assert started == 3 * (2 + 1)
 
 
-@pytest.mark.parametrize("fault", [ConnectionError, lambda: time.sleep(5)], ids=["refuses", "hangs"])
-def test_a_head_that_is_silent_ends_the_run(workers, monkeypatch, fault):
+@pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
+def test_a_head_that_is_silent_ends_the_run(workers, monkeypatch, hangs):
+    answered = threading.Event()  # by nobody before the run has ended
     monkeypatch.setattr(ray_cluster, "HEAD_TIMEOUT_S", 0.1)
-    workers._cluster.ray.nodes.side_effect = fault
-    began = time.monotonic()
+    workers._cluster.ray.nodes.side_effect = answered.wait if hangs else ConnectionError
     while not (why := workers.recruit(10)):
         time.sleep(0.01)
+    answered.set()
     assert "the head of the cluster has not answered" in why
-    assert time.monotonic() - began < 3
     assert workers._handles == []
 
 

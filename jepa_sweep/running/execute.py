@@ -27,26 +27,13 @@ def execute(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """Compute every point of a spec that is not in its store yet, here or on a Ray cluster; see `jepa_sweep.run`.
+    """Compute every point of a spec that is not in its store yet, here or on a Ray cluster.
+
+    It takes and raises what `jepa_sweep.run` does. `progress` is called after each chunk. `stop` is asked before each
+    chunk, on a cluster every second; no chunk is begun after it has returned True.
 
     A worker of a cluster has one accelerator, where there is any for `device`; else all cores of a machine, or as many
     as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
-
-    Args:
-        spec: a spec file, a `Sweep`, or the keys of one.
-        out: where the store lies; on a cluster a place that all its machines see.
-        cluster: "ray" for the cluster that runs on this machine, or else a new one on this machine alone;
-            "ray:ADDRESS" for another; None for this process, without Ray.
-        device: as `jepa_sweep.run` takes it.
-        chunk_points: as there.
-        shard: as there.
-        max_failures: as there.
-        progress: called after each chunk.
-        stop: asked before each chunk, on a cluster every second; no chunk is begun after it has returned True.
-
-    Raises:
-        SpecError: the spec cannot be run, or there is no such cluster, or its machines do not see `out`.
-        StorageError: the file system refused something.
     """
     began = time.perf_counter()
     sweep, text = load(spec)

@@ -94,7 +94,7 @@ def figure(
     began = time.perf_counter()
     spec, folder = spec_path(name), Path(out)
     if run is None:
-        output.folder(folder)  # what cannot be written to is found out before minutes of computing
+        output.create_folder(folder)  # what cannot be written to is found out before minutes of computing
         store = compute(spec, device=device, progress=progress)
         remedy = f"Try --run with another run, or move {store.path} away to have it computed anew."
     else:
@@ -102,7 +102,7 @@ def figure(
         remedy = f"Try without --run, which computes what is missing of runs/{name}, or run a sweep that fits."
     picture = PICTURES[name]
     needs.check(name, picture.needs, store, remedy)
-    output.folder(folder)
+    output.create_folder(folder)
     claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
     with style.paper():
         drawing = picture.draw(store)

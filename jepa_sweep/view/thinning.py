@@ -80,7 +80,7 @@ def choose_rows(
 def choose_samples(
     store: Reader, name: str, columns: Sequence[str], points: pd.DataFrame, given: Selection, budget: int
 ) -> tuple[pd.DataFrame, Selection]:
-    """At most `budget` samples of trajectories of the `points` that `given` shows, whole curves; and which they are.
+    """At most `budget` samples over time of the `points` that `given` shows, whole curves; and which they are.
 
     They have the number of their point in the column `row`, and are in the order of row and time.
     """

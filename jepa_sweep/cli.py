@@ -100,7 +100,7 @@ def _print(result: Any, text: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
 
 
-def _listed(given: list[str] | None) -> list[str]:
+def _split(given: list[str] | None) -> list[str]:
     """All values of an option that may be repeated, and whose values may be separated by commas."""
     return [word.strip() for text in given or () for word in text.split(",")]
 
@@ -202,13 +202,13 @@ def query(
     """Show rows of a table."""
     if csv and as_json:
         raise SpecError("Rows must be printed in one format, but --csv and --json are given; leave one out.")
-    from jepa_sweep.analysis.query import records, rows
+    from jepa_sweep.analysis.query import for_json, matching
 
-    frame, count = rows(run, table, where or [], _listed(columns), _listed(sort), limit)
+    frame, count = matching(run, table, where or [], _split(columns), _split(sort), limit)
     if csv:
         typer.echo(frame.to_csv(index=False), nl=False)
     elif as_json:
-        typer.echo(json.dumps(records(frame), default=float))
+        typer.echo(json.dumps(for_json(frame), default=float))
     else:
         typer.echo(frame.to_string(index=False))
     if len(frame) < count or not (csv or as_json):
@@ -223,7 +223,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare what was measured with what theory predicts, or with another run of the same points."""
-    from jepa_sweep.analysis.query import records
+    from jepa_sweep.analysis.query import for_json
     from jepa_sweep.results import Store
 
     frame = Store(run).compare(Store(other) if other else None)
@@ -233,7 +233,7 @@ def compare(
         text += f"\nworst relative difference {'between the two' if other else 'from the closed form'}: "
         text += f"{worst:.2e}" if worst is not None else "none measured"
     finite = worst if worst is not None and math.isfinite(worst) else None  # as JSON takes it
-    _print({"worst_difference": finite, "groups": records(frame)}, text, as_json)
+    _print({"worst_difference": finite, "groups": for_json(frame)}, text, as_json)
 
 
 @_command
@@ -284,7 +284,7 @@ def retry(
     from jepa_sweep.results import retry as try_again
 
     options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
-    result = try_again(run, _listed(status) or ["failed"], **options)
+    result = try_again(run, _split(status) or ["failed"], **options)
     text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
     _print(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
     raise typer.Exit(STOPPED if not result["complete"] else FAILED_POINTS if result["failed"] else 0)
@@ -302,9 +302,9 @@ def moments(
 ) -> None:
     """Features of your own pairs of data, and the orders in which JEPA and MAE would learn them."""
     _ready_to_compute()
-    from jepa_sweep.analysis.own_pairs import report
+    from jepa_sweep.analysis.own_pairs import facts_and_text
 
-    _print(*report(file, y_file, depth, eps, p, top), as_json)
+    _print(*facts_and_text(file, y_file, depth, eps, p, top), as_json)
 
 
 @_command
@@ -335,10 +335,10 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
         told = None if as_json else lambda found: typer.echo(found.text())
         found = all_drawn(out, device=device, progress=progress, done=told)
     claims = [claim for one in found for claim in one.claims]
-    held = sum(claim.holds for claim in claims)
-    text = f"{held} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
+    passed = sum(claim.holds for claim in claims)
+    text = f"{passed} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
     _print([one.facts() for one in found], text, as_json)
-    raise typer.Exit(0 if held == len(claims) else FAILED_POINTS)
+    raise typer.Exit(0 if passed == len(claims) else FAILED_POINTS)
 
 
 @_command
@@ -353,7 +353,7 @@ def explore(
 
     store = Store(run)
     folder = store.path.resolve().parent if isinstance(store.path, Path) else Path()
-    page = explorer.write(store.reader, store.system.curves, out or folder / f"{store.title}.html")
+    page = explorer.write(store, store.system.curves, out or folder / f"{store.title}.html")
     size = page.stat().st_size
     _print({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
 

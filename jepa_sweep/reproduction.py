@@ -94,18 +94,18 @@ def figure(
     began = time.perf_counter()
     spec, folder = spec_path(name), Path(out)
     if run is None:
-        output.folder(folder)  # what cannot be written to is found out before minutes of computing
+        output.create_folder(folder)  # what cannot be written to is found out before minutes of computing
         store = compute(spec, device=device, progress=progress)
         remedy = f"Try --run with another run, or move {store.path} away to have it computed anew."
     else:
         store = Store(run)
         remedy = f"Try without --run, which computes what is missing of runs/{name}, or run a sweep that fits."
     picture = PICTURES[name]
-    needs.check(name, picture.needs, store.reader, remedy)
-    output.folder(folder)
-    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store.reader))  # not NumPy's
+    needs.check(name, picture.needs, store, remedy)
+    output.create_folder(folder)
+    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
     with style.paper():
-        drawing = picture.draw(store.reader)
+        drawing = picture.draw(store)
         pages = {kind: _rendered(drawing, kind) for kind in UNDATED}
     files = tuple(output.write(folder / f"{name}.{kind}", page) for kind, page in pages.items())
     return Drawn(name, picture.shows, store, files, claims, time.perf_counter() - began)

@@ -41,7 +41,7 @@ def reduced(tmp_path_factory):
         if name not in done:
             sweep, (axes, samples) = js.Sweep.load(SWEEPS / f"{name}.toml"), REDUCED[name]
             if axes:
-                spec = sweep.model_dump(exclude_defaults=True, exclude_none=True)
+                spec = sweep.model_dump(by_alias=True, exclude_defaults=True, exclude_none=True)
                 spec["axes"] |= axes
                 if samples:
                     spec["measure"]["trajectories"]["samples"] = samples

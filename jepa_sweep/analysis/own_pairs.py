@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.analysis import pair_files
-from jepa_sweep.analysis.query import records
+from jepa_sweep.analysis.query import for_json
 from jepa_sweep.checks import numbers
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.tracing import refuse_traced
@@ -27,8 +27,9 @@ def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
 
     Args:
         x: samples, shape (n, d) or (n,), or the path of a file. Without `y` a file holds the pairs: `.npy` with shape
-            (n, 2, d), or `.parquet` with columns x0, x1, ..., y0, y1, ... or list columns x and y.
-        y: the partner of each row of x, as an array of its shape, or the path of a second file.
+            (n, 2, d), x before y, or `.parquet` with columns x0, x1, ..., y0, y1, ... or list columns x and y.
+        y: the partner of each row of x, as an array of its shape, or the path of a second file. Of two files each
+            holds one of them: `.npy` with shape (n, d), or `.parquet` with its half of those columns.
         center: subtract the means of x and of y first; without, the moments are about zero.
 
     Returns:
@@ -138,13 +139,13 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"jepa_first": names[first], "mae_first": names[second], "resolved": resolved})
 
 
-def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict[str, Any], str]:
+def facts_and_text(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict[str, Any], str]:
     """What the command `moments` prints of a file: facts, and text with at most `top` rows a table."""
     found = moments(x, y)
     table = order(found, L, eps, p)
     pairs = inversions(table)
     facts = {name: getattr(found, name) for name in ("pairs", "off_diagonal", "mixing", "asymmetry")}
-    facts |= {"L": L, "eps": eps, "p": p, "features": records(table), "inversions": records(pairs)}
+    facts |= {"L": L, "eps": eps, "p": p, "features": for_json(table), "inversions": for_json(pairs)}
     shown = table.sort_values("rank_jepa", na_position="last", kind="stable").head(top)
     text = [
         f"{found.pairs:,} pairs of {len(table)} features",
@@ -157,9 +158,8 @@ def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict
         text.append(f"... and {len(table) - len(shown)} more features; --top {len(table)} shows all")
     for objective in DYNAMICS:
         for status, group in table[table[f"rank_{objective}"].isna()].groupby(f"status_{objective}"):
-            text.append(
-                f"{objective} does not learn {len(group)} ({status}): features {_some(group['feature'].tolist())}"
-            )
+            some = ", ".join(map(str, group["feature"].tolist()[:12])) + (", ..." if len(group) > 12 else "")
+            text.append(f"{objective} does not learn {len(group)} ({status}): features {some}")
     text.append(
         f"JEPA and MAE learn {len(pairs):,} pairs of features in opposite orders, {pairs['resolved'].sum():,} of them "
         "clear of a tie by two standard errors"
@@ -167,10 +167,6 @@ def report(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict
     if len(pairs):
         text.append(pairs.sort_values("resolved", ascending=False, kind="stable").head(top).to_string(index=False))
     return facts, "\n".join(text)
-
-
-def _some(numbers: list[int], most: int = 12) -> str:
-    return ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
 
 
 def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> dict[str, Any]:

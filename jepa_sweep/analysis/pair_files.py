@@ -1,11 +1,4 @@
-"""Reading a user's own pairs (x, y) from arrays or files, block by block.
-
-Besides arrays there are three forms of files:
-
-- `.npy` with shape (n, 2, d): `[:, 0]` is x and `[:, 1]` is y;
-- `.parquet` with columns x0, x1, ... and y0, y1, ..., or with two list columns x and y;
-- two files, one for x and one for y: `.npy` with shape (n, d), or `.parquet` with its own half of those columns.
-"""
+"""Reading a user's own pairs (x, y) from arrays, or from files as `jepa_sweep.moments` takes them, block by block."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,11 +17,11 @@ MOST_FEATURES = 1000
 
 
 class Half(NamedTuple):
-    """One of x and y. Each call of `read` yields blocks of rows, from the first row on."""
+    """One side of the pairs, x or y, and how to read it."""
 
-    name: str
+    name: str  # for messages
     shape: tuple[int, int]
-    read: Callable[[], Iterator[np.ndarray]]
+    read: Callable[[], Iterator[np.ndarray]]  # each call yields blocks of rows, from the first row on
 
 
 def blocks(x: Half, y: Half) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -39,10 +32,10 @@ def blocks(x: Half, y: Half) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     seen = 0
     halves = [x.read(), y.read()]
-    held = [next(rows) for rows in halves]
+    waiting = [next(rows) for rows in halves]
     while True:
-        size = min(map(len, held))
-        block = held[0][:size], held[1][:size]
+        size = min(map(len, waiting))
+        block = waiting[0][:size], waiting[1][:size]
         for half, values in zip((x, y), block, strict=True):
             bad = np.argwhere(~np.isfinite(values))
             if len(bad):
@@ -54,15 +47,11 @@ def blocks(x: Half, y: Half) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         seen += size
         if seen == x.shape[0]:
             return
-        held = [v[size:] if len(v) > size else next(rows) for v, rows in zip(held, halves, strict=True)]
+        waiting = [v[size:] if len(v) > size else next(rows) for v, rows in zip(waiting, halves, strict=True)]
 
 
 def halves(x: Any, y: Any = None) -> tuple[Half, Half]:
-    """Find x and y in whichever form they were given.
-
-    Raises:
-        SpecError: the form is none of those above, or there are too few samples.
-    """
+    """Find x and y in whichever form they were given; raises `SpecError` as `moments` says."""
     paths = [isinstance(v, str | os.PathLike) for v in (x, y)]
     if paths[0] and y is None:
         both = _of_file(Path(x), "xy")

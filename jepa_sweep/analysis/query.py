@@ -21,7 +21,7 @@ _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|==|!=|=|<|>)\s*(.+?)\s*")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
-def rows(
+def matching(
     path: str | Path, name: str, where: list[str], columns: list[str], sort: list[str], limit: int
 ) -> tuple[pd.DataFrame, int]:
     """Rows of a table that meet all conditions, and how many there are before `limit` cuts them (0: no limit).
@@ -48,7 +48,7 @@ def rows(
     return (frame.head(limit) if limit else frame), len(frame)
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def for_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON takes them: all digits, and None for what does not exist or is no finite number."""
     values = frame.astype(object)
     return values.where(frame.notna() & ~values.isin([math.inf, -math.inf]), None).to_dict("records")

@@ -25,7 +25,7 @@ from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.systems.system import Curves
 from jepa_sweep.view import output, thinning
-from jepa_sweep.view.thinning import Axis, Plan
+from jepa_sweep.view.thinning import Axis, Selection
 
 ROWS = 150_000  # of the table whose rows are cells
 SCATTERED = 10_000  # of them where they form no grid: markers cost a browser more than cells
@@ -83,7 +83,7 @@ def payload(store: Reader, curves: Curves) -> dict[str, Any]:
     total = store.rows(curves.table)
     numbers = [*dict.fromkeys(c for pair in curves.pairs for c in pair[1:] if c), *curves.also]
     words = [c for c in ("status",) if c in described.names]
-    frame, plan = thinning.rows(store, curves.table, keys, [*words, *numbers], ROWS, SCATTERED)
+    frame, selection = thinning.choose_rows(store, curves.table, keys, [*words, *numbers], ROWS, SCATTERED)
     statuses = thinning.ordered(frame["status"]) if words else ()
     return {
         "name": _printable(store.title),
@@ -94,19 +94,19 @@ def payload(store: Reader, curves: Curves) -> dict[str, Any]:
         "also": curves.also,
         "crossing": curves.crossing,
         "columns": {c: _notes(described.field(c)) for c in described.names},
-        "axes": [_axis(axis) for axis in plan.axes],
-        "scattered": sorted(plan.scattered),
+        "axes": [_axis(axis) for axis in selection.axes],
+        "scattered": sorted(selection.scattered),
         "count": len(frame),
         "total": total,
-        "thinned": [axis.name for axis in plan.axes if axis.stride > 1],
-        "step": plan.step,
-        "sentence": plan.sentence(len(frame), total, curves.noun),
-        "codes": {a.name: _packed(_codes(frame[a.name], a.shown)) for a in plan.axes},
+        "thinned": [axis.name for axis in selection.axes if axis.stride > 1],
+        "step": selection.step,
+        "sentence": selection.sentence(len(frame), total, curves.noun),
+        "codes": {a.name: _packed(_codes(frame[a.name], a.shown)) for a in selection.axes},
         "values": {c: _packed(_floats(frame[c])) for c in numbers},
         "statuses": statuses,
         "status": _packed(_codes(frame["status"], statuses)) if words else None,
-        "trajectories": _samples(store, "trajectories", curves.lines, frame, plan, [k for k in keys if k != "p"]),
-        "losses": _samples(store, "losses", ("loss",), frame, plan, ["objective", *parameters]),
+        "trajectories": _samples(store, "trajectories", curves.lines, frame, selection, [k for k in keys if k != "p"]),
+        "losses": _samples(store, "losses", ("loss",), frame, selection, ["objective", *parameters]),
         "census": _census(store),
         "failures": _failures(store),
         "provenance": _provenance(store),
@@ -120,7 +120,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _samples(
-    store: Reader, name: str, lines: tuple[str, ...], frame: pd.DataFrame, plan: Plan, keys: list[str]
+    store: Reader, name: str, lines: tuple[str, ...], frame: pd.DataFrame, selection: Selection, keys: list[str]
 ) -> dict[str, Any] | None:
     """Samples over time: for each row of the page the number of its curve, and where each curve begins."""
     if name not in store.tables or not lines:
@@ -128,7 +128,7 @@ def _samples(
     total, columns = store.rows(name), ("t", *lines)
     points = frame[keys].drop_duplicates()
     points = points.assign(row=np.arange(len(points)))
-    found, thin = thinning.samples(store, name, columns, points, plan, SAMPLES)
+    found, thin = thinning.choose_samples(store, name, columns, points, selection, SAMPLES)
     curves, begins = np.unique(found["row"].to_numpy(np.int64), return_index=True)
     number = pd.Series(np.arange(len(curves)), curves).reindex(frame[keys].merge(points, on=keys, how="left")["row"])
     return {

@@ -16,11 +16,10 @@ _REMEDIES = REMEDIES | {
 }
 
 
-def folder(path: Path) -> Path:
-    """A folder to write to, created if need be."""
+def create_folder(path: Path) -> None:
+    """Create a folder to write to, if it is not there."""
     with explained(path, "write", _REMEDIES):
         path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def write(path: Path, data: bytes) -> Path:

@@ -4,6 +4,8 @@ What is drawn are rows of the store's own tables. A parameter that varies among 
 of the picture: nothing is averaged, and no two rows are drawn at one place.
 """
 
+# ruff: noqa: D417 (arguments that the pictures share are explained at `critical_times`)
+
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +17,6 @@ from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import unit_of_time
 from jepa_sweep.systems.system import Curves
 from jepa_sweep.view import style
-from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Color
 
 
@@ -72,15 +73,10 @@ class Plots:
 
         Args:
             by: the column of which each value gets a line, darker for larger ones, such as "rho" or "feature".
-            ax: where to draw; a new figure by default.
-            **values: the values of all other parameters that vary, as `Store.select` takes them.
-
-        Returns:
-            The axes drawn on.
+            ax, values: as `critical_times` takes them.
 
         Raises:
-            SpecError: the run has no trajectories, a column does not exist, another parameter varies, or nothing is
-                left to draw.
+            SpecError: as `critical_times`, or the run has no trajectories.
 
         Example:
             >>> import tempfile, jepa_sweep as js
@@ -108,14 +104,11 @@ class Plots:
         On the dashed diagonal both learn a feature at the same place; features not learned are left out.
 
         Args:
-            ax: where to draw; a new figure by default.
+            ax: as `critical_times` takes it.
             **values: the values of all parameters that vary, other than lam, rho and feature.
 
-        Returns:
-            The axes drawn on.
-
         Raises:
-            SpecError: the run lacks one of the two objectives, another parameter varies, or nothing is left to draw.
+            SpecError: as `critical_times`, or the run lacks one of the two objectives.
 
         Example:
             >>> import tempfile, jepa_sweep as js
@@ -136,7 +129,7 @@ class Plots:
             raise SpecError(f"`order` must have features that both objectives learn, but {self._store.path} has none.")
         ax = ax or _new()
         ax.plot([1, len(places)], [1, len(places)], "--", color="0.6", lw=0.8)
-        dots = ax.scatter(places["jepa"], places["mae"], c=places["rho"], cmap=style.scale(), edgecolors="0.3", lw=0.4)
+        dots = ax.scatter(places["jepa"], places["mae"], c=places["rho"], cmap=style.SHADES, edgecolors="0.3", lw=0.4)
         ax.figure.colorbar(dots, ax=ax, label="rho")
         ax.set(xlabel="place in the order of jepa", ylabel="place in the order of mae", aspect="equal")
         return ax
@@ -186,13 +179,13 @@ def _new() -> Axes:
 def _lines(rows: pd.DataFrame, by: str | None) -> Iterator[tuple[str, Color | str, pd.DataFrame]]:
     """Label, colour and rows of each line: one for each objective, or for each value of `by` of each objective."""
     for objective, part in rows.groupby("objective"):
-        color = style.color_of(objective)
+        color = style.COLORS.get(objective, style.COLORS["jepa"])  # an objective of a user's own has that of jepa
         if by is None:
             yield objective, color, part
             continue
         values = sorted(part[by].unique())
         for value, tint in zip(values, style.tints(color, len(values)), strict=True):
-            yield f"{objective}, {by} = {written(value)}", tint, having(part, **{by: value})
+            yield f"{objective}, {by} = {written(value)}", tint, part[part[by] == value]
 
 
 def _legend(ax: Axes) -> None:

@@ -5,7 +5,7 @@ lightness alone where they mean a number, and by colour-blind eyes where they me
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +17,8 @@ from jepa_sweep.store.schema import unit_of_time
 try:
     import matplotlib as mpl
     from matplotlib import colors
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
+    from matplotlib import style as mpl_style
+    from matplotlib.axes import Axes as Axes  # for those who draw
     from matplotlib.figure import Figure
 except ImportError as error:  # an extra: tables need none of it
     raise SpecError(
@@ -29,10 +29,10 @@ WIDTH = 7.0  # inches
 
 Color = tuple[float, float, float, float]
 
-OBJECTIVES = {"jepa": "#0072B2", "mae": "#D55E00", "nosg": "#009E73", "ema": "#CC79A7"}
+COLORS = {"jepa": "#0072B2", "mae": "#D55E00", "nosg": "#009E73", "ema": "#CC79A7"}
 NAMES = {"jepa": "JEPA", "mae": "MAE", "nosg": "JEPA without stop-gradient", "ema": "JEPA, averaged target"}
-LAM, RHO = "#222222", "#009E73"  # where the two stand in one panel
-LIGHTEST = 0.12  # of the scale for lines, whose yellow end is lost on white
+SHADES = mpl.colormaps["viridis_r"]  # light to dark, for lines and their colour bars
+LIGHTEST = 0.12  # of these shades for lines, whose yellow end is lost on white
 RESPONSE = "viridis"  # of whatever is mapped: its lightness grows with the number, in grey as in colour
 
 _RC: dict[str, Any] = {
@@ -63,24 +63,17 @@ def paper() -> Iterator[None]:
     fonts = logging.getLogger("fontTools")
     level = fonts.level
     fonts.setLevel(logging.ERROR)  # it warns of the dates inside the fonts that come with matplotlib
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
-        try:
+    try:
+        with mpl_style.context(_RC, after_reset=True):
             yield
-        finally:
-            fonts.setLevel(level)
+    finally:
+        fonts.setLevel(level)
 
 
 def panels(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure of the page's width and its axes, always as an array of shape (rows, columns)."""
     figure = Figure(figsize=(WIDTH, height))
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def color_of(objective: str) -> str:
-    """The colour of an objective; that of jepa for objectives of a user's own flow."""
-    return OBJECTIVES.get(objective, OBJECTIVES["jepa"])
 
 
 def time_label(time: str) -> str:
@@ -91,21 +84,10 @@ def time_label(time: str) -> str:
 def shades(values: Sequence[float] | np.ndarray) -> list[Color]:
     """One colour a value, darker for larger ones."""
     span = np.ptp(values) or 1.0
-    return [scale()(LIGHTEST + (1 - LIGHTEST) * (v - np.min(values)) / span) for v in values]
+    return [SHADES(LIGHTEST + (1 - LIGHTEST) * (v - np.min(values)) / span) for v in values]
 
 
 def tints(color: str, count: int) -> list[Color]:
     """One colour from light to dark, so that objectives keep theirs while a parameter varies."""
     dark, white = np.array(colors.to_rgb(color)) * 0.6, np.ones(3)
     return [(*(share * dark + (1 - share) * white), 1.0) for share in np.linspace(0.35, 1.0, count)]
-
-
-def scale() -> Colormap:
-    """Light to dark, for lines and their colour bars."""
-    return mpl.colormaps["viridis_r"]
-
-
-def letter(axes: Iterable[Axes]) -> None:
-    """Name panels (a), (b), ... in reading order."""
-    for number, ax in enumerate(axes):
-        ax.set_title(f"({chr(97 + number)})", loc="left", fontweight="bold", fontsize=8)

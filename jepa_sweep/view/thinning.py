@@ -39,7 +39,7 @@ class Axis(NamedTuple):
         return len(self.shown) / len(self.values)
 
 
-class Plan(NamedTuple):
+class Selection(NamedTuple):
     """What is shown of a table: some values of each axis, or every `step`-th row of one that is no grid."""
 
     axes: tuple[Axis, ...]
@@ -60,15 +60,15 @@ class Plan(NamedTuple):
         return f"{shown:,} of {total:,} {what} are shown" + (f": {', '.join(rules)}." if rules else ".")
 
 
-def rows(
+def choose_rows(
     store: Reader, name: str, keys: Sequence[str], others: Sequence[str], budget: int, scattered_budget: int
-) -> tuple[pd.DataFrame, Plan]:
-    """At most `budget` rows of a table, or `scattered_budget` if they form no grid; and the plan they follow.
+) -> tuple[pd.DataFrame, Selection]:
+    """At most `budget` rows of a table, or `scattered_budget` if they form no grid; and which they are.
 
     `keys` are the columns that tell rows apart, `others` what is read besides.
     """
     total, axes = store.rows(name), _axes(store, name, keys)
-    every = Plan(axes, _scattered(axes, total))
+    every = Selection(axes, _scattered(axes, total))
     most = scattered_budget if every.scattered else budget
     frame, thin = _within(most, total, every, lambda thin: _read(store, name, [*keys, *others], thin))
     # An axis whose values were too many to count, or that was thinned by rows, has the values of the rows shown.
@@ -77,16 +77,16 @@ def rows(
     return frame, thin._replace(axes=tuple(axes))
 
 
-def samples(
-    store: Reader, name: str, columns: Sequence[str], points: pd.DataFrame, given: Plan, budget: int
-) -> tuple[pd.DataFrame, Plan]:
-    """At most `budget` samples of the `points` that the plan `given` shows, whole curves; and the plan they follow.
+def choose_samples(
+    store: Reader, name: str, columns: Sequence[str], points: pd.DataFrame, given: Selection, budget: int
+) -> tuple[pd.DataFrame, Selection]:
+    """At most `budget` samples over time of the `points` that `given` shows, whole curves; and which they are.
 
     They have the number of their point in the column `row`, and are in the order of row and time.
     """
     keys = [c for c in points.columns if c != "row"]
 
-    def read(thin: Plan) -> Iterator[pd.DataFrame]:
+    def read(thin: Selection) -> Iterator[pd.DataFrame]:
         wanted = points.iloc[:: thin.step // given.step]
         frames = _read(store, name, [*keys, *columns], thin._replace(step=1))
         return (frame.merge(wanted, on=keys) for frame in frames)
@@ -115,11 +115,11 @@ def _axes(store: Reader, name: str, keys: Sequence[str]) -> tuple[Axis, ...]:
 
 
 def _within(
-    budget: int, total: int, base: Plan, read: Callable[[Plan], Iterator[pd.DataFrame]]
-) -> tuple[pd.DataFrame, Plan]:
-    """Read by thinner and thinner plans, from `base` on, until one keeps the budget: its rows, and that plan.
+    budget: int, total: int, base: Selection, read: Callable[[Selection], Iterator[pd.DataFrame]]
+) -> tuple[pd.DataFrame, Selection]:
+    """Read thinner and thinner selections, from `base` on, until one keeps the budget: its rows, and that selection.
 
-    The number of rows of a plan is known in advance for a full grid only; a union of blocks may have more.
+    How many rows one has is known in advance for a full grid only; a union of blocks may have more.
     """
     thin, aim = base, float(budget)
     while True:
@@ -135,8 +135,8 @@ def _within(
         aim /= 2
 
 
-def _thinner(given: Plan, total: int, budget: float, base: Plan) -> Plan:
-    """The same with strides so long that about `budget` of `total` rows are left, each a multiple of that of `base`."""
+def _thinner(given: Selection, total: int, budget: float, base: Selection) -> Selection:
+    """A selection with strides so long that about `budget` of `total` rows are left, each a multiple of `base`'s."""
     axes = list(given.axes)
     while not given.scattered and _left(axes, total) > budget:
         lengths = [0 if a.words else len(a.shown) for a in axes]
@@ -153,15 +153,15 @@ def _left(axes: Sequence[Axis], total: int) -> float:
     return total * math.prod(a.share for a in axes if a.values)
 
 
-def _read(store: Reader, name: str, columns: Sequence[str], given: Plan) -> Iterator[pd.DataFrame]:
-    """The rows a plan shows, file by file; first a table without rows, for the types."""
+def _read(store: Reader, name: str, columns: Sequence[str], given: Selection) -> Iterator[pd.DataFrame]:
+    """The rows that are shown, file by file; first a table without rows, for the types."""
     offset = 0
     for frame in store.batches(name, columns, _filter(given, columns)):
         yield frame.iloc[-offset % given.step :: given.step]
         offset += len(frame)
 
 
-def _filter(given: Plan, among: Sequence[str]) -> pc.Expression | None:
+def _filter(given: Selection, among: Sequence[str]) -> pc.Expression | None:
     """A filter for the values shown of the axes that are thinned; None if none is."""
     terms = []
     for axis in given.axes:

@@ -8,8 +8,8 @@ import pandas as pd
 from jepa_sweep.physics.data import fourier_basis
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
+from jepa_sweep.view.choosing import having
 from jepa_sweep.view.claims import FigureClaim
-from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Axes, Figure
 
 MOST_CHANCE = 0.5  # by which chance may move a power that is to be told from 0
@@ -36,7 +36,8 @@ def fig3(store: Reader) -> Figure:
     _estimates(measured[0], features, "lam", "\\lambda")
     _estimates(measured[1], features, "rho", "\\rho")
     _off_diagonal(measured[2], points)
-    style.letter([*model, *measured])
+    for letter, ax in zip("abcdefg", [*model, *measured], strict=True):
+        ax.set_title(f"({letter})", loc="left", fontweight="bold", fontsize=8)
     return figure
 
 
@@ -72,7 +73,7 @@ def _decay(points: pd.DataFrame) -> _Decay:
 
 
 def fig3_misfits(store: Reader) -> list[str]:
-    """Why the series cannot show how estimates become exact."""
+    """What keeps the series from showing how estimates become exact, in words."""
     points = store.read("points")
     lengths = points["log10_T"]
     if lengths.max() < max(LONG, lengths[lengths >= SHORT].min() + 1):

@@ -7,8 +7,8 @@ from matplotlib.colors import Normalize
 
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
+from jepa_sweep.view.choosing import having, where_largest
 from jepa_sweep.view.claims import FigureClaim, listed, rank_correlation
-from jepa_sweep.view.rows import having, where_largest
 from jepa_sweep.view.style import Axes, Figure
 
 _OBJECTIVES = ("jepa", "mae")
@@ -55,7 +55,7 @@ def fig4(store: Reader) -> Figure:
 
 
 def fig2_misfits(store: Reader) -> list[str]:
-    """Why the learned features are not the three experiments of Fig. 2."""
+    """What keeps the learned features from being the three experiments of Fig. 2, in words."""
     parts = greedy(_learned(store))
     deepest = parts["both"]["L"].max()
     if np.isnan(deepest):
@@ -117,7 +117,7 @@ def fig2_claims(store: Reader) -> list[FigureClaim]:
 
 
 def fig4_misfits(store: Reader) -> list[str]:
-    """Why the learned features cannot be compared at several depths."""
+    """What keeps the learned features from being compared at several depths, in words."""
     learned = _learned(store)
     depths, every = learned["L"].nunique(), learned["rho"].nunique()
     if depths < 2 or every < _FEWEST:
@@ -195,8 +195,7 @@ def _label_rows(axes: np.ndarray) -> None:
 def _bar(figure: Figure, axes: list[Axes], values: pd.Series, label: str) -> None:
     """A colour bar for the shades of `_curves`."""
     low, high = values.min(), values.max()
-    mappable = ScalarMappable(
-        Normalize(low - style.LIGHTEST * (high - low) / (1 - style.LIGHTEST), high), style.scale()
-    )
+    lowest = low - style.LIGHTEST * (high - low) / (1 - style.LIGHTEST)
+    mappable = ScalarMappable(Normalize(lowest, high), style.SHADES)
     bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=30, fraction=0.06, label=label)
     bar.ax.set_xlim(low, high)

@@ -5,8 +5,8 @@ import pandas as pd
 
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
+from jepa_sweep.view.choosing import having
 from jepa_sweep.view.claims import FigureClaim, listed
-from jepa_sweep.view.rows import having
 from jepa_sweep.view.style import Figure
 
 _LOWEST = 3e-3  # of a loss, relative to its start: what vanishes leaves the picture

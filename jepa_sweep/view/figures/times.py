@@ -5,9 +5,9 @@ import pandas as pd
 
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
+from jepa_sweep.view.choosing import having, where_largest
 from jepa_sweep.view.claims import FigureClaim, partial_rank_correlation
-from jepa_sweep.view.rows import having, where_largest
-from jepa_sweep.view.style import Axes, Figure
+from jepa_sweep.view.style import Figure
 
 _MOST_PAIRS = 4  # side by side
 _PREDICTIONS = {"t_leading": ("leading order", "#E69F00"), "t_exact": ("closed form", "#000000")}
@@ -34,7 +34,7 @@ def critical_times(store: Reader) -> Figure:
 
 
 def critical_times_misfits(store: Reader) -> list[str]:
-    """Why the times cannot show what happens as eps falls."""
+    """What keeps the times from showing what happens as eps falls, in words."""
     if _series_in_eps(_measured(store, ["objective", "L", "eps"])):
         return []
     return [
@@ -81,7 +81,7 @@ def _series_in_eps(points: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def inversion_misfits(store: Reader) -> list[str]:
-    """Why the features do not form pairs whose two orders can be compared."""
+    """What keeps the features from forming pairs whose two orders can be compared, in words."""
     points = store.read("points", columns=["objective", "lam", "rho", "L", "eps"])
     features = points[["lam", "rho"]].drop_duplicates()
     other = where_largest(features, "rho")
@@ -95,7 +95,7 @@ def inversion_misfits(store: Reader) -> list[str]:
     cells = points["objective"].nunique() * points["L"].nunique() * points["eps"].nunique()
     if len(points.drop_duplicates()) < cells * len(features):
         return ["each feature must be there at every `eps` and `L` of both objectives, but some are not"]
-    if len(windows(_closest(pairs_of(store)), "exact")) < 2:
+    if len(windows(_closest(pairs_of(store)), "jepa_exact")) < 2:
         return [
             "`eps` must reach beyond both edges of the window of inverted orders at two `L` or more, of the pair whose "
             "lam differ least"
@@ -107,7 +107,7 @@ def inversion_claims(store: Reader) -> list[FigureClaim]:
     """Claims of the windows of eps in which orders are opposite, for the pair whose lam differ least."""
     pairs = pairs_of(store)
     pair = _closest(pairs)
-    found, exact = windows(pair), windows(pair, "exact")
+    found, exact = windows(pair), windows(pair, "jepa_exact")
     some = found[found["L"].isin([2, 3, 5, 8])]
     width = np.log10(found["high"] / found["low"])
     said = "; ".join(f"L = {r.L}: {r.low:.1e} to {r.high:.1e}" for r in (found if some.empty else some).itertuples())
@@ -148,8 +148,9 @@ def inversion(store: Reader) -> Figure:
         colors = {"vmin": -1, "vmax": 1, "cmap": style.RESPONSE}
         ax.pcolormesh(ratio.columns, ratio.index, np.log2(ratio), shading="nearest", rasterized=True, **colors)
         for depth, one in pair[pair["inverted"]].groupby("L"):
-            _outline(ax, np.sort(one["eps"]), depth)
-        edges = windows(pair, "exact")
+            low, high = one["eps"].min(), one["eps"].max()
+            ax.plot([low, high, high, low, low], depth + np.array([-0.5, -0.5, 0.5, 0.5, -0.5]), color="black", lw=0.9)
+        edges = windows(pair, "jepa_exact")
         ax.plot(np.concatenate([edges["low"], edges["high"]]), [*edges["L"]] * 2, "k.", ms=4)
         ax.set(xscale="log", xlabel="initial response $\\epsilon$", facecolor="white")
         ax.patch.set(hatch="////", edgecolor="0.7", lw=0)
@@ -183,22 +184,18 @@ def pairs_of(store: Reader) -> pd.DataFrame:
     return table.reset_index()
 
 
-def windows(pair: pd.DataFrame, how: str = "numeric") -> pd.DataFrame:
-    """For each depth, between which eps one pair of features is inverted; from "numeric" or "exact" times.
+def windows(pair: pd.DataFrame, ratio: str = "jepa") -> pd.DataFrame:
+    """For each depth, between which eps one pair of features is inverted: columns L, low and high.
 
-    The edges are where the ratio of JEPA's times passes 1, interpolated between the two grid points around it.
+    The edges are where the ratio of JEPA's times, in the column `jepa` or `jepa_exact`, passes 1, interpolated between
+    the two grid points around it.
     """
-    column, rows = "jepa" if how == "numeric" else "jepa_exact", []
+    rows = []
     for depth, one in pair.sort_values("eps").groupby("L"):
-        log_eps, log_ratio = np.log(one["eps"].to_numpy()), np.log(one[column].to_numpy())
+        log_eps, log_ratio = np.log(one["eps"].to_numpy()), np.log(one[ratio].to_numpy())
         [left] = np.nonzero(log_ratio[:-1] * log_ratio[1:] < 0)
         share = log_ratio[left] / (log_ratio[left] - log_ratio[left + 1])
         edges = np.exp(log_eps[left] + share * (log_eps[left + 1] - log_eps[left]))
         if len(edges) == 2:
             rows.append((depth, *edges))
     return pd.DataFrame(rows, columns=["L", "low", "high"])
-
-
-def _outline(ax: Axes, eps: np.ndarray, depth: int) -> None:
-    """A frame around the inverted cells of one row."""
-    ax.plot(eps[[0, -1, -1, 0, 0]], depth + np.array([-0.5, -0.5, 0.5, 0.5, -0.5]), color="black", lw=0.9)

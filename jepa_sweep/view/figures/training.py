@@ -9,8 +9,8 @@ import pandas as pd
 from jepa_sweep.physics.data import LAYOUTS
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
+from jepa_sweep.view.choosing import having, where_largest
 from jepa_sweep.view.claims import FigureClaim, listed
-from jepa_sweep.view.rows import having, where_largest
 from jepa_sweep.view.style import Axes, Figure
 
 _DISTRIBUTIONS = {
@@ -61,7 +61,7 @@ def mlp(store: Reader) -> Figure:
 
 
 def fig1_misfits(store: Reader) -> list[str]:
-    """Why the networks have no full order: in these layouts none trained long enough to learn every feature."""
+    """What keeps networks from having a full order, in words: layouts in which none trained long enough for it."""
     points = store.read("points", columns=["objective", "layout", "learned", "features"])
     whole = (points["learned"] == points["features"]).groupby([points["objective"], points["layout"]]).any()
     return [
@@ -71,7 +71,7 @@ def fig1_misfits(store: Reader) -> list[str]:
 
 
 def unfitted(store: Reader) -> list[str]:
-    """Why MAE's predictions have no order: in these layouts they fitted no feature, or all at the start."""
+    """What keeps MAE's predictions from having an order, in words: layouts where they fit none, or all at the start."""
     points = store.read("points", filters=[("objective", "==", "mae"), ("layout", "!=", "equal_lam")])
     points = where_largest(points, "t_end")
     none = points.loc[points["fit_order_lam"].isna(), "layout"].unique()
@@ -175,8 +175,13 @@ def _by_layout(values: pd.Series) -> str:
 
 
 def _figure(store: Reader, title: str, keys: Sequence[str], columns: Sequence[_Panel]) -> Figure:
-    """A row of panels for each value of the keys: the spectrum, then one panel for each of the columns."""
-    features, samples = _first_seed(store)
+    """A row of panels for each value of the keys: the spectrum, then one panel for each of the columns.
+
+    Of several seeds and thresholds the first are shown.
+    """
+    features, samples = store.read("features"), store.read("trajectories")
+    features = having(features, seed=features["seed"].min(), p=features["p"].min())
+    samples = having(samples, seed=features["seed"].min())
     settings = features[list(keys)].drop_duplicates()
     settings = settings.sort_values("layout", key=lambda names: names.map(LAYOUTS.index), kind="stable")
     height, widths = 1.1 + 1.3 * len(settings), [0.55] + [1] * len(columns)
@@ -204,18 +209,12 @@ def _figure(store: Reader, title: str, keys: Sequence[str], columns: Sequence[_P
     return figure
 
 
-def _first_seed(store: Reader) -> tuple[pd.DataFrame, pd.DataFrame]:
-    features, samples = store.read("features"), store.read("trajectories")
-    seed, p = features["seed"].min(), features["p"].min()
-    return having(features, seed=seed, p=p), having(samples, seed=seed)
-
-
 def _spectrum(ax: Axes, features: pd.DataFrame, title: list[str]) -> None:
     """The lam and rho of every feature."""
     one = having(features, objective=features["objective"].iloc[0]).sort_values("feature")
     size = _size(one)
-    ax.plot(one["lam"], one["feature"] + 1, "o", ms=size, mew=0, color=style.LAM, label="$\\lambda$")
-    ax.plot(one["rho"], one["feature"] + 1, "d", ms=size, mew=0, color=style.RHO, label="$\\rho$")
+    ax.plot(one["lam"], one["feature"] + 1, "o", ms=size, mew=0, color="#222222", label="$\\lambda$")
+    ax.plot(one["rho"], one["feature"] + 1, "d", ms=size, mew=0, color="#009E73", label="$\\rho$")
     ax.set(xlim=(0, None), ylabel="\n".join([*title, "feature"]))
 
 

@@ -101,11 +101,11 @@ def figure(
         store = Store(run)
         remedy = f"Try without --run, which computes what is missing of runs/{name}, or run a sweep that fits."
     picture = PICTURES[name]
-    needs.check(name, picture.needs, store, remedy)
+    needs.check(name, picture.needs, store.reader, remedy)
     output.create_folder(folder)
-    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store))  # not NumPy's
+    claims = tuple(claim._replace(holds=bool(claim.holds)) for claim in picture.claims(store.reader))  # not NumPy's
     with style.paper():
-        drawing = picture.draw(store)
+        drawing = picture.draw(store.reader)
         pages = {kind: _rendered(drawing, kind) for kind in UNDATED}
     files = tuple(output.write(folder / f"{name}.{kind}", page) for kind, page in pages.items())
     return Drawn(name, picture.shows, store, files, claims, time.perf_counter() - began)

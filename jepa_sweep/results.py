@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from jepa_sweep.view.plots import Plots
 
 
-class Store(Reader):
-    """The results of a run: a `Reader`, which has its tables as pandas, with pictures of them and what made them."""
+class Store:
+    """The results of a run: its tables as pandas, pictures of them, and what made them.
+
+    Attributes that are not defined here are those of its `Reader`, where they are documented: `read`, `batches`,
+    `select`, `rows`, `counts`, `overview`, `schema`, `specs`, `environments`, `damage`, `path`, `frozen`, and others.
+    """
 
     def __init__(
         self, path: str | Path | Reader, *, system: "System | None" = None, report: "Report | None" = None
@@ -33,7 +37,7 @@ class Store(Reader):
         """Open a run directory.
 
         Args:
-            path: the directory, or a place in a bucket; or what has opened it already.
+            path: the directory, or a place in a bucket.
             system: the system of the run, where that is a flow of the user's own that is in no file.
             report: what the run that has just ended came to, as `jepa_sweep.run` hands it over; None otherwise.
 
@@ -41,10 +45,7 @@ class Store(Reader):
             SpecError: there is no run.
             IntegrityError: its store.json is damaged.
         """
-        if isinstance(path, Reader):
-            vars(self).update(vars(path))  # with all that it has read by now
-        else:
-            super().__init__(path)
+        self.reader = path if isinstance(path, Reader) else Reader(path)
         self.report, self._given = report, system
 
     @functools.cached_property
@@ -52,34 +53,48 @@ class Store(Reader):
         """The system of this run; where it is the user's own, the file that the store keeps is run."""
         from jepa_sweep.systems import registry
 
-        return self._given or registry.of_store(self)
+        return self._given or registry.of_store(self.reader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # Python looks these up itself, perhaps before there is a reader
+            raise AttributeError(name)
+        return getattr(self.reader, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(name for name in dir(self.reader) if not name.startswith("_"))]
 
     def points(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
         """One row a finished point: parameters, numeric and predicted times, their difference, status, steps.
 
-        Arguments and errors as `read`, which takes the name of the table before them.
+        Args:
+            columns: which column or columns to read; all by default.
+            filters: rows to keep, as `pandas.read_parquet` takes them: [("lam", ">", 1.0), ("L", "==", 5)].
+
+        Raises:
+            SpecError: a column or filter names what is not there.
+            IntegrityError: a file is damaged.
         """
-        return self.read("points", columns, filters)
+        return self.reader.read("points", columns, filters)
 
     def trajectories(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
-        """One row a sample: the point's parameters, t, w, w_exact. Arguments as `read`."""
-        return self.read("trajectories", columns, filters)
+        """One row a sample: the point's parameters, t, w, w_exact. Arguments as `points`."""
+        return self.reader.read("trajectories", columns, filters)
 
     def failures(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
-        """One row a point that failed: its parameters, status, and what to try. Arguments as `read`."""
-        return self.read("failures", columns, filters)
+        """One row a point that failed: its parameters, status, and what to try. Arguments as `points`."""
+        return self.reader.read("failures", columns, filters)
 
     def features(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
-        """One row a feature of a network or series, in stores that have them. Arguments as `read`."""
-        return self.read("features", columns, filters)
+        """One row a feature of a network or series, in stores that have them. Arguments as `points`."""
+        return self.reader.read("features", columns, filters)
 
     def losses(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
-        """One row a sample of the loss of a network, in stores that have them. Arguments as `read`."""
-        return self.read("losses", columns, filters)
+        """One row a sample of the loss of a network, in stores that have them. Arguments as `points`."""
+        return self.reader.read("losses", columns, filters)
 
     def covariances(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
-        """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `read`."""
-        return self.read("covariances", columns, filters)
+        """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `points`."""
+        return self.reader.read("covariances", columns, filters)
 
     def compare(self, other: "Store | str | Path | None" = None) -> pd.DataFrame:
         """What was measured beside what theory predicts, in rows that suit the system; or beside another run.
@@ -87,14 +102,14 @@ class Store(Reader):
         Args:
             other: a run with the same points, of another tolerance, coordinate, device or version; or its path.
         """
-        return self.system.compare(self) if other is None else difference(self, _opened(other))
+        return self.system.compare(self.reader) if other is None else difference(self.reader, _opened(other).reader)
 
     @property
     def plot(self) -> "Plots":
         """Pictures of this store: `.critical_times()`, `.trajectories()`, `.order()`; they need matplotlib."""
         from jepa_sweep.view.plots import Plots
 
-        return Plots(self, self.system.curves)
+        return Plots(self.reader, self.system.curves)
 
     def __repr__(self) -> str:
         return overview.text(self.path, *self._told())
@@ -106,9 +121,9 @@ class Store(Reader):
     def _told(self) -> tuple[Overview, str]:
         """An overview, or a blank one and the error that prevented it."""
         try:
-            return self.overview(), ""
+            return self.reader.overview(), ""
         except Exception as error:  # of any kind: a notebook or a debugger prints a store in every state
-            return overview.blank(self.manifest), str(error)
+            return overview.blank(self.reader.manifest), str(error)
 
 
 def run(
@@ -190,7 +205,7 @@ def repair(store: Store | str | Path, *, device: str = "auto") -> dict[str, list
     from jepa_sweep.running import recovery
 
     store = _opened(store)
-    return recovery.repair(store, store.system, device)
+    return recovery.repair(store.reader, store.system, device)
 
 
 def retry(
@@ -236,7 +251,7 @@ def retry(
 
     solver = {key: value for key, value in (("rtol", rtol), ("max_steps", max_steps)) if value is not None}
     store = _opened(store)
-    return recovery.retry(store, store.system, statuses, solver, device, stop)
+    return recovery.retry(store.reader, store.system, statuses, solver, device, stop)
 
 
 def _opened(store: Store | str | Path) -> Store:

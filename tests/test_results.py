@@ -1,6 +1,7 @@
 """`js.run` and `js.Store`: what the command can do, from Python."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY
 
@@ -87,6 +88,13 @@ def test_bounds_that_make_no_sense_are_refused(tmp_path):
         with pytest.raises(js.SpecError, match=f"`chunk_points` must be a whole number, .* it is {given}"):
             js.run(SPEC, tmp_path / "run", chunk_points=given)
     assert js.run(SPEC, tmp_path / "run", chunk_points=np.int64(4096)).report.complete
+
+
+def test_what_a_reader_has_is_found_on_the_store(finished):
+    assert {"points", "select", "read", "overview", "log", "frozen"} <= set(dir(finished))
+    pd.testing.assert_frame_equal(finished.read("points"), finished.points())
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = finished.no_such_thing
 
 
 def test_the_overlap_of_a_path_is_that_of_its_store(finished):

@@ -51,7 +51,7 @@ def rows_of(store, name, count, rng, **given):
 
 def add(store, rng, points=60, failures=5, others=90, **given):
     """One more committed chunk; `given` are columns of its points."""
-    writer, claim = Writer(store), Claim("spec", 0, points + failures)
+    writer, claim = Writer(store.reader), Claim("spec", 0, points + failures)
     counts = dict.fromkeys(store.tables, others) | {"failures": failures}
     rows = {name: rows_of(store, name, count, rng) for name, count in counts.items() if name != "points"}
     rows["points"] = rows_of(store, "points", points, rng, **given)
@@ -240,5 +240,5 @@ def test_committed_files_are_read_once(tmp_path, monkeypatch):
     add(store, np.random.default_rng())
     assert store.overview().rows["points"] == 180
     assert {name for name in opened if "parquet" in name} == {"points/000003.parquet", "failures/000003.parquet"}
-    Writer(store).set_aside("000003")  # whose number the next chunk takes
+    Writer(store.reader).set_aside("000003")  # whose number the next chunk takes
     assert store.overview() == before

@@ -51,8 +51,8 @@ def test_select_compares_numbers_with_a_tolerance(stored):
     assert len(stored.select("trajectories", rho=1.0)) == 2 * 2 * 3 * 2 * 4
 
 
-def test_a_store_is_a_reader_with_more(stored):
-    assert stored.rows("points") == 72
+def test_a_store_has_what_its_reader_has(stored):
+    assert stored.rows("points") == stored.reader.rows("points") == 72
     assert {"points", "plot", "compare", "select", "frozen"} <= set(dir(stored))
     assert_same(copy.copy(stored).points(), stored.read("points"))
     assert stored.compare().points.sum() == 72

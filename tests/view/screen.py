@@ -33,7 +33,7 @@ class Tab:
             route.abort()
 
     def show(self, store):
-        explorer.write(store, store.system.curves, self._path)
+        explorer.write(store.reader, store.system.curves, self._path)
         self._trouble.clear()
         self.page.set_viewport_size({"width": 1280, "height": 800})
         self.page.mouse.move(2, 2)

@@ -19,7 +19,7 @@ KEYS = ["objective", "lam", "rho", "L", "eps", "p"]
 
 
 def payload(store):
-    return held(explorer.render(store, store.system.curves))
+    return held(explorer.render(store.reader, store.system.curves))
 
 
 def assert_rows(page, points):
@@ -184,7 +184,7 @@ def test_statuses_are_counted_over_all_rows_and_failures_listed(tmp_path, monkey
 
 def test_where_the_numbers_come_from_is_told(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
-    Writer(store).add_environment({"device": "of a command that computed nothing"})
+    Writer(store.reader).add_environment({"device": "of a command that computed nothing"})
     told = payload(store)["provenance"]
     assert told["settings"] == {"system": "reduced"}
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]
@@ -195,7 +195,7 @@ def test_where_the_numbers_come_from_is_told(tmp_path):
 def test_names_do_no_harm(tmp_path):
     name = "λ<script>alert(1)<"  # a folder's, so without a slash
     store = stored(tmp_path / name, points=critical_times())
-    html = explorer.render(store, store.system.curves)
+    html = explorer.render(store.reader, store.system.curves)
     assert "<script>alert" not in html
     assert "<title>λ&lt;script&gt;alert(1)&lt;</title>" in html
     assert held(html)["name"] == name
@@ -212,7 +212,7 @@ def test_a_page_is_written_whole(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
     target = tmp_path / "report.html"
     target.write_text("older")
-    assert explorer.write(store, store.system.curves, str(target)) == target
+    assert explorer.write(store.reader, store.system.curves, str(target)) == target
     assert held(target.read_text())["count"] == 48
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "run"]
 
@@ -238,7 +238,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, step, numbe
     target.write_text("older")
     monkeypatch.setattr(os, step, fail_with(number))
     with pytest.raises(StorageError, match=rf"Could not write .*report\.html: .*{remedy}"):
-        explorer.write(store, store.system.curves, target)
+        explorer.write(store.reader, store.system.curves, target)
     assert target.read_text() == "older"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "run"]
 
@@ -256,19 +256,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place, remedy):
     (tmp_path / "folder").mkdir()
     store = stored(tmp_path / "run", points=critical_times())
     with pytest.raises(StorageError, match=remedy):
-        explorer.write(store, store.system.curves, tmp_path / place)
+        explorer.write(store.reader, store.system.curves, tmp_path / place)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder", "run"]
 
 
 def test_a_store_holds_no_pages(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
     with pytest.raises(SpecError, match="must lie outside the run directory"):
-        explorer.write(store, store.system.curves, tmp_path / "run" / "report.html")
+        explorer.write(store.reader, store.system.curves, tmp_path / "run" / "report.html")
 
 
 def test_without_plotly_it_says_what_to_install(tmp_path, monkeypatch):
     store = stored(tmp_path / "run", points=critical_times())
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(SpecError, match=r"pip install 'jepa_sweep\[report\]'"):
-        explorer.write(store, store.system.curves, tmp_path / "report.html")
+        explorer.write(store.reader, store.system.curves, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

@@ -1,52 +1,44 @@
-"""A simulation of many workers on one store, with everything that they share: cores, numbers, marks, files, bytes.
+"""A simulation of many workers on one store, with all that they share: cores, numbers, marks, operations on files.
 
-It follows `execute`, `Job` and `Queue` in `jepa_sweep/running` step by step, but keeps counts where they keep files.
-Run on simulated time, their own code would take days: the workers of scaling.md look at 10^11 claims.
+It follows `local.compute`, `Queue` and `Job` in `jepa_sweep/running` step by step, but keeps counts where they keep
+files. Run on simulated time, their own code would take days: the workers of scaling.md look at 10^11 claims.
 """
 
-import heapq
 import itertools
+import math
 import random
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Generator
-from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+import simpy
+
 from benchmarks.sweeps import SPEC
-from jepa_sweep.running import plan
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.networks.systems import MOST_NETWORKS
 
 PARTS, SHORTEST = 16, 0.01  # a thread's share of the cores is found anew for each part of its work, if that is so long
-ENOUGH, MOST_EVENTS = 8, 1 << 16  # no simulation is cut off before so many commits, or else so many events
+EVENTS, EVENTS_A_WORKER, ENOUGH = 20_000, 200, 8  # a simulation is cut off after so many, but not before 8 commits
+FILLED = (0.2113, 0.7887)  # Gauss's two points: parts of the store that are there in stretches of a long run
 SEGMENTS = 10  # stretches of a grid that share no chunk: two objectives, five depths
-CLAIM = 1 << 10  # bytes of a claim, at most
 
 T = TypeVar("T")
-Steps = Generator["float | Thread", None, T]  # what a thread does: it yields the time, or the thread, to wait for
-
-
-class Method(NamedTuple):
-    """Seconds of the processor that points take."""
-
-    name: str
-    each: float  # of computing, a point
-    chunk: float  # of computing, a chunk
-    write: float  # tables, encoding and hashing, a point
-    bytes: float  # of a points file, a point
-    threads: float  # cores that computing uses
+Prediction = tuple[float, str, float]  # points a second, bottleneck, duplicates a chunk
+Steps = Generator[simpy.Event, Any, T]  # what a thread does: it yields the events that it waits for
 
 
 class Costs(NamedTuple):
-    """Seconds of the processor that everything else takes, as far as it matters."""
+    """Seconds of the processor that a worker takes which solves by some method."""
 
+    method: str
+    each: float  # of computing, a point
+    chunk: float  # of computing, a chunk
+    write: float  # tables, encoding and hashing, a point
+    bytes: float  # of a points file, a point; not seconds
     start: float  # a worker: interpreter, imports, compiled programs from the cache
     look: float  # a look at the store (`Log.claims`), for each chunk that is there
-    near: float  # `Job.compute` beside its look, for each chunk that is there
     record: float  # a commit record or claim that is new
     publish: float  # a file
-    byte: float  # a byte of it
-    footer: float  # a file whose footer is read when a store is opened to be read
 
 
 class Shared(NamedTuple):
@@ -55,17 +47,11 @@ class Shared(NamedTuple):
     name: str
     latency: float = 0.0  # seconds an operation takes however idle the place is
     publish: int = 1  # operations that create a file
-    sync: float = 0.0  # seconds more of each, for the disk
     read: int = 1  # operations that read one
     page: int = 1 << 30  # names that one operation lists
     writes: float = 1e12  # operations a second that change something
     reads: float = 1e12  # other operations a second
-    bytes: float = 1e12  # a second
     stream: float = 1e12  # bytes a second of one worker
-
-    def pages(self, names: int) -> int:
-        """Operations that list so many names."""
-        return max(1, -(-names // self.page))
 
 
 class Setting(NamedTuple):
@@ -75,237 +61,178 @@ class Setting(NamedTuple):
     chunks: int
     points: int  # of a chunk
     hand_out: str = "free"  # as `run` does; "shard" with --shard i/n; "driver" with one that hands out chunks
-    cores: int = 2  # of a machine
+    cores: int = 2  # of a machine; computing uses all of them
     together: bool = False  # all workers on one machine, else one on each
-    others: float = 0.0  # threads of other programs on a machine
     before: int = 0  # chunks in the store at the start, which all workers know already
-    whole: bool = False  # what if: the file that takes a number has the points, as before format 2
     jitter: float = 0.1  # spread of times
-    events: int = 1 << 62  # that are simulated, at most
 
 
 class Thread:
-    """One of the two threads of a worker."""
+    """One of the two threads of a worker, and what it has seen of the store."""
 
     def __init__(self, worker: int) -> None:
         self.worker = worker
-        self.claims = self.commits = 0  # that it has seen, of those made in this simulation
+        self.claims = 0  # how many of those made in this simulation
         self.gone: set[int] = set()  # chunks that it has seen claims of, or that are its own
-        self.busy = False
-        self.waiting: list[Steps[None]] = []  # until it is no longer busy
 
 
-class Simulation:
+class Simulation(simpy.Environment):
     """Workers on one store, each with a thread that computes and one that writes."""
 
-    def __init__(self, method: Method, costs: Costs, shared: Shared, setting: Setting, seed: int = 0) -> None:
-        self.method, self.costs, self.shared, self.setting = method, costs, shared, setting
-        self.now, self.seconds, self.complete = 0.0, 0.0, False
-        self.commits: list[tuple[float, int, int]] = []  # time, worker, chunk
+    def __init__(self, costs: Costs, shared: Shared, setting: Setting, seed: int = 0) -> None:
+        super().__init__()
+        self.costs, self.shared, self.setting = costs, shared, setting
+        self.commits: list[tuple[float, int]] = []  # time, chunk
         self.duplicates: list[float] = []  # when chunks were dropped that had been computed for nothing
+        self.ended: list[float] = []  # when workers found no chunk left
         self.spent: dict[str, float] = defaultdict(float)  # seconds of the workers' threads, by cause
-        self._events = 0  # pieces of work that have been begun
-        self._ends: list[float] = []  # of workers
-        self._random, self._order, self._handed_out = random.Random(seed), itertools.count(), itertools.count()
-        self._waits: list[tuple[float, int, Steps[None]]] = []
-        self._wanted: dict[int, float] = defaultdict(lambda: setting.others)  # machine -> cores that threads want
+        self._random = random.Random(seed)
+        self._handed_out = iter(range(setting.chunks))  # by the driver
+        self._wanted: dict[int, float] = defaultdict(float)  # machine -> cores that threads want
         self._free: dict[str, float] = defaultdict(float)  # when the place has done what it was asked, of each kind
-        self._claims: list[tuple[int, int]] = []  # worker and chunk, in the order of their numbers
-        self._open: set[int] = set()  # chunks that are claimed, but without a commit record
-        self._marks: Counter[int | None] = Counter()
-        self._file = setting.points * method.bytes
-        self._encoding = setting.points * method.write + self._file * costs.byte
-        self._claim = self._file if setting.whole else CLAIM
+        self._claims: list[int] = []  # chunks, in the order of their numbers
+        self._marks: Counter[int] = Counter()
 
-    def run(self) -> "Simulation":
-        """Simulate until every worker has ended, or for as many events as the setting allows."""
-        setting = self.setting
-        for number in range(setting.workers):
-            self._step(self._work(number))
-        while self._waits and self._events < (setting.events if len(self.commits) >= ENOUGH else MOST_EVENTS):
-            self.now, _, steps = heapq.heappop(self._waits)
-            self._step(steps)
-        self.seconds = self.commits[-1][0] if self.commits else 0.0
-        self.spent["few chunks"] += sum(max(0.0, self.seconds - ended) for ended in self._ends)
-        self.complete = len(self.commits) == setting.chunks and len(self._ends) == setting.workers
+    def simulate(self, events: float = math.inf) -> "Simulation":
+        """Go on until every worker has ended, or for about so many events."""
+        for number in range(self.setting.workers):
+            self.process(self._work(number))
+        done = itertools.count()
+        while self.peek() < math.inf and (next(done) < events or len(self.commits) < ENOUGH):
+            self.step()
         return self
 
-    def _step(self, steps: Steps[None]) -> None:
-        """Let a thread go on to its next wait."""
-        wait = next(steps, None)
-        if isinstance(wait, Thread):
-            wait.waiting.append(steps)
-        elif wait is not None:
-            heapq.heappush(self._waits, (wait, next(self._order), steps))
+    def steady(self) -> tuple[float, float]:
+        """Seconds a chunk and duplicates a chunk, in the later half of what was simulated."""
+        times = [when for when, _ in self.commits[len(self.commits) // 2 :]]
+        duplicates = sum(times[0] < when <= times[-1] for when in self.duplicates)
+        return (times[-1] - times[0]) / (len(times) - 1), duplicates / (len(times) - 1)
 
-    def _do(
-        self, thread: Thread, cause: str, seconds=0.0, threads=1.0, writes=0, reads=0, waits=0.0, data=0.0, sync=0.0
-    ) -> Steps[None]:
-        """Compute, then operate on files; `waits` of the operations follow each other. The time is added to `spent`."""
-        machine, began = 0 if self.setting.together else thread.worker, self.now
+    def _compute(self, worker: int, cause: str, seconds: float, threads: int = 1) -> Steps[None]:
+        """Use the cores of the worker's machine, which all threads on it share."""
+        machine, began = 0 if self.setting.together else worker, self.now
         seconds *= self._random.lognormvariate(0, self.setting.jitter)
         self._wanted[machine] += threads
         part = max(SHORTEST, seconds / threads / PARTS)
         while seconds > 0:
-            share = threads * self.setting.cores / max(self.setting.cores, self._wanted[machine])
-            yield self.now + min(part, seconds / share)
+            share = threads * min(1.0, self.setting.cores / self._wanted[machine])
+            yield self.timeout(min(part, seconds / share))
             seconds -= part * share
         self._wanted[machine] -= threads
-        self._events += 1
-        alone = self.now + waits * self.shared.latency + sync + data / self.shared.stream
-        busy = max(self._served("writes", writes), self._served("reads", reads))
-        moved = self._served("bytes", data)
-        if (end := max(alone, busy, moved)) > self.now:
-            yield end
-        self.spent[cause] += alone - began
-        self.spent["bytes" if moved >= busy else "operations"] += end - alone
+        self.spent[cause] += self.now - began
 
-    def _served(self, kind: str, amount: float) -> float:
-        """When the place will have done this too: it does everything in turn."""
-        if not amount:
-            return 0.0
-        self._free[kind] = max(self._free[kind], self.now) + amount / getattr(self.shared, kind)
-        return self._free[kind]
+    def _operate(self, cause: str, kind: str, operations: int, in_turn: int = 0, data: float = 0.0) -> Steps[None]:
+        """Wait for operations on files, each after the one before unless told; the place does one after the other."""
+        alone = (in_turn or operations) * self.shared.latency + data / self.shared.stream
+        self._free[kind] = max(self._free[kind], self.now) + operations / getattr(self.shared, kind)
+        queued = max(0.0, self._free[kind] - self.now - alone)
+        self.spent[cause] += alone
+        self.spent["operations"] += queued
+        yield self.timeout(alone + queued)
 
-    def _publish(self, thread: Thread, cause: str, data: float = 0.0, seconds: float = 0.0) -> Steps[None]:
-        """Create a file of so many bytes that takes so many seconds to make."""
-        seconds, count, sync = seconds + self.costs.publish, self.shared.publish, self.shared.sync
-        yield from self._do(thread, cause, seconds, writes=count, waits=count, data=data, sync=sync)
+    def _publish(self, worker: int, cause: str, seconds: float = 0.0, data: float = 0.0) -> Steps[None]:
+        """Create a file that takes so many seconds to make, and has so many bytes."""
+        yield from self._compute(worker, cause, seconds + self.costs.publish)
+        yield from self._operate(cause, "writes", self.shared.publish, data=data)
 
-    def _look(self, thread: Thread, cause: str, near: float = 0.0, marks: int = 0) -> Steps[None]:
-        """`Log.claims`: list two folders, and a third with marks; read new records, and claims that have none yet."""
-        here, claims = self.setting.before + len(self._claims), {chunk for _, chunk in self._claims[thread.claims :]}
-        unlisted = len(claims & self._open)
-        new = len(self.commits) - thread.commits + unlisted
-        thread.claims, thread.commits = len(self._claims), len(self.commits)
-        thread.gone |= claims
-        pages, read = 2 * self.shared.pages(here) + -(-marks // self.shared.page), new * self.shared.read
-        waits, data = pages + -(-read // min(8, max(2, self.setting.cores))), unlisted * self._claim
-        seconds = here * (self.costs.look + near) + new * self.costs.record + data * self.costs.byte
-        yield from self._do(thread, cause, seconds, reads=pages + read, waits=waits, data=data)
+    def _look(self, thread: Thread, cause: str) -> Steps[None]:
+        """`Log.claims`: list claims and commit records, and read new ones, once for both threads of a worker."""
+        here, new = self.setting.before + len(self._claims), self._claims[thread.claims :]
+        thread.claims = len(self._claims)
+        thread.gone.update(new)
+        pages, files = 2 * max(1, math.ceil(here / self.shared.page)), len(new)
+        yield from self._compute(thread.worker, cause, here * self.costs.look + files * self.costs.record)
+        read, side_by_side = files * self.shared.read, min(8, max(2, self.setting.cores))
+        yield from self._operate(cause, "reads", pages + read, pages + math.ceil(read / side_by_side))
+
+    def _mark(self, chunk: int, change: int) -> Steps[None]:
+        """Tell the others that a worker begins with a chunk, or that it is done."""
+        yield from self._operate("looking", "writes", 1)
+        self._marks[chunk] += change
 
     def _work(self, number: int) -> Steps[None]:
-        """A worker, which writes one chunk while it computes the next, as `execute` does."""
-        thread, writer = Thread(number), Thread(number)
-        yield from self._do(thread, "start-up", self.costs.start, writes=20, reads=10, waits=30)
+        """A worker, which writes one chunk while it computes the next, as `local.compute` does."""
+        thread, writer, written = Thread(number), Thread(number), self.timeout(0)
+        yield from self._compute(number, "start-up", self.costs.start)
+        yield from self._operate("start-up", "reads", 30)
         while (chunk := (yield from self._next(thread))) is not None:
-            yield from self._do(thread, "looking", writes=1, waits=1)
-            self._marks[chunk] += 1
-            yield from self._look(thread, "looking", self.costs.near)
-            began, new = self.now, chunk not in thread.gone
+            yield from self._mark(chunk, 1)
+            yield from self._look(thread, "looking")
+            if chunk in thread.gone:  # another worker has stored it meanwhile
+                yield from self._mark(chunk, -1)
+                continue
             thread.gone.add(chunk)
-            if new:
-                seconds = self.method.chunk + self.setting.points * self.method.each
-                yield from self._do(thread, "computing", seconds, self.method.threads)
+            began, seconds = self.now, self.costs.chunk + self.setting.points * self.costs.each
+            yield from self._compute(number, "computing", seconds, self.setting.cores)
             took = self.now - began
-            if writer.busy:
-                yield writer
-            self._step(self._write(writer, chunk, thread.claims if new else None, took))
-        if writer.busy:
-            yield writer
-        self._ends.append(self.now)
+            yield written
+            written = self.process(self._write(writer, chunk, took))
+        self.ended.append(self.now)
 
     def _next(self, thread: Thread) -> Steps[int | None]:
         """The first chunk that nobody is known to have stored or to be at; else the first that nobody has stored."""
-        chunks, workers = self.setting.chunks, self.setting.workers
         if self.setting.hand_out == "driver":
-            return chunk if (chunk := next(self._handed_out)) < chunks else None
-        yield from self._look(thread, "looking", marks=workers)
-        share = range(thread.worker, chunks, workers) if self.setting.hand_out == "shard" else range(chunks)
-        left = (chunk for chunk in share if chunk not in thread.gone)
-        first = next(left, None)
-        return next((chunk for chunk in itertools.chain([first], left) if not self._marks[chunk]), first)
+            return next(self._handed_out, None)
+        yield from self._look(thread, "looking")
+        yield from self._operate("looking", "reads", 1)  # lists the marks
+        share = range(self.setting.chunks)
+        if self.setting.hand_out == "shard":
+            share = share[thread.worker :: self.setting.workers]
+        first = next((chunk for chunk in share if chunk not in thread.gone), None)
+        return next((chunk for chunk in share if chunk not in thread.gone and not self._marks[chunk]), first)
 
-    def _write(self, thread: Thread, chunk: int, known: int | None, took: float) -> Steps[None]:
-        """`Job.commit` of a chunk before which `known` claims had been seen; None if there was nothing to compute."""
-        thread.busy = True
-        if known is not None and (yield from self._take_number(thread, chunk, known, took)):
-            if not self.setting.whole:
-                yield from self._publish(thread, "writing", self._file, self._encoding)
-            yield from self._do(thread, "writing", reads=2, waits=2)
-            yield from self._publish(thread, "writing")
-            self._open.remove(chunk)
-            self.commits.append((self.now, thread.worker, chunk))
-        yield from self._do(thread, "writing", writes=1, waits=1)
-        self._marks[chunk] -= 1
-        thread.busy = False
-        while thread.waiting:
-            self._step(thread.waiting.pop())
+    def _write(self, thread: Thread, chunk: int, took: float) -> Steps[None]:
+        """`Job.commit` of a chunk that took so long to compute."""
+        if (yield from self._claim(thread, chunk)):
+            data = self.setting.points * self.costs.bytes
+            yield from self._publish(thread.worker, "computing", self.setting.points * self.costs.write, data)
+            yield from self._operate("computing", "reads", 2)  # there are no files of the other two tables
+            yield from self._publish(thread.worker, "computing")
+            self.commits.append((self.now, chunk))
+        else:
+            self.duplicates.append(self.now)
+            self.spent["computing"] -= took
+            self.spent["duplicates"] += took
+        yield from self._mark(chunk, -1)
 
-    def _take_number(self, thread: Thread, chunk: int, known: int, took: float) -> Steps[bool]:
+    def _claim(self, thread: Thread, chunk: int) -> Steps[bool]:
         """Claim a chunk under the next number that is free; False if another worker has claimed it."""
-        cause = "looking"
-        while True:
-            yield from self._look(thread, cause)
-            theirs = any(worker != thread.worker for worker, _ in self._claims[known : thread.claims])
-            known = thread.claims
-            if chunk in thread.gone:
-                self.duplicates.append(self.now)
-                self.spent["computing"] -= took
-                self.spent["duplicates"] += took
-                return False
-            if not theirs:  # else it looks again until nothing is new
-                seconds = self._encoding if self.setting.whole else 0.0
-                yield from self._publish(thread, "numbers", self._claim, seconds)
-                if known == len(self._claims):
-                    self._claims.append((thread.worker, chunk))
-                    self._open.add(chunk)
-                    return True
-            cause = "numbers"
+        yield from self._look(thread, "looking")
+        while chunk not in thread.gone:
+            yield from self._publish(thread.worker, "numbers")
+            if thread.claims == len(self._claims):
+                self._claims.append(chunk)
+                return True
+            yield from self._look(thread, "numbers")
+        return False
 
 
-# --- predicting -------------------------------------------------------------------------------------------------------
-
-
-class Prediction(NamedTuple):
-    """What is predicted of a run."""
-
-    rate: float  # points a second
-    bottleneck: str  # what most of the time of the workers' threads goes into
-    duplicates: float  # chunks computed for nothing, of those stored
-
-
-def cut(method: Method, total: int) -> tuple[int, int]:
+def cut(method: str, total: int) -> tuple[int, int]:
     """Number of chunks of a sweep, and points of each, as `plan` cuts it."""
-    if method.name == "trained":
-        return -(-total // MOST_NETWORKS), min(total, MOST_NETWORKS)
-    grid: Any = SimpleNamespace(size=total)
-    size = plan.points_per_chunk(Sweep.parse(SPEC.format(lam=1, method=method.name)), grid)
-    chunks = SEGMENTS * -(-total // SEGMENTS // size)
+    sweep = Sweep.parse(SPEC.format(lam=1, method=method))
+    size = sweep.system.chunk(total, dict, sweep.measurement)
+    chunks = SEGMENTS * math.ceil(total / SEGMENTS / size)
     return chunks, total // chunks
 
 
-def window(costs: Costs, shared: Shared, here: int = 0, looks: int = 1) -> float:
-    """Seconds from a look in a store of so many chunks to the claim it allows: numbers are taken no faster.
+def predict(costs: Costs, shared: Shared, total: int, workers: int, seed: int = 0, **more: Any) -> Prediction:
+    """Simulate a run as a whole, or if it is long, its start and two stretches of it.
 
-    A writer that finds claims of others looks twice.
+    Returns points a second, what most of the threads' time goes into, and chunks computed for nothing, of those stored.
     """
-    look = 2 * shared.pages(here) * shared.latency + here * costs.look
-    return looks * look + costs.publish + shared.publish * shared.latency + shared.sync
+    chunks, points = cut(costs.method, total)
 
+    def simulated(before: int) -> Simulation:
+        setting = Setting(workers, chunks, points, before=before, **more)
+        return Simulation(costs, shared, setting, seed).simulate(EVENTS + EVENTS_A_WORKER * workers)
 
-def predict(method: Method, costs: Costs, shared: Shared, total: int, workers: int, seed=0, **more) -> Prediction:
-    """Simulate a run as a whole, or if it is long, two stretches of it with some of the store there already."""
-    chunks, points = cut(method, total)
-    setting = Setting(workers, chunks, points, events=2000 + 30 * workers, **more)
-    whole = Simulation(method, costs, shared, setting, seed).run()
-    seconds, spent, duplicates = whole.seconds, whole.spent, len(whole.duplicates) / chunks
-    if not whole.complete:
-        began = whole.commits[0][0] if whole.commits else 0.0
-        seconds, spent, duplicates = began, defaultdict(float, {"start-up": workers * began}), 0.0
-        for filled in (0.2113, 0.7887):  # Gauss's two points
-            here = setting._replace(before=int(filled * chunks))
-            stretch = Simulation(method, costs, shared, here, seed).run()
-            times = [when for when, _, _ in stretch.commits[len(stretch.commits) // 2 :]]
-            if len(times) < 2:  # it hardly moves at all
-                times = [began, stretch.now]
-            took = chunks / 2 * (times[-1] - times[0]) / (len(times) - 1)
-            seconds += took
-            duplicates += sum(times[0] <= when <= times[-1] for when in stretch.duplicates) / (len(times) - 1) / 2
-            for cause in stretch.spent.keys() - {"start-up"}:
-                spent[cause] += stretch.spent[cause] * took / stretch.now
-    spent["computing"] += spent.pop("writing", 0.0)
-    worst = max(spent, key=lambda cause: spent[cause])
-    if worst == "duplicates" and workers > chunks:
-        worst = "few chunks"
-    return Prediction(total / seconds, worst, duplicates)
+    run = simulated(0)
+    seconds, spent, duplicates = run.commits[-1][0], run.spent, len(run.duplicates) / chunks
+    spent["few chunks"] = sum(max(0.0, seconds - when) for when in run.ended)
+    if len(run.commits) < chunks:
+        stretches = [simulated(int(filled * chunks)) for filled in FILLED]
+        paces, shares = zip(*(stretch.steady() for stretch in stretches), strict=True)
+        seconds, duplicates = run.commits[0][0] + chunks * statistics.mean(paces), statistics.mean(shares)
+        causes = spent.keys() - {"start-up", "few chunks"}
+        spent = {cause: sum(stretch.spent[cause] for stretch in stretches) for cause in causes}
+    return total / seconds, max(spent, key=lambda cause: spent[cause]), duplicates

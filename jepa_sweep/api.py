@@ -7,8 +7,6 @@ JAX does not trace are checked before anything compiles. Where it traces none th
 transformation too; otherwise the result is traced.
 """
 
-# ruff: noqa: D417 (arguments that several functions share are explained at `critical_time`)
-
 import contextlib
 import functools
 import math

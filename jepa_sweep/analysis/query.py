@@ -1,6 +1,5 @@
 """Rows of a table under conditions as a user types them, which the Parquet reader applies."""
 
-import functools
 import math
 import operator
 import re
@@ -35,7 +34,7 @@ def matching(
     one_of("table", name, store.tables)
     known = store.schema(name)
     terms = [condition(text, known) for text in where]
-    expression = functools.reduce(operator.and_, terms) if terms else None
+    expression = table.all_of(terms)
     rising = {key.removeprefix("-"): not key.startswith("-") for key in reversed(sort)}
     for key in rising:
         if key not in known.names:

@@ -177,4 +177,9 @@ def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:
         else:
             slack = rtol * abs(float(value))
             terms += [field >= float(value) - slack, field <= float(value) + slack]
+    return all_of(terms)
+
+
+def all_of(terms: Sequence[pc.Expression]) -> pc.Expression | None:
+    """A filter for rows that meet all terms; None without any."""
     return functools.reduce(operator.and_, terms) if terms else None

@@ -4,8 +4,6 @@ What is drawn are rows of the store's own tables. A parameter that varies among 
 of the picture: nothing is averaged, and no two rows are drawn at one place.
 """
 
-# ruff: noqa: D417 (arguments that the pictures share are explained at `critical_times`)
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,9 +4,7 @@ A grid is thinned along its longest axes, to every k-th value with both ends kep
 form no grid are thinned to every k-th row. Tables are read file by file, so they may be larger than memory.
 """
 
-import functools
 import math
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.table import all_of
 
 _COUNTED = 50_000  # the most distinct values of an axis that are kept; a sweep with more is no grid
 _SCATTERED = 40  # the most distinct values of an axis that is always part of a grid
@@ -168,7 +167,7 @@ def _filter(given: Selection, among: Sequence[str]) -> pc.Expression | None:
         if axis.stride > 1 and axis.name in among:
             field, there = pc.field(axis.name), [v for v in axis.shown if v is not None]
             terms.append(field.isin(there) | field.is_null() if None in axis.shown else field.isin(there))
-    return functools.reduce(operator.and_, terms) if terms else None
+    return all_of(terms)
 
 
 def _scattered(axes: tuple[Axis, ...], total: int) -> frozenset[str]:

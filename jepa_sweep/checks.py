@@ -1,7 +1,8 @@
 """Checks of single values that a user gives, and how messages show them; every failure is a `SpecError`."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,14 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     known = list(known)
     close = _close(given, known)
     return f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(known)}."
+
+
+def at(where: str, check: Callable[..., None], *args: Any) -> None:
+    """Run a check, and add to what it raises where in a spec that stands."""
+    try:
+        check(*args)
+    except SpecError as error:
+        raise SpecError(f"{str(error).rstrip('.?')} ({where}).") from None
 
 
 def one_of(name: str, value: object, known: Sequence[str]) -> None:

@@ -3,13 +3,13 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jepa_sweep.checks import did_you_mean, one_of, plain, shown
+from jepa_sweep.checks import at, did_you_mean, one_of, plain, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.spec.axes import Axis, Block, Range
@@ -81,14 +81,6 @@ def complete(system: System, objectives: Sequence[str], p: Sequence[float], bloc
         for columns in _representatives(system, rules, full, np.array(p)):
             check_rules(system, rules, columns, lambda names: full.place(*names))
     return full
-
-
-def at(where: str, check: Callable[..., None], *args: Any, **options: Any) -> None:
-    """Run a check, and add the place to what it raises."""
-    try:
-        check(*args, **options)
-    except SpecError as error:
-        raise SpecError(f"{str(error).rstrip('.?')} ({where}).") from None
 
 
 def check_distinct(name: str, values: tuple, where: str) -> None:

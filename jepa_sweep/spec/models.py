@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import pydantic
 import tomli_w
 
-from jepa_sweep.checks import one_of, plain, shown, steps, tolerance
+from jepa_sweep.checks import at, one_of, plain, shown, steps, tolerance
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_numbers
-from jepa_sweep.spec.blocks import FullBlock, at, check_distinct, complete
+from jepa_sweep.spec.blocks import FullBlock, check_distinct, complete
 from jepa_sweep.spec.text import MOST_PATH, explain, parse_toml, read_spec
 from jepa_sweep.systems import registry
 from jepa_sweep.systems.system import Measurement, System

@@ -26,7 +26,7 @@ from benchmarks.scaling_measure import check, measured_costs, measured_method, s
 from benchmarks.scaling_model import Prediction, Shared, cut, predict, window
 from benchmarks.sweeps import SPEC
 from jepa_sweep.engine import devices
-from jepa_sweep.systems.networks.systems import MOST_NETWORKS
+from jepa_sweep.systems.shared import MOST_RUNS
 
 PAGE = Path(__file__).with_name("scaling.md")
 BAND = (0.5, 2.0)  # of predicted / measured
@@ -121,7 +121,7 @@ def main(small: bool = False, nfs: Shared = NFS, s3: Shared = S3, seed: int = 0)
     if small:
         measured *= 3  # instead of the others
     else:
-        measured.append(measured_method("trained", TRAINING, MOST_NETWORKS, cores(), samples=3))
+        measured.append(measured_method("trained", TRAINING, MOST_RUNS, cores(), samples=3))
     exact, dopri8, trained = measured
     most = cut(dopri8, 10**11)[0]
     held = all(BAND[0] <= row[-1] <= BAND[1] for row in checks)

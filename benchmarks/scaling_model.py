@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from benchmarks.sweeps import SPEC
 from jepa_sweep.running import plan
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.networks.systems import MOST_NETWORKS
+from jepa_sweep.systems.shared import MOST_RUNS
 
 PARTS, SHORTEST = 16, 0.01  # a thread's share of the cores is found anew for each part of its work, if that is so long
 ENOUGH, MOST_EVENTS = 8, 1 << 16  # no simulation is cut off before so many commits, or else so many events
@@ -268,7 +268,7 @@ class Prediction(NamedTuple):
 def cut(method: Method, total: int) -> tuple[int, int]:
     """Number of chunks of a sweep, and points of each, as `plan` cuts it."""
     if method.name == "trained":
-        return -(-total // MOST_NETWORKS), min(total, MOST_NETWORKS)
+        return -(-total // MOST_RUNS), min(total, MOST_RUNS)
     grid: Any = SimpleNamespace(size=total)
     size = plan.points_per_chunk(Sweep.parse(SPEC.format(lam=1, method=method.name)), grid)
     chunks = SEGMENTS * -(-total // SEGMENTS // size)

@@ -65,13 +65,8 @@ def lanes_that_fit(device: Device, lane_bytes: int) -> int:
     if device.platform == "cpu":
         most, room = 2048, 2 << 20
     else:
-        most, room = 1 << 17, _memory(device) // 5
+        most, room = 1 << 17, int((device.memory_stats() or {}).get("bytes_limit", 8 << 30)) // 5
     return max(8, min(most, 1 << (room // max(1, lane_bytes)).bit_length() - 1)) if room > lane_bytes else 8
-
-
-def _memory(device: Device) -> int:
-    stats = device.memory_stats() or {}
-    return int(stats.get("bytes_limit", 8 << 30))
 
 
 def use_all_cores() -> None:

@@ -45,6 +45,19 @@ class Solves(NamedTuple):
     lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
+def unsolved(status: np.ndarray, times: Times | None, coordinate: Coordinate, precision: str, ended: Status) -> Solves:
+    """Results of points before any integration: no times, no samples, no steps."""
+    count = len(status)
+    return Solves(
+        status=status,
+        time=np.full(status.shape, np.nan, precision),
+        steps=np.zeros(count, np.int64),
+        samples=np.full((count, 0 if times is None else times.shape[1], coordinate.width), np.nan, precision),
+        ended=np.full(count, ended, np.int64),
+        lane_steps=0,
+    )
+
+
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
     """The point's leaves as float64 rows, after the dynamics have added what their objective implies."""
     point = dynamics.point(**{name: columns[name].astype(float) for name in dynamics.parameters})
@@ -73,10 +86,12 @@ def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Cal
     return block
 
 
-def _predict_one(values: tuple[Callable, ...], treedef: Any) -> Callable:
+def _predict_one(
+    status: Callable, rest: Callable, flow: Callable, predictions: tuple[Callable, ...], treedef: Any
+) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return tuple(value(point, p) for value in values)
+        return status(point, p), rest(point), flow(point), *(value(point, p) for value in predictions)
 
     return one
 
@@ -87,12 +102,6 @@ def _exact_path_one(trajectory: Callable, condition: Callable, treedef: Any) -> 
         return tuple(jax.vmap(f, (None, 0))(point, times) for f in (trajectory, condition))
 
     return one
-
-
-@functools.lru_cache(maxsize=64)
-def _of_point(function: Callable) -> Callable:
-    """A function of a point as one of (point, p); the same one each time, because it is a compile key."""
-    return lambda point, p: function(point)
 
 
 def predict(
@@ -115,9 +124,8 @@ def predict(
     Returns:
         Arrays of the shape of `p`.
     """
-    names = [prediction.name for prediction in dynamics.predictions]
-    values = (dynamics.status, _of_point(dynamics.rest), _of_point(dynamics.flow))
-    key = ((*values, *(prediction.value for prediction in dynamics.predictions)), _treedef(dynamics))
+    names, values = [q.name for q in dynamics.predictions], tuple(q.value for q in dynamics.predictions)
+    key = (dynamics.status, dynamics.rest, dynamics.flow, values, _treedef(dynamics))
     leaves = [np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = _batched(_predict_one, key, [p.ravel(), *leaves], batch, 1 << 10, device)
     status, rest, flow, *others = (a.reshape(p.shape) for a in found)
@@ -149,9 +157,8 @@ def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: bl
     def block(count, p, target, wanted, times, *leaves):
         goals = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
         found = pool.run(course, goals, count[0], shape.width)
-        paid = jnp.full(
-            (shape.rows, 2), jnp.stack([found.trips, jnp.asarray(shape.width)])
-        )  # too large to multiply here
+        # Lane steps are trips times width: too large to multiply here.
+        paid = jnp.full((shape.rows, 2), jnp.stack([found.trips, jnp.asarray(shape.width)]))
         return (*found.results, paid)
 
     return block
@@ -218,17 +225,15 @@ def solve(
     if not solver.is_explicit(settings):
         where = where[:1]  # the linear solves of lineax cannot be traced inside `shard_map`
     key = (coordinate, settings, _treedef(dynamics))
-    hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
-    steps = np.zeros(len(p), np.int64)
-    samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)
-    lane_steps = 0
+    solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.OOM), 0
     with devices.scope(settings.precision, where[0]):
         shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
         for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]
-                hits[here], samples[here], ended[here], steps[here], paid = found
+                solves.time[here], solves.samples[here], solves.ended[here], solves.steps[here], paid = found
                 lane_steps += int(paid[: len(where)].astype(np.int64).prod(axis=1).sum())
-    gave_up = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)[:, None]
-    status = np.where(wanted, np.where(np.isfinite(hits), Status.LEARNED, gave_up), ready)
-    return Solves(status, np.where(status == Status.LEARNED, hits, np.nan), steps, samples, ended, lane_steps)
+    gave_up = np.where(solves.ended == Status.LEARNED, Status.NON_FINITE, solves.ended)[:, None]
+    status = np.where(wanted, np.where(np.isfinite(solves.time), Status.LEARNED, gave_up), ready)
+    time = np.where(status == Status.LEARNED, solves.time, np.nan)
+    return solves._replace(status=status, time=time, lane_steps=lane_steps)

@@ -61,13 +61,7 @@ def estimate(gamma: PerFeature, noise: PerFeature, length: Whole, seed: Whole, *
 
 
 def beginning(gamma: PerFeature, noise: PerFeature, seed: Whole, samples: int) -> tuple[Signals, Signals]:
-    """The first `samples` times of the series that `estimate` goes through, on the processor, in float64.
-
-    Args:
-        gamma: correlation of each feature from one time to the next, shape (n, d).
-        noise: standard deviation of the noise along each feature, shape (n, d).
-        seed: one whole number for each run, shape (n,).
-        samples: how many times, from t = 0.
+    """The first `samples` times of the series that `estimate` makes of these arguments, on the processor, in float64.
 
     Returns:
         u: the signals, shape (n, samples, d).

@@ -8,6 +8,7 @@ from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
+from jepa_sweep.systems.shared import FRACTION_OF_REST
 from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule
 
 
@@ -36,11 +37,7 @@ RULES = (
     Rule(("L",), lambda c: c["L"] <= 100_000, "be at most 100,000 layers; deep MAE is JEPA at L = 1"),
     Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
     Rule(("eps",), lambda c: _normal(c["eps"]), NORMAL),
-    Rule(
-        ("p",),
-        lambda c: np.isfinite(c["p"]) & (c["p"] > 0) & (c["p"] != 1),
-        "be finite, positive and different from 1, because the rest point itself is never reached",
-    ),
+    FRACTION_OF_REST,
     Rule(
         ("lam", "rho"),
         lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),

@@ -93,7 +93,7 @@ def test_gradient_is_that_of_the_loss(objective, moments, L):
 
 
 def test_diagonals_stand_for_diagonal_matrices(objective):
-    weights, whole = drawn(objective), FEATURES.moments()
+    weights, whole = drawn(objective), Moments(*map(jnp.diag, DIAGONAL))
     for function in (network.loss, network.gradient, network.flow):
         assert_same(function(objective, weights, DIAGONAL), function(objective, weights, whole))
 

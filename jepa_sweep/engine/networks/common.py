@@ -110,7 +110,7 @@ class Fixed(NamedTuple):
     given: Given
     features: Features
     frame: Array
-    levels: Float[Array, "2 p d"]
+    levels: Float[Array, "2 p d"]  # thresholds of the encoder response, p w*, and of the fit, p
 
 
 class Sample(NamedTuple):
@@ -156,8 +156,8 @@ def samples_of(recipe: Recipe, given: Given, features: Features, key: Array, cou
         return data.sample_gaussian(key, count, features)
     if recipe.data == "temporal":
         return data.sample_temporal(key, count, *data.temporal_from(features.lam, features.rho))
-    sample = data.sample_masked if recipe.data == "masked" else data.sample_complementary
-    return sample(key, count, _power(recipe, given), given.keep)
+    complementary = recipe.data == "complementary"
+    return data.sample_masked(key, count, _power(recipe, given), given.keep, complementary=complementary)
 
 
 def keys_of(given: Given) -> tuple[Array, Array]:
@@ -180,20 +180,9 @@ def begin(recipe: Recipe, given: Given) -> tuple[Weights, Float[Array, "n d"]]:
     )
 
 
-def levels(recipe: Recipe, given: Given, features: Features) -> Float[Array, "2 p d"]:
-    """Thresholds of the encoder response, p w*, and of the fit, p."""
-    p, w_star = jnp.broadcast_arrays(given.p[:, None], network.rest(recipe.rule, features.rho, recipe.L)[None])
-    return jnp.stack([p * w_star, p])
-
-
 def w_and_fit(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "2 d"]:
     """What thresholds are compared with: encoder response and fit."""
     return jnp.stack([seen.w, network.fit(recipe.rule, seen, features.rho)])
-
-
-def describe(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "4 d"]:
-    """One entry of `Learned.seen`: w, projection, v and fit."""
-    return jnp.stack([*seen, network.fit(recipe.rule, seen, features.rho)])
 
 
 def signals_on_probe(recipe: Recipe, given: Given, features: Features, weights: Weights) -> tuple[Signals, Scalar]:
@@ -210,7 +199,8 @@ def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
     def start(given: Given) -> tuple[Fixed, Progress]:
         features = features_of(recipe, given)
         weights, frame = begin(recipe, given)
-        fixed = Fixed(given, features, frame, levels(recipe, given, features))
+        p, w_star = jnp.broadcast_arrays(given.p[:, None], network.rest(recipe.rule, features.rho, recipe.L)[None])
+        fixed = Fixed(given, features, frame, jnp.stack([p * w_star, p]))
         return fixed, method.start(fixed, weights)
 
     def learn(given: Given) -> Learned:
@@ -218,8 +208,8 @@ def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
 
         def segment(progress: Progress, j: Code) -> tuple[Progress, tuple]:
             progress, (seen, loss, time) = jax.vmap(method.sample, (0, 0, None))(fixed, progress, j)
-            described = jax.vmap(functools.partial(describe, recipe))(seen, fixed.features)
-            return method.advance(fixed, progress, j), (described, loss, time)
+            fit = jax.vmap(functools.partial(network.fit, recipe.rule))(seen, fixed.features.rho)
+            return method.advance(fixed, progress, j), (jnp.stack([*seen, fit], axis=1), loss, time)
 
         progress, samples = lax.scan(segment, progress, jnp.arange(recipe.samples + 1))
         seen, losses, times = (jnp.moveaxis(a, 0, 1) for a in samples)

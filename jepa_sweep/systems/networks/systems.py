@@ -13,6 +13,7 @@ from jepa_sweep.physics.network import OBJECTIVES
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P
 from jepa_sweep.systems.networks import parameters
+from jepa_sweep.systems.shared import chunk_of_runs
 from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Parameter, Place, Points, Rows, System
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
@@ -21,8 +22,6 @@ OVERHEAD = 1e-6  # seconds a step takes, however small its matrices
 FLOW_STEPS, FLOW_STAGES = 1000, 13  # of a gradient flow, rtol 1e-8
 BYTES_PER_ROW, BYTES_PER_FEATURE, BYTES_PER_SAMPLE, BYTES_PER_LOSS = 100.0, 45.0, 30.0, 15.0
 CORES = 2
-ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
-MOST_NETWORKS = 256  # of a chunk
 
 LAM = Column("lam", "exact", "1", "covariance of input and target along the feature, E[xy]")
 RHO = Column("rho", "exact", "1", "regression coefficient of the feature, E[xy] / E[x^2]")
@@ -80,14 +79,12 @@ LOSSES = (
     Column("loss", "numeric", "1", "the objective", "half the mean squared error"),
 )
 
-LOST_NETWORKS = (P, STATUS, MESSAGE, STEPS)
-
 TABLES = {
     "points": NETWORKS,
     "features": FEATURES,
     "trajectories": RESPONSES,
     "losses": LOSSES,
-    "failures": LOST_NETWORKS,
+    "failures": (P, STATUS, MESSAGE, STEPS),
 }
 
 
@@ -137,13 +134,6 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     return 7e8 + 2 * 8 * columns * chunk * (1 + d * (1 + each)) + 8 * CORES * GROUP * COPIES * weights
 
 
-def chunk(total: int, first: Callable[[], Columns], measurement: Measurement) -> int:
-    """Each network is much work, and many rows; its thresholds are computed together, and lie together."""
-    del total
-    rows = max(1, measurement.samples) * int(first()["features"][0])
-    return measurement.thresholds * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
-
-
 def compare(store: Reader) -> pd.DataFrame:
     """One row an objective and setting, over all seeds.
 
@@ -170,7 +160,7 @@ def _system(name: str, own: tuple[Parameter, ...], **more: Any) -> System:
         compute=functools.partial(compute, own),
         cost=cost,
         memory=memory,
-        chunk=chunk,
+        chunk=chunk_of_runs,
         compare=compare,
         curves=Curves(
             table="features",

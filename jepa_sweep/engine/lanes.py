@@ -26,7 +26,7 @@ class Predicted(NamedTuple):
 
     status: np.ndarray
     w_star: np.ndarray
-    flow: np.ndarray  # flow time per unit of the field's time
+    flow_time: np.ndarray  # flow time per unit of the field's time
     values: dict[str, np.ndarray]  # of `Dynamics.predictions`, by name
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
@@ -87,11 +87,11 @@ def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Cal
 
 
 def _predict_one(
-    status: Callable, rest: Callable, flow: Callable, predictions: tuple[Callable, ...], treedef: Any
+    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Callable, ...], treedef: Any
 ) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return status(point, p), rest(point), flow(point), *(value(point, p) for value in predictions)
+        return status(point, p), rest(point), flow_time(point), *(value(point, p) for value in predictions)
 
     return one
 
@@ -125,11 +125,11 @@ def predict(
         Arrays of the shape of `p`.
     """
     names, values = [q.name for q in dynamics.predictions], tuple(q.value for q in dynamics.predictions)
-    key = (dynamics.status, dynamics.rest, dynamics.flow, values, _treedef(dynamics))
+    key = (dynamics.status, dynamics.rest, dynamics.flow_time, values, _treedef(dynamics))
     leaves = [np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = _batched(_predict_one, key, [p.ravel(), *leaves], batch, 1 << 10, device)
-    status, rest, flow, *others = (a.reshape(p.shape) for a in found)
-    return Predicted(status, rest, flow, dict(zip(names, others, strict=True)))
+    status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
+    return Predicted(status, rest, flow_time, dict(zip(names, others, strict=True)))
 
 
 def exact_paths(

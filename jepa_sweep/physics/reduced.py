@@ -48,7 +48,7 @@ LOG_W = Coordinate(
 )
 
 
-def flow(p: Point) -> Scalar:
+def flow_time(p: Point) -> Scalar:
     """t = T / L: plain gradient flow on the layers carries a factor L."""
     return 1 / p.L
 
@@ -118,7 +118,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         rest=exact.fixed_point,
         status=exact.status,
         coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
-        flow=flow,
+        flow_time=flow_time,
         cost=_cost,
         predictions=(
             Prediction("t_exact", exact.critical_time),

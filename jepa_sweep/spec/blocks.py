@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jepa_sweep.checks import at, did_you_mean, one_of, plain, shown
+from jepa_sweep.checks import check_at, check_one_of, did_you_mean, plain, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.spec.axes import Axis, Block, Range
@@ -153,7 +153,7 @@ def _check_words(parameter: Parameter, axis: Axis | tuple, where: str) -> None:
     """Raise unless words stand where words are wanted, and numbers elsewhere."""
     for value in axis if isinstance(axis, tuple) else ("a range",):
         if parameter.choices:
-            at(where, one_of, parameter.name, value, parameter.choices)
+            check_at(where, check_one_of, parameter.name, value, parameter.choices)
         elif isinstance(value, str) and isinstance(axis, tuple):
             raise SpecError(
                 f"`{parameter.name}` must be a number, a list of numbers or a range, but it has "

@@ -173,7 +173,7 @@ class _Solved(NamedTuple):
     @property
     def unit(self) -> np.ndarray:
         """What times in the field's own convention are multiplied by."""
-        return self.predicted.flow if self.measurement.time == "flow" else np.ones_like(self.predicted.flow)
+        return self.predicted.flow_time if self.measurement.time == "flow" else np.ones_like(self.predicted.flow_time)
 
 
 def compute(

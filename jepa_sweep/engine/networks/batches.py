@@ -14,14 +14,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jepa_sweep.engine import blocks, devices
-from jepa_sweep.engine.networks import common, flow, training
+from jepa_sweep.engine.networks import common, gradient_flow, training
 from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
 from jepa_sweep.physics.dynamics import Columns, Status
 
 
 def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
-    way = training if recipe.method in OPTIMIZERS else flow
+    way = training if recipe.method in OPTIMIZERS else gradient_flow
     group = common.group(recipe, way.method(recipe))
 
     def block(count, *args):

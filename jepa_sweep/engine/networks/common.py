@@ -16,7 +16,7 @@ from jepa_sweep.physics.network import Objective, Seen, Signals, Weights
 
 Progress = Any  # where a network stands, a pytree of the method's own
 
-PROBE_SAMPLES = 4096  # on which a network with an activation is observed
+PROBE_PAIRS = 4096  # on which a network with an activation is observed
 
 
 class Recipe(NamedTuple):
@@ -150,7 +150,7 @@ def _power(recipe: Recipe, given: Given) -> Float[Array, " d"]:
     return (1 - frequency) * given.lam_high + frequency * given.lam_low
 
 
-def samples_of(recipe: Recipe, given: Given, features: Features, key: Array, count: int) -> Pairs:
+def pairs_of(recipe: Recipe, given: Given, features: Features, key: Array, count: int) -> Pairs:
     """Pairs (x, y) of the data model, in the basis of the features."""
     if recipe.data == "gaussian":
         return data.sample_gaussian(key, count, features)
@@ -188,9 +188,10 @@ def w_and_fit(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "2
 def signals_on_probe(recipe: Recipe, given: Given, features: Features, weights: Weights) -> tuple[Signals, Scalar]:
     """The closest linear maps of a network with an activation, and its loss, on samples kept for that."""
     key = jax.random.fold_in(keys_of(given)[1], 2**31 - 1)  # no step draws with this one
-    x, y = samples_of(recipe, given, features, key, PROBE_SAMPLES)
+    x, y = pairs_of(recipe, given, features, key, PROBE_PAIRS)
     activation = network.ACTIVATIONS[recipe.activation]
-    return network.linear_response(weights, x, activation), network.sample_loss(recipe.rule, weights, x, y, activation)
+    signals = network.linear_response(weights, x, activation)
+    return signals, network.loss_on_pairs(recipe.rule, weights, x, y, activation)
 
 
 def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:

@@ -120,7 +120,7 @@ class _Features:
             batch=batch,
             device=place.device,
         )
-        flow = found.values["t_exact"] * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow)
+        flow = found.values["t_exact"] * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow_time)
         exact[usable] = np.where(found.status == Status.LEARNED, flow, np.nan)
         return exact
 

@@ -1,4 +1,4 @@
-"""Many points at once: arrays in, arrays out, in blocks of one shape so that one compile serves a whole sweep.
+"""Many points at once: arrays in, arrays out, in parts of one shape so that one compile serves a whole sweep.
 
 Solves run in a pool of lanes on every device, each device at its own pace over its own share. But for rounding in how a
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jepa_sweep.engine import blocks, clock, devices, forward, pool, solver
+from jepa_sweep.engine import clock, devices, dispatch, forward, pool, solver
 from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Status
 
@@ -74,16 +74,16 @@ def _batched(
     """Evaluate a function of one point, without lanes: rows in, rows out, always in float64."""
     where = devices.pick(device)
     with devices.scope("float64", where[0]):
-        shape = blocks.shape_for(batch or len(args[0]), where, row_bytes)
-        return blocks.results(_map, (one, key), args, "float64", shape, where)
+        shape = dispatch.shape_for(batch or len(args[0]), where, row_bytes)
+        return dispatch.results(_map, (one, key), args, "float64", shape, where)
 
 
-def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Callable:
-    def block(count: Any, *args: Any) -> Any:
+def _map(build: Callable[..., Callable], key: tuple, shape: dispatch.Shape) -> Callable:
+    def part(count: Any, *args: Any) -> Any:
         del count
         return jax.lax.map(lambda row: build(*key)(*row), args, batch_size=shape.width)
 
-    return block
+    return part
 
 
 def _predict_one(
@@ -143,7 +143,7 @@ def exact_paths(
 
 
 def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
-    """How one solve goes: by the clock where the coordinate only grows, else forward in time.
+    """The functions of one solve: those of `clock` where the coordinate only grows, else those of `forward`.
 
     An implicit method has nothing to gain from an integral, which is never stiff, and goes forward.
     """
@@ -151,17 +151,17 @@ def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
     return (clock if by_clock else forward).course(coordinate, settings)
 
 
-def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: blocks.Shape) -> Callable:
+def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: dispatch.Shape) -> Callable:
     course = course_of(coordinate, settings)
 
-    def block(count, p, target, wanted, times, *leaves):
+    def part(count, p, target, wanted, times, *leaves):
         goals = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
         found = pool.run(course, goals, count[0], shape.width)
         # Lane steps are trips times width: too large to multiply here.
         paid = jnp.full((shape.rows, 2), jnp.stack([found.trips, jnp.asarray(shape.width)]))
         return (*found.results, paid)
 
-    return block
+    return part
 
 
 @functools.lru_cache(maxsize=64)
@@ -227,8 +227,8 @@ def solve(
     key = (coordinate, settings, _treedef(dynamics))
     solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.OOM), 0
     with devices.scope(settings.precision, where[0]):
-        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
-        for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
+        shape = dispatch.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
+        for rows, found in dispatch.parts(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]
                 solves.time[here], solves.samples[here], solves.ended[here], solves.steps[here], paid = found

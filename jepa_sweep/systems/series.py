@@ -153,7 +153,7 @@ def _between(first: np.ndarray, last: np.ndarray, d: int) -> np.ndarray:
 
 
 def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -> Cost:
-    """Seconds and bytes."""
+    """What so many series cost."""
     del count
     here = columns()
     d = here["features"]

@@ -124,7 +124,7 @@ class Cost(NamedTuple):
     bytes: float = 0.0  # of files
 
     def plus(self, other: "Cost") -> "Cost":
-        """Of both together."""
+        """The cost of both together."""
         return Cost(self.seconds + other.seconds, self.bytes + other.bytes)
 
 

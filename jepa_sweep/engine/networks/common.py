@@ -89,7 +89,7 @@ class Crossings(NamedTuple):
         return (self.last[:, None] < levels) & (now[:, None] >= levels) & jnp.isnan(self.crossed)
 
     def observed(self, now: Float[Array, "2 d"], time: Scalar, levels: Float[Array, "2 p d"]) -> "Crossings":
-        """One observation more: what it crossed is placed evenly in ln of the response, where that is positive."""
+        """The crossings after one observation more, each placed evenly in ln of the response where that is positive."""
         low, high = self.last[:, None], now[:, None]
         grown = low > 0
         safe = jnp.where(grown, low, 1.0)
@@ -99,7 +99,7 @@ class Crossings(NamedTuple):
 
 
 def no_crossings(levels: Float[Array, "2 p d"]) -> Crossings:
-    """Before the first observation."""
+    """The crossings before the first observation."""
     none = jnp.full_like(levels, jnp.nan)
     return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none)
 

@@ -172,7 +172,7 @@ def _args(fixed: Fixed) -> tuple[Features, Scalar]:
 
 
 def _size(weights: Weights) -> Scalar:
-    """The largest entry: what is absolutely small is so against this."""
+    """The largest entry, against which errors must be small."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(w)) for w in jax.tree.leaves(weights)]))
 
 

@@ -121,7 +121,7 @@ def _steps(fixed: Fixed) -> Code:
 
 
 def _time(fixed: Fixed, step: Code) -> Scalar:
-    """Flow time."""
+    """Flow time after so many steps."""
     return step.astype(fixed.given.eta.dtype) * fixed.given.eta
 
 

@@ -125,7 +125,7 @@ class _Features:
         return exact
 
     def summary(self) -> Columns:
-        """One number a network and threshold."""
+        """Columns of `points`: one value a network and threshold."""
         met = np.where(self._status == Status.ABOVE_THRESHOLD, -np.inf, self._learned)
         held = np.isnan(self._fitted) & (self._start[:, 3] >= self._p[:, None])
         fitted = np.where(held, -np.inf, self._fitted)

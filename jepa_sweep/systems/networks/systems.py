@@ -98,7 +98,7 @@ def compute(
 
 
 def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -> Cost:
-    """Seconds and bytes; thresholds share one network, and its samples."""
+    """What so many networks cost; thresholds share one network, and its samples."""
     del count
     here, each = columns(), measurement.samples / measurement.thresholds
     d = here["features"]

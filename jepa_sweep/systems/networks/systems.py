@@ -1,6 +1,5 @@
 """The systems `network` and `training`: deep networks of both objectives, by gradient flow and by gradient descent."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P
 from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.shared import chunk_of_runs
-from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Parameter, Place, Points, Rows, System
+from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 FLOPS = 3e10  # a second, in products of matrices that stay in the cache
@@ -88,13 +87,11 @@ TABLES = {
 }
 
 
-def compute(
-    parameters: tuple[Parameter, ...], points: Points, measurement: Measurement, place: Place
-) -> tuple[dict[str, Rows], Effort]:
+def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:
     """All tables of some points."""
     from jepa_sweep.systems.networks import rows  # not at the top: planning needs no engine
 
-    return rows.compute(parameters, points, measurement, place)
+    return rows.compute(points, measurement, place)
 
 
 def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -> Cost:
@@ -149,15 +146,14 @@ def compare(store: Reader) -> pd.DataFrame:
     return table.join(worst).reset_index()
 
 
-def _system(name: str, own: tuple[Parameter, ...], **more: Any) -> System:
+def _system(name: str, **more: Any) -> System:
     return System(
         name=name,
         version=1,
         objectives=tuple(OBJECTIVES),
         defaults=("jepa", "mae"),
-        parameters=own,
         tables=TABLES,
-        compute=functools.partial(compute, own),
+        compute=compute,
         cost=cost,
         memory=memory,
         chunk=chunk_of_runs,
@@ -183,14 +179,14 @@ def _system(name: str, own: tuple[Parameter, ...], **more: Any) -> System:
 
 NETWORK = _system(
     "network",
-    (*parameters.DATA, *parameters.NETWORK),
+    parameters=(*parameters.DATA, *parameters.NETWORK),
     rules=parameters.RULES,
     methods=NETWORK_SOLVERS,
     idle=parameters.IDLE,
 )
 TRAINING = _system(
     "training",
-    (*parameters.DATA, *parameters.NETWORK, *parameters.TRAINING),
+    parameters=(*parameters.DATA, *parameters.NETWORK, *parameters.TRAINING),
     rules=(*parameters.RULES, *parameters.TRAINING_RULES),
     methods=OPTIMIZERS,
     without_rtol=OPTIMIZERS,

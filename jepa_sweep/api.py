@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from jepa_sweep import checks
+from jepa_sweep.checks import check_one_of, check_times, real_numbers
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.engine.tracing import is_traced, refuse_traced
@@ -51,8 +51,8 @@ class Solution(NamedTuple):
 
 
 def _dynamics(objective: str, time: str = "paper") -> Dynamics:
-    checks.one_of("objective", objective, tuple(DYNAMICS))
-    checks.one_of("time", time, REDUCED.times)
+    check_one_of("objective", objective, tuple(DYNAMICS))
+    check_one_of("time", time, REDUCED.times)
     return DYNAMICS[objective]
 
 
@@ -66,16 +66,16 @@ def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time:
         parameters = {name: given.pop(name, jnp.ones_like(values[0])) for name in dynamics.parameters}
         point = dynamics.point(**parameters)
         if "t" in given and time == "flow":
-            given["t"] = given["t"] / dynamics.flow(point)
+            given["t"] = given["t"] / dynamics.flow_time(point)
         result = function(point, *given.values())
-        return result * dynamics.flow(point) ** power if time == "flow" else result
+        return result * dynamics.flow_time(point) ** power if time == "flow" else result
 
     return jax.jit(jnp.vectorize(one))
 
 
 def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> Floats:
     _dynamics(objective, time)
-    known = {k: checks.numbers(k, v) for k, v in values.items() if not is_traced(v)}
+    known = {k: real_numbers(k, v) for k, v in values.items() if not is_traced(v)}
     check_arguments(REDUCED, objective, known)
     traced = len(known) < len(values)
     at_once = contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
@@ -343,22 +343,22 @@ def solve(
     here = jnp.zeros(())  # traced under jit, whatever the arguments
     refuse_traced("solve", (*given.values(), t, here), "use the exact functions (critical_time, trajectory)")
     dynamics = _dynamics(objective, time)
-    checks.one_of("method", method, METHODS)  # "exact" is for tables
+    check_one_of("method", method, METHODS)  # "exact" is for tables
     settings = Settings(method, rtol, max_steps, precision, coordinate)
     check_measurement(REDUCED, Measurement(settings, samples=0 if t is None else 1))
-    arrays = {name: checks.numbers(name, value) for name, value in given.items()}
+    arrays = {name: real_numbers(name, value) for name, value in given.items()}
     check_arguments(REDUCED, objective, arrays)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     size = math.prod(shape)
     columns = {name: np.broadcast_to(a, shape).ravel().astype(float) for name, a in arrays.items()}
-    times = np.zeros(0) if t is None else checks.numbers("t", t).astype(float)
-    checks.times(times)
+    times = np.zeros(0) if t is None else real_numbers("t", t).astype(float)
+    check_times(times)
     if size == 0:
         empty, w = np.zeros(shape, precision), np.zeros((*shape, times.size), precision)
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), w)
     fractions = columns.pop("p")[:, None]  # one threshold a point
     predicted = lanes.predict(dynamics, columns, fractions, device=device)
-    factor = predicted.flow if time == "flow" else np.ones((size, 1))
+    factor = predicted.flow_time if time == "flow" else np.ones((size, 1))
     solved = lanes.solve(dynamics, columns, fractions, predicted, settings, times=times / factor, device=device)
     return Solution(
         (solved.time * factor.astype(settings.precision)).reshape(shape),

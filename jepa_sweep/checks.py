@@ -1,7 +1,8 @@
 """Checks of single values that a user gives, and how messages show them; every failure is a `SpecError`."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,15 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(known)}."
 
 
-def one_of(name: str, value: object, known: Sequence[str]) -> None:
+def check_at(where: str, check: Callable[..., None], *args: Any) -> None:
+    """Run a check, and add to what it raises where in a spec that stands."""
+    try:
+        check(*args)
+    except SpecError as error:
+        raise SpecError(f"{str(error).rstrip('.?')} ({where}).") from None
+
+
+def check_one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise unless `value` is one of the `known` words."""
     if not isinstance(value, str) or value not in known:
         close = _close(value, known)
@@ -51,7 +60,7 @@ def one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
 
 
-def tolerance(rtol: float, precision: str) -> None:
+def check_tolerance(rtol: float, precision: str) -> None:
     """Raise unless a solver can keep this relative tolerance."""
     if isinstance(rtol, bool) or not isinstance(rtol, int | float):
         raise SpecError(f"`rtol` must be a number, but it is {shown(rtol)}.")
@@ -63,13 +72,13 @@ def tolerance(rtol: float, precision: str) -> None:
         )
 
 
-def steps(most: int) -> None:
+def check_max_steps(most: int) -> None:
     """Raise unless this can be a limit on the number of steps."""
     if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most < 2**31:
         raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {shown(most)}.")
 
 
-def numbers(name: str, value: object) -> np.ndarray:
+def real_numbers(name: str, value: object) -> np.ndarray:
     """The value as an array of real numbers."""
     try:
         array = np.asarray(value)
@@ -80,7 +89,7 @@ def numbers(name: str, value: object) -> np.ndarray:
     return array
 
 
-def times(values: np.ndarray, name: str = "t") -> None:
+def check_times(values: np.ndarray, name: str = "t") -> None:
     """Raise unless these are increasing, finite times from 0 on, in one dimension."""
     if values.ndim != 1 or not np.all(np.isfinite(values)) or np.any(values < 0) or np.any(np.diff(values) <= 0):
         raise SpecError(f"`{name}` must be one list of finite, strictly increasing times from 0 on.")

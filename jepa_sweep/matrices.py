@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jepa_sweep import checks
+from jepa_sweep.checks import check_max_steps, check_one_of, check_times, check_tolerance, real_numbers
 from jepa_sweep.engine import devices
-from jepa_sweep.engine.networks import flow
+from jepa_sweep.engine.networks import gradient_flow
 from jepa_sweep.engine.settings import NETWORK_SOLVERS
 from jepa_sweep.engine.tracing import refuse_traced
 from jepa_sweep.errors import SpecError
@@ -79,10 +79,10 @@ def network_flow(
     """
     here = jnp.zeros(())  # traced under jit, whatever the arguments
     refuse_traced("network_flow", (layers, predictor, sigma_xx, sigma_yx, sigma_yy, ts, here))
-    checks.one_of("objective", objective, tuple(OBJECTIVES))
-    checks.one_of("method", method, NETWORK_SOLVERS)
-    checks.tolerance(rtol, "float64")
-    checks.steps(max_steps)
+    check_one_of("objective", objective, tuple(OBJECTIVES))
+    check_one_of("method", method, NETWORK_SOLVERS)
+    check_tolerance(rtol, "float64")
+    check_max_steps(max_steps)
     rule = OBJECTIVES[objective]
     if not hasattr(layers, "__len__"):
         raise SpecError(f"`layers` must be a list of matrices, the first to see x first, but it is {layers!r}.")
@@ -100,21 +100,23 @@ def network_flow(
     _fits("sigma_yx", yx, (targets if rule.decodes else d, d))
     _fits("sigma_yy", yy, (targets, targets))
     _fits("predictor", V, (targets if rule.decodes else len(stack[-1]), len(stack[-1])))
-    times = np.atleast_1d(checks.numbers("ts", ts).astype(float))
-    checks.times(times, "ts")
-    rate = checks.numbers("ema", ema)
+    times = np.atleast_1d(real_numbers("ts", ts).astype(float))
+    check_times(times, "ts")
+    rate = real_numbers("ema", ema)
     if rate.ndim or not (np.isfinite(rate) and rate >= 0):
         raise SpecError(f"`ema` must be a rate of at least 0, but it is {ema!r}.")
     with devices.scope("float64", devices.pick(device)[0]):
         encoder = tuple(map(jnp.asarray, stack))
         weights = Weights(encoder, jnp.asarray(V), encoder if rule.averages else ())
         moments = Moments(*map(jnp.asarray, (xx, yx, yy)))
-        found = flow.at_times(rule, weights, moments, times, method=method, rtol=rtol, ema=ema, max_steps=max_steps)
+        found = gradient_flow.at_times(
+            rule, weights, moments, times, method=method, rtol=rtol, ema=ema, max_steps=max_steps
+        )
         return NetworkPath(*jax.tree.map(np.asarray, (found.layers, found.predictor)))
 
 
 def _matrix(name: str, value: ArrayLike) -> np.ndarray:
-    array = checks.numbers(name, value).astype(float)
+    array = real_numbers(name, value).astype(float)
     if array.ndim != 2 or not np.all(np.isfinite(array)):
         raise SpecError(f"`{name}` must be a matrix of finite numbers, but its shape is {array.shape}.")
     return array

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_sweep.checks import one_of
+from jepa_sweep.checks import check_one_of
 from jepa_sweep.progress import Progress
 from jepa_sweep.results import Store
 from jepa_sweep.results import run as compute
@@ -50,7 +50,7 @@ def spec_path(name: str) -> Path:
     Raises:
         SpecError: there is no such figure.
     """
-    one_of("figure", name, tuple(PICTURES))
+    check_one_of("figure", name, tuple(PICTURES))
     package = Path(str(importlib.resources.files("jepa_sweep")))
     places = [folder / "sweeps" / f"{name}.toml" for folder in (package.parent, package)]
     return next((place for place in places if place.exists()), places[-1])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from jepa_sweep.analysis import pair_files
 from jepa_sweep.analysis.query import for_json
-from jepa_sweep.checks import numbers
+from jepa_sweep.checks import real_numbers
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.tracing import refuse_traced
 from jepa_sweep.errors import SpecError
@@ -173,7 +173,7 @@ def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> 
     """The columns of one objective in `order`."""
     lam, rho, d = estimate.lam, estimate.rho, len(estimate.lam)
     given = {"lam": lam, "rho": rho, "L": L, "eps": eps, "p": p}
-    arrays = {name: numbers(name, value) for name, value in given.items()}
+    arrays = {name: real_numbers(name, value) for name, value in given.items()}
     check_arguments(REDUCED, objective, arrays)
     for name in ("L", "eps", "p"):
         if arrays[name].shape not in ((), (1,), (d,)):

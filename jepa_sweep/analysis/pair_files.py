@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jepa_sweep.checks import numbers
+from jepa_sweep.checks import real_numbers
 from jepa_sweep.errors import SpecError
 
 BLOCK_VALUES = 1 << 20  # numbers of x in one block
@@ -63,7 +63,7 @@ def halves(x: Any, y: Any = None) -> tuple[Half, Half]:
             f"{type(x).__name__} and `y` is {type(y).__name__}; for one array of pairs try `moments(a[:, 0], a[:, 1])`."
         )
     else:
-        both = [_of_array("x", numbers("x", x)), _of_array("y", numbers("y", y))]
+        both = [_of_array("x", real_numbers("x", x)), _of_array("y", real_numbers("y", y))]
     first, second = both
     _check_shapes(first, second)
     return first, second

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jepa_sweep.checks import did_you_mean, one_of
+from jepa_sweep.checks import check_one_of, did_you_mean
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import table
 from jepa_sweep.store.reader import Reader
@@ -31,7 +31,7 @@ def matching(
         SpecError: a table, column or condition that does not exist or does not read.
     """
     store = Reader(path)
-    one_of("table", name, store.tables)
+    check_one_of("table", name, store.tables)
     known = store.schema(name)
     terms = [condition(text, known) for text in where]
     expression = table.all_of(terms)

@@ -65,20 +65,15 @@ def lanes_that_fit(device: Device, lane_bytes: int) -> int:
     if device.platform == "cpu":
         most, room = 2048, 2 << 20
     else:
-        most, room = 1 << 17, _memory(device) // 5
+        most, room = 1 << 17, int((device.memory_stats() or {}).get("bytes_limit", 8 << 30)) // 5
     return max(8, min(most, 1 << (room // max(1, lane_bytes)).bit_length() - 1)) if room > lane_bytes else 8
 
 
-def _memory(device: Device) -> int:
-    stats = device.memory_stats() or {}
-    return int(stats.get("bytes_limit", 8 << 30))
+# --- for the command line only: a library must not change the settings of the program that imports it -----------------
 
 
 def use_all_cores() -> None:
-    """Let JAX see every processor core as a device, unless the user has said otherwise; before JAX starts.
-
-    For the command line only: a library must not change the settings of the program that imports it.
-    """
+    """Let JAX see every processor core as a device, unless the user has said otherwise; before JAX starts."""
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] < 0 and "xla_force_host_platform_device_count" not in flags:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -86,10 +81,7 @@ def use_all_cores() -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Let JAX keep compiled programs in the user's cache directory, unless the user has said where already.
-
-    For the command line only: a library must not change the settings of the program that imports it.
-    """
+    """Let JAX keep compiled programs in the user's cache directory, unless the user has said where already."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(base / "jepa_sweep" / "compiled"))

@@ -1,4 +1,4 @@
-"""Many points at once: arrays in, arrays out, in blocks of one shape so that one compile serves a whole sweep.
+"""Many points at once: arrays in, arrays out, in parts of one shape so that one compile serves a whole sweep.
 
 Solves run in a pool of lanes on every device, each device at its own pace over its own share. But for rounding in how a
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jepa_sweep.engine import blocks, clock, devices, forward, pool, solver
+from jepa_sweep.engine import clock, devices, dispatch, forward, pool, solver
 from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Status
 
@@ -26,7 +26,7 @@ class Predicted(NamedTuple):
 
     status: np.ndarray
     w_star: np.ndarray
-    flow: np.ndarray  # flow time per unit of the field's time
+    flow_time: np.ndarray  # flow time per unit of the field's time
     values: dict[str, np.ndarray]  # of `Dynamics.predictions`, by name
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
@@ -45,6 +45,19 @@ class Solves(NamedTuple):
     lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
+def unsolved(status: np.ndarray, times: Times | None, coordinate: Coordinate, precision: str, ended: Status) -> Solves:
+    """Results of points before any integration: no times, no samples, no steps."""
+    count = len(status)
+    return Solves(
+        status=status,
+        time=np.full(status.shape, np.nan, precision),
+        steps=np.zeros(count, np.int64),
+        samples=np.full((count, 0 if times is None else times.shape[1], coordinate.width), np.nan, precision),
+        ended=np.full(count, ended, np.int64),
+        lane_steps=0,
+    )
+
+
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
     """The point's leaves as float64 rows, after the dynamics have added what their objective implies."""
     point = dynamics.point(**{name: columns[name].astype(float) for name in dynamics.parameters})
@@ -61,22 +74,24 @@ def _batched(
     """Evaluate a function of one point, without lanes: rows in, rows out, always in float64."""
     where = devices.pick(device)
     with devices.scope("float64", where[0]):
-        shape = blocks.shape_for(batch or len(args[0]), where, row_bytes)
-        return blocks.results(_map, (one, key), args, "float64", shape, where)
+        shape = dispatch.shape_for(batch or len(args[0]), where, row_bytes)
+        return dispatch.results(_map, (one, key), args, "float64", shape, where)
 
 
-def _map(build: Callable[..., Callable], key: tuple, shape: blocks.Shape) -> Callable:
-    def block(count: Any, *args: Any) -> Any:
+def _map(build: Callable[..., Callable], key: tuple, shape: dispatch.Shape) -> Callable:
+    def part(count: Any, *args: Any) -> Any:
         del count
         return jax.lax.map(lambda row: build(*key)(*row), args, batch_size=shape.width)
 
-    return block
+    return part
 
 
-def _predict_one(values: tuple[Callable, ...], treedef: Any) -> Callable:
+def _predict_one(
+    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Callable, ...], treedef: Any
+) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return tuple(value(point, p) for value in values)
+        return status(point, p), rest(point), flow_time(point), *(value(point, p) for value in predictions)
 
     return one
 
@@ -87,12 +102,6 @@ def _exact_path_one(trajectory: Callable, condition: Callable, treedef: Any) -> 
         return tuple(jax.vmap(f, (None, 0))(point, times) for f in (trajectory, condition))
 
     return one
-
-
-@functools.lru_cache(maxsize=64)
-def _of_point(function: Callable) -> Callable:
-    """A function of a point as one of (point, p); the same one each time, because it is a compile key."""
-    return lambda point, p: function(point)
 
 
 def predict(
@@ -115,13 +124,12 @@ def predict(
     Returns:
         Arrays of the shape of `p`.
     """
-    names = [prediction.name for prediction in dynamics.predictions]
-    values = (dynamics.status, _of_point(dynamics.rest), _of_point(dynamics.flow))
-    key = ((*values, *(prediction.value for prediction in dynamics.predictions)), _treedef(dynamics))
+    names, values = [q.name for q in dynamics.predictions], tuple(q.value for q in dynamics.predictions)
+    key = (dynamics.status, dynamics.rest, dynamics.flow_time, values, _treedef(dynamics))
     leaves = [np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = _batched(_predict_one, key, [p.ravel(), *leaves], batch, 1 << 10, device)
-    status, rest, flow, *others = (a.reshape(p.shape) for a in found)
-    return Predicted(status, rest, flow, dict(zip(names, others, strict=True)))
+    status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
+    return Predicted(status, rest, flow_time, dict(zip(names, others, strict=True)))
 
 
 def exact_paths(
@@ -135,7 +143,7 @@ def exact_paths(
 
 
 def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
-    """How one solve goes: by the clock where the coordinate only grows, else forward in time.
+    """The functions of one solve: those of `clock` where the coordinate only grows, else those of `forward`.
 
     An implicit method has nothing to gain from an integral, which is never stiff, and goes forward.
     """
@@ -143,18 +151,17 @@ def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
     return (clock if by_clock else forward).course(coordinate, settings)
 
 
-def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: blocks.Shape) -> Callable:
+def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: dispatch.Shape) -> Callable:
     course = course_of(coordinate, settings)
 
-    def block(count, p, target, wanted, times, *leaves):
+    def part(count, p, target, wanted, times, *leaves):
         goals = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
         found = pool.run(course, goals, count[0], shape.width)
-        paid = jnp.full(
-            (shape.rows, 2), jnp.stack([found.trips, jnp.asarray(shape.width)])
-        )  # too large to multiply here
+        # Lane steps are trips times width: too large to multiply here.
+        paid = jnp.full((shape.rows, 2), jnp.stack([found.trips, jnp.asarray(shape.width)]))
         return (*found.results, paid)
 
-    return block
+    return part
 
 
 @functools.lru_cache(maxsize=64)
@@ -218,17 +225,15 @@ def solve(
     if not solver.is_explicit(settings):
         where = where[:1]  # the linear solves of lineax cannot be traced inside `shard_map`
     key = (coordinate, settings, _treedef(dynamics))
-    hits, ended = np.full(p.shape, np.nan, settings.precision), np.full(len(p), Status.OOM, np.int64)
-    steps = np.zeros(len(p), np.int64)
-    samples = np.full((*times.shape, coordinate.width), np.nan, settings.precision)
-    lane_steps = 0
+    solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.OOM), 0
     with devices.scope(settings.precision, where[0]):
-        shape = blocks.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
-        for rows, found in blocks.blocks(_pool_of, key, args, settings.precision, shape, where):
+        shape = dispatch.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
+        for rows, found in dispatch.parts(_pool_of, key, args, settings.precision, shape, where):
             if found is not None:
                 here = cheap[rows]
-                hits[here], samples[here], ended[here], steps[here], paid = found
+                solves.time[here], solves.samples[here], solves.ended[here], solves.steps[here], paid = found
                 lane_steps += int(paid[: len(where)].astype(np.int64).prod(axis=1).sum())
-    gave_up = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)[:, None]
-    status = np.where(wanted, np.where(np.isfinite(hits), Status.LEARNED, gave_up), ready)
-    return Solves(status, np.where(status == Status.LEARNED, hits, np.nan), steps, samples, ended, lane_steps)
+    gave_up = np.where(solves.ended == Status.LEARNED, Status.NON_FINITE, solves.ended)[:, None]
+    status = np.where(wanted, np.where(np.isfinite(solves.time), Status.LEARNED, gave_up), ready)
+    time = np.where(status == Status.LEARNED, solves.time, np.nan)
+    return solves._replace(status=status, time=time, lane_steps=lane_steps)

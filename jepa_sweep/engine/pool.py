@@ -59,7 +59,7 @@ class _Pool(NamedTuple):
 
 
 class _Advancing(NamedTuple):
-    """What a trip changes."""
+    """The part of a pool that a trip changes."""
 
     lanes: Lane
     notes: Notes

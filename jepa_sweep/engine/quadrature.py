@@ -38,12 +38,12 @@ def _tableau() -> dfx.ButcherTableau:
 
 
 class ClenshawCurtis(dfx.AbstractERK):
-    """33 points, 17 for the estimate of the error; of first order only where the field depends on the state."""
+    """The rule of 33 points, its error by that of 17; of first order only where the field depends on the state."""
 
     tableau: ClassVar[dfx.ButcherTableau] = _tableau()  # pyright: ignore[reportIncompatibleVariableOverride]
     interpolation_cls: ClassVar[Callable[..., Any]] = dfx.LocalLinearInterpolation
 
     def order(self, terms: Any) -> int:
-        """That of the estimate of the error."""
+        """The order of the rule that estimates the error."""
         del terms
         return HALF + 1

@@ -59,7 +59,7 @@ class Search(NamedTuple):
 
 
 def begin(goal: Goal, unit: Scalar, width: int, trip: Trip) -> Search:
-    """Nothing is found yet; `width` quantities are sampled at each time."""
+    """The search before its first step; `width` quantities are sampled at each time."""
     times = goal.times / unit  # scaled once: what is waited for is what is read
     return Search(
         goal=goal._replace(times=times),

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from jepa_sweep.engine import blocks, devices
+from jepa_sweep.engine import devices, dispatch
 from jepa_sweep.physics import data
 from jepa_sweep.physics.data import Values
 from jepa_sweep.physics.dynamics import Code
@@ -54,20 +54,14 @@ def estimate(gamma: PerFeature, noise: PerFeature, length: Whole, seed: Whole, *
         seed: one whole number for each run, shape (n,).
         device: where to compute, see `devices.pick`.
     """
-    where, shape = devices.pick(device), blocks.Shape(GROUP, GROUP)
+    where, shape = devices.pick(device), dispatch.Shape(GROUP, GROUP)
     args = [np.asarray(values, float) for values in (gamma, noise, length, seed)]
     with devices.scope("float64", where[0]):
-        return Estimates(*blocks.results(_block, (), args, "float64", shape, where))
+        return Estimates(*dispatch.results(_part, (), args, "float64", shape, where))
 
 
 def beginning(gamma: PerFeature, noise: PerFeature, seed: Whole, samples: int) -> tuple[Signals, Signals]:
-    """The first `samples` times of the series that `estimate` goes through, on the processor, in float64.
-
-    Args:
-        gamma: correlation of each feature from one time to the next, shape (n, d).
-        noise: standard deviation of the noise along each feature, shape (n, d).
-        seed: one whole number for each run, shape (n,).
-        samples: how many times, from t = 0.
+    """The first `samples` times of the series that `estimate` makes of these arguments, on the processor, in float64.
 
     Returns:
         u: the signals, shape (n, samples, d).
@@ -100,15 +94,15 @@ def _beginnings(
     return lax.map(one, (gamma, noise, seed))
 
 
-def _block(shape: blocks.Shape) -> Callable:
+def _part(shape: dispatch.Shape) -> Callable:
     # One run after the other, not side by side, and always as many: a vectorised sum may round differently with the
     # number of its mates, and so may a loop that is compiled for another number of turns.
-    def block(count: Array, gamma: Array, noise: Array, length: Array, seed: Array) -> tuple:
+    def part(count: Array, gamma: Array, noise: Array, length: Array, seed: Array) -> tuple:
         real = jnp.arange(shape.rows, dtype=count.dtype) < count[0]
-        length = jnp.where(real, length, 0)  # rows that only fill the block cost nothing
+        length = jnp.where(real, length, 0)  # rows that only fill the part cost nothing
         return lax.map(_one, (gamma, noise, length.astype(int), seed.astype(int)))
 
-    return block
+    return part
 
 
 def _block_size(d: int) -> int:

@@ -1,12 +1,8 @@
 """Models of data: Gaussian, temporal and masked pairs, their population moments, samplers and standard errors.
 
 JEPA and MAE see the data through E[x x^T] and E[y x^T] alone. In a basis that makes both diagonal, feature i has
-lam_i = E[x_i y_i] and rho_i = lam_i / E[x_i^2]. Three models of pairs (x, y), each with its population moments and a
-sampler that returns pairs in that basis:
-
-- gaussian: jointly Gaussian features with given lam and rho;
-- temporal: x^t = sum_a v_a (u_a^t + sigma_a xi_a^t) with u_a an AR(1) process, y = x^(t+1);
-- masked: x and y are two random maskings of one stationary Gaussian.
+lam_i = E[x_i y_i] and rho_i = lam_i / E[x_i^2]. Three models of pairs (x, y), `gaussian`, `temporal` and `masked`, each
+with its population moments and a sampler that returns pairs in that basis.
 """
 
 from typing import Any, NamedTuple
@@ -45,10 +41,6 @@ class Features(NamedTuple):
         """The moments in the basis of the features, each by its diagonal."""
         return Moments(self.s2, self.lam, self.sy2)
 
-    def moments(self) -> Moments:
-        """The same as matrices, all of them diagonal in the basis of the features."""
-        return Moments(jnp.diag(self.s2), jnp.diag(self.lam), jnp.diag(self.sy2))
-
 
 def spectrum(
     features: int,
@@ -81,18 +73,18 @@ def gaussian(lam: Values, rho: Values, target_noise: Values | Number = 0.0) -> F
     return Features(lam, rho, lam / rho, lam * rho * (1 + target_noise))
 
 
-def temporal(gamma: Values, noise: Values, scale: Values | float = 1.0, horizon: Number = 1) -> Features:
-    """The temporal model: lam = gamma^h |v|^2, rho = gamma^h / (1 + sigma^2), with `scale` |v|^2 and `noise` sigma.
+def temporal(gamma: Values, noise: Values) -> Features:
+    """The temporal model with |v| = 1: lam = gamma, rho = gamma / (1 + sigma^2), with `noise` sigma.
 
-    x^t = sum_a v_a (u_a^t + sigma_a xi_a^t), y = x^(t+h), u_a AR(1) with unit variance and correlation gamma_a, xi_a
+    x^t = sum_a v_a (u_a^t + sigma_a xi_a^t), y = x^(t+1), u_a AR(1) with unit variance and correlation gamma_a, xi_a
     white with unit variance, v_a orthogonal.
     """
-    memory, variance = gamma**horizon, 1 + noise**2
-    return Features(scale * memory, memory / variance, scale * variance, scale * variance)
+    variance = 1 + noise**2
+    return Features(gamma, gamma / variance, variance, variance)
 
 
 def temporal_from(lam: Values, rho: Values) -> tuple[Values, Values]:
-    """(gamma, noise) of the temporal model with |v| = 1 that has these lam < 1 and rho <= lam."""
+    """(gamma, noise) of the temporal model that has these lam < 1 and rho <= lam."""
     return lam, jnp.sqrt(lam / rho - 1)
 
 
@@ -157,23 +149,17 @@ def ar1(start: Values, shocks: Float[Array, "n d"], gamma: Values) -> Float[Arra
     return u
 
 
-def sample_masked(key: Array, count: int, s: Values, keep: Number) -> Pairs:
-    """Pairs (x, y), each (count, d): two independent maskings of one signal, in `fourier_basis`."""
-    return _sample_masks(key, count, s, keep, same=False)
+def sample_masked(key: Array, count: int, s: Values, keep: Number, *, complementary: bool = False) -> Pairs:
+    """Pairs (x, y), each (count, d), in `fourier_basis`: two independent maskings of one signal.
 
-
-def sample_complementary(key: Array, count: int, s: Values, keep: Number) -> Pairs:
-    """Pairs (x, y), each (count, d): the kept pixels of a signal and all its others, in `fourier_basis`."""
-    return _sample_masks(key, count, s, keep, same=True)
-
-
-def _sample_masks(key: Array, count: int, s: Values, keep: Number, same: bool) -> Pairs:
+    In `complementary` ones y holds all the pixels that x lacks.
+    """
     d, dtype = len(s), jnp.result_type(s)
     basis = fourier_basis(d).astype(dtype)
     signal_key, x_key, y_key = jax.random.split(key, 3)
     z = (jax.random.normal(signal_key, (count, d), dtype) * jnp.sqrt(s)[None]) @ basis.T
     x_mask = jax.random.bernoulli(x_key, keep, (count, d))
-    y_mask = ~x_mask if same else jax.random.bernoulli(y_key, keep, (count, d))
+    y_mask = ~x_mask if complementary else jax.random.bernoulli(y_key, keep, (count, d))
     return jnp.where(x_mask, z, 0) @ basis, jnp.where(y_mask, z, 0) @ basis
 
 
@@ -199,7 +185,7 @@ def rho_std(gamma: Values, noise: Values, length: Number) -> Values:
     return jnp.sqrt((first**2 + later) / length)
 
 
-def off_diagonal(gamma: Values, noise: Values, length: Number) -> Float[Array, ""]:
+def expected_off_diagonal(gamma: Values, noise: Values, length: Number) -> Float[Array, ""]:
     """Expected mean square of the off-diagonal entries of U^T E[y x^T] U, U the eigenbasis of E[x x^T], |v| = 1.
 
     Both moments are estimated from `length` pairs, whose population shares one eigenbasis: to leading order

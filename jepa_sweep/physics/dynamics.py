@@ -1,7 +1,7 @@
 """What a flow is, as pure functions of one point; and the words for how the search for a time ends.
 
 Times are in the time convention of the field; for the paper's flows that is paper time `T = L t`, and
-`Dynamics.flow` converts to plain gradient-flow time `t`.
+`Dynamics.flow_time` converts to plain gradient-flow time `t`.
 """
 
 import enum
@@ -140,7 +140,7 @@ class Dynamics(NamedTuple):
     rest: Callable[[Point], Scalar]
     status: Callable[[Point, Scalar], Code]  # (point, p) -> LEARNED where the threshold will be met
     coordinates: tuple[Coordinate, ...]  # as the equation is written first, then better ones; the last is the default
-    flow: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
+    flow_time: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
     cost: Callable[[Columns], np.ndarray] = _even  # predicted work, in any unit, one per point
     predictions: tuple[Prediction, ...] = ()
     trajectory: Callable[[Point, Scalar], Scalar] | None = None  # (point, time) -> response

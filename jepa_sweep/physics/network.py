@@ -147,7 +147,7 @@ def gradient(objective: Objective, weights: Weights, moments: Moments) -> tuple[
     return Weights((back, *layers[::-1]), residual @ wbar.T, still), Signals(wbar, output)
 
 
-def flow(objective: Objective, weights: Weights, moments: Moments, rate: Scalar | float = 0.0) -> Weights:
+def velocity(objective: Objective, weights: Weights, moments: Moments, rate: Scalar | float = 0.0) -> Weights:
     """d weights / dt = -gradient; the averaged encoder follows by dA^a/dt = rate (W^a - A^a)."""
     slope, _ = gradient(objective, weights, moments)
     average = tuple(rate * (w - a) for w, a in zip(weights.layers, weights.average, strict=False))
@@ -161,7 +161,7 @@ def encode(layers: tuple[Matrix, ...], x: Float[Array, "b d"], activation: Activ
     return x @ layers[-1].T
 
 
-def sample_loss(
+def loss_on_pairs(
     objective: Objective,
     weights: Weights,
     x: Float[Array, "b d"],

@@ -48,7 +48,7 @@ LOG_W = Coordinate(
 )
 
 
-def flow(p: Point) -> Scalar:
+def flow_time(p: Point) -> Scalar:
     """t = T / L: plain gradient flow on the layers carries a factor L."""
     return 1 / p.L
 
@@ -66,10 +66,6 @@ def mae_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
 # --- chi = ln(z^m / |1 - z^m|), with z = (w/w*)^(1/L): grows without bound, and never stiffly ---------------------
 
 
-def _side(p: Point) -> Scalar:
-    return jnp.where(jnp.log(p.eps) < exact.log_fixed_point(p), 1.0, -1.0)
-
-
 def chi_start(p: Point) -> Scalar:
     """chi of w = eps."""
     log_power = p.m / p.L * (jnp.log(p.eps) - exact.log_fixed_point(p))
@@ -80,8 +76,8 @@ def chi_start(p: Point) -> Scalar:
 
 def _log_power(chi: Scalar, p: Point) -> Scalar:
     """ln z^m: -ln(1 + e^-chi) below the rest point, -ln(1 - e^-chi) above it, in three elementary functions."""
-    rest = -jnp.expm1(-jnp.abs(chi))
-    return jnp.minimum(chi, 0.0) - jnp.log(jnp.where(_side(p) > 0, 2 - rest, rest))
+    rest, grows = -jnp.expm1(-jnp.abs(chi)), jnp.log(p.eps) < exact.log_fixed_point(p)
+    return jnp.minimum(chi, 0.0) - jnp.log(jnp.where(grows, 2 - rest, rest))
 
 
 def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
@@ -122,7 +118,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         rest=exact.fixed_point,
         status=exact.status,
         coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
-        flow=flow,
+        flow_time=flow_time,
         cost=_cost,
         predictions=(
             Prediction("t_exact", exact.critical_time),

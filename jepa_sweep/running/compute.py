@@ -39,14 +39,14 @@ def compute(
     Raises:
         JepaSweepError: JAX was found to compute wrongly on this machine.
     """
-    from jepa_sweep.engine import blocks, selfcheck  # not at the top: planning needs no engine
+    from jepa_sweep.engine import dispatch, selfcheck  # not at the top: planning needs no engine
 
     began = time.perf_counter()
     selfcheck.require(place.device, measurement.solver.method)
-    checking, compiling = time.perf_counter() - began, blocks.Compiled.seconds
+    checking, compiling = time.perf_counter() - began, dispatch.Compiled.seconds
     points = grid.take(index)
     rows, effort = system.compute(points, measurement, place)
     rows = {name: with_keys(system, points, found) for name, found in rows.items()}
-    compiled = blocks.Compiled.seconds - compiling
+    compiled = dispatch.Compiled.seconds - compiling
     seconds = time.perf_counter() - began - checking - compiled
     return rows, Work(seconds, compiled + checking, *effort, peak_memory())

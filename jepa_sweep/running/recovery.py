@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.checks import one_of
+from jepa_sweep.checks import check_one_of
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.physics.dynamics import Status
 from jepa_sweep.running.job import Job, kept
@@ -74,7 +74,7 @@ def retry(
     """Compute points that failed once more, with some settings of the solver replaced; see `jepa_sweep.retry`."""
     statuses = [statuses] if isinstance(statuses, str) else statuses
     for word in statuses:
-        one_of("statuses", word, ("failed", *FAILED))
+        check_one_of("statuses", word, ("failed", *FAILED))
     if not statuses:
         raise SpecError(f"`statuses` must name failures to try again: failed, or some of {', '.join(FAILED)}.")
     chosen = FAILED if "failed" in statuses else statuses

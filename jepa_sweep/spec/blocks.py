@@ -3,13 +3,13 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jepa_sweep.checks import did_you_mean, one_of, plain, shown
+from jepa_sweep.checks import check_at, check_one_of, did_you_mean, plain, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.spec.axes import Axis, Block, Range
@@ -83,14 +83,6 @@ def complete(system: System, objectives: Sequence[str], p: Sequence[float], bloc
     return full
 
 
-def at(where: str, check: Callable[..., None], *args: Any, **options: Any) -> None:
-    """Run a check, and add the place to what it raises."""
-    try:
-        check(*args, **options)
-    except SpecError as error:
-        raise SpecError(f"{str(error).rstrip('.?')} ({where}).") from None
-
-
 def check_distinct(name: str, values: tuple, where: str) -> None:
     """Raise if a value stands twice."""
     repeated = [shown(value) for value, count in Counter(values).items() if count > 1]
@@ -161,7 +153,7 @@ def _check_words(parameter: Parameter, axis: Axis | tuple, where: str) -> None:
     """Raise unless words stand where words are wanted, and numbers elsewhere."""
     for value in axis if isinstance(axis, tuple) else ("a range",):
         if parameter.choices:
-            at(where, one_of, parameter.name, value, parameter.choices)
+            check_at(where, check_one_of, parameter.name, value, parameter.choices)
         elif isinstance(value, str) and isinstance(axis, tuple):
             raise SpecError(
                 f"`{parameter.name}` must be a number, a list of numbers or a range, but it has "

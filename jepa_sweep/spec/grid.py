@@ -9,7 +9,6 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,26 +20,11 @@ from jepa_sweep.spec.models import Sweep
 from jepa_sweep.systems.system import Parameter, Points
 
 
-class BlockGrid(Protocol):
-    """The parameters of a block without objective and p: a table that can be read both ways."""
-
-    size: int
-
-    def take(self, index: np.ndarray) -> Columns:
-        """The parameters at the given row numbers."""
-        ...
-
-    def find(self, columns: Columns) -> np.ndarray:
-        """Row numbers of the given parameters, -1 where there is no such row; values compare exactly."""
-        ...
-
-    def starts(self) -> np.ndarray:
-        """Row numbers at which a new group of files begins, the first being 0."""
-        ...
-
-
 class ProductGrid:
-    """Every combination of the axes, the first axis slowest; and parameters that are the same as one of them."""
+    """Every combination of the axes, the first axis slowest; and parameters that are the same as one of them.
+
+    A table of the parameters of a block, without objective and p, that is read both ways, as `ListedGrid` is.
+    """
 
     def __init__(self, axes: Columns, groups: int, same: dict[str, str]) -> None:
         self._axes, self._groups, self._same = axes, groups, same  # the first `groups` axes get files of their own
@@ -48,26 +32,25 @@ class ProductGrid:
         self.size = math.prod(self._shape)
 
     def take(self, index: np.ndarray) -> Columns:
-        """See `BlockGrid`."""
+        """The parameters at the given row numbers."""
         places = np.unravel_index(index, self._shape)
         columns = {name: values[i] for (name, values), i in zip(self._axes.items(), places, strict=True)}
         return columns | {name: columns[other] for name, other in self._same.items()}
 
     def find(self, columns: Columns) -> np.ndarray:
-        """See `BlockGrid`."""
+        """Row numbers of the given parameters, -1 where there is no such row; values compare exactly."""
         index = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
         known = np.ones(len(index), dtype=bool)
         for name, values in self._axes.items():
-            order = np.argsort(values)
-            place = order[np.searchsorted(values, columns[name], sorter=order).clip(max=len(values) - 1)]
-            known &= values[place] == columns[name]
+            place = pd.Index(values).get_indexer(columns[name])
+            known &= place >= 0
             index = index * len(values) + place
         for name, other in self._same.items():
             known &= columns[name] == columns[other]
         return np.where(known, index, -1)
 
     def starts(self) -> np.ndarray:
-        """See `BlockGrid`."""
+        """Row numbers at which a new group of files begins, the first being 0."""
         return np.arange(math.prod(self._shape[: self._groups])) * math.prod(self._shape[self._groups :])
 
 
@@ -81,7 +64,7 @@ class ListedGrid:
         self.size = len(self._frame)
 
     def take(self, index: np.ndarray) -> Columns:
-        """See `BlockGrid`."""
+        """The parameters at the given row numbers."""
         return {str(name): self._frame[name].to_numpy()[index] for name in self._frame}
 
     @functools.cached_property
@@ -89,12 +72,12 @@ class ListedGrid:
         return pd.MultiIndex.from_frame(self._frame)
 
     def find(self, columns: Columns) -> np.ndarray:
-        """See `BlockGrid`."""
+        """Row numbers of the given parameters, -1 where there is no such row; values compare exactly."""
         wanted = pd.MultiIndex.from_arrays([columns[str(name)] for name in self._frame])
         return self._lookup.get_indexer(wanted)
 
     def starts(self) -> np.ndarray:
-        """See `BlockGrid`."""
+        """Row numbers at which a new group of files begins, the first being 0."""
         keys = np.stack([self._frame[key].to_numpy() for key in self._keys] or [np.zeros(self.size)])
         changes = np.any(keys[:, 1:] != keys[:, :-1], axis=0)
         return np.flatnonzero(np.concatenate([[True], changes]))
@@ -155,15 +138,14 @@ class Grid:
     def find(self, points: Points, blocks: int | None = None) -> np.ndarray:
         """The first index of each point, looking in the first `blocks` blocks only; -1 where there is none."""
         found = np.full(len(points.p), -1, dtype=np.int64)
-        order = np.argsort(self.p)
-        threshold = order[np.searchsorted(self.p, points.p, sorter=order).clip(max=len(self.p) - 1)]
+        threshold = pd.Index(self.p).get_indexer(points.p)
         if points.objective not in self.objectives:
             return found
         number = self.objectives.index(points.objective)
         for offset, rows in zip(self._offsets[:-1][:blocks], self._blocks[:blocks], strict=True):
             row = rows.find(points.columns)
             here = offset + (number * rows.size + row) * len(self.p) + threshold
-            valid = (found < 0) & (row >= 0) & (self.p[threshold] == points.p)
+            valid = (found < 0) & (row >= 0) & (threshold >= 0)
             found = np.where(valid, here, found)
         return found
 
@@ -173,7 +155,7 @@ class Grid:
         return self.find(points, blocks=number) >= 0 if number else np.zeros(len(index), dtype=bool)
 
 
-def rows_of(block: FullBlock, parameters: Sequence[Parameter]) -> BlockGrid:
+def rows_of(block: FullBlock, parameters: Sequence[Parameter]) -> ProductGrid | ListedGrid:
     """The parameters of a block, row by row, without objective and p."""
     ordered = sorted((q for q in parameters if q.name not in block.same), key=lambda q: not q.partitions_files)
     names, groups = [q.name for q in ordered], sum(q.partitions_files for q in ordered)

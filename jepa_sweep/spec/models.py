@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import pydantic
 import tomli_w
 
-from jepa_sweep.checks import one_of, plain, shown, steps, tolerance
+from jepa_sweep.checks import check_at, check_max_steps, check_one_of, check_tolerance, plain, shown
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_numbers
-from jepa_sweep.spec.blocks import FullBlock, at, check_distinct, complete
+from jepa_sweep.spec.blocks import FullBlock, check_distinct, complete
 from jepa_sweep.spec.text import MOST_PATH, explain, parse_toml, read_spec
 from jepa_sweep.systems import registry
 from jepa_sweep.systems.system import Measurement, System
@@ -165,11 +165,11 @@ def _check_settings(sweep: Sweep) -> None:
     if not sweep.objective:
         raise SpecError("`objective` must name at least one objective, but it is empty ([objective]).")
     for objective in sweep.objective:
-        at("[objective]", one_of, "objective", objective, system.objectives)
+        check_at("[objective]", check_one_of, "objective", objective, system.objectives)
     check_distinct("objective", sweep.objective, "[objective]")
     check_distinct("p", sweep.measure.p, "[measure.p]")
-    at("[solver.time]", one_of, "time", solver.time, system.times)
-    at("[solver]", check_measurement, system, sweep.measurement)
+    check_at("[solver.time]", check_one_of, "time", solver.time, system.times)
+    check_at("[solver]", check_measurement, system, sweep.measurement)
     given = {f"measure.{key}" for key in sweep.measure.model_fields_set}
     if sweep.measure.trajectories:
         given |= {f"measure.trajectories.{key}" for key in sweep.measure.trajectories.model_fields_set}
@@ -187,17 +187,17 @@ def _check_settings(sweep: Sweep) -> None:
 def check_measurement(system: System, measurement: Measurement) -> None:
     """Raise unless these settings can be used for this system."""
     given = measurement.solver
-    one_of("method", given.method, system.methods)
-    one_of("precision", given.precision, system.precisions)
+    check_one_of("method", given.method, system.methods)
+    check_one_of("precision", given.precision, system.precisions)
     if given.method not in system.without_rtol:
-        tolerance(given.rtol, given.precision)
-    steps(given.max_steps)
+        check_tolerance(given.rtol, given.precision)
+    check_max_steps(given.max_steps)
     if given.coordinate is not None:
         if not system.coordinates:
             raise SpecError(
                 f"`coordinate` must be left out: {system.name} has none, but it is {shown(given.coordinate)}."
             )
-        one_of("coordinate", given.coordinate, system.coordinates)
+        check_one_of("coordinate", given.coordinate, system.coordinates)
     system.check(measurement)
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.checks import shown
-from jepa_sweep.engine.settings import METHODS, Settings
+from jepa_sweep.engine.settings import METHODS
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns, Dynamics, Prediction, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import MESSAGE, STATUS, STEPS, Column, P
 from jepa_sweep.systems.rows import Integrations, pick
+from jepa_sweep.systems.shared import ROWS_PER_FILE
 from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 
 if TYPE_CHECKING:  # planning, and finding out that nothing is left to do, need no engine
@@ -31,7 +32,6 @@ RECHECKED, RECHECK_RTOL = 64, 1e-10  # single-precision points of a chunk that a
 # Nominal rates of two cores of a 2024 server processor at rtol 1e-8, good to a factor of a few.
 SECONDS_PER_POINT, SECONDS_PER_SAMPLE = 2e-6, 2e-7
 BYTES_PER_POINT, BYTES_PER_SAMPLE = 75.0, 27.0
-ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
 FEWEST_POINTS, USUAL_POINTS, MOST_POINTS = 1 << 12, 1 << 17, 1 << 20  # of a chunk
 
 W_STAR = Column("w_star", "exact", "1", "rest point of the response", "rho^L (jepa), rho^(L/(L+1)) (mae)")
@@ -48,7 +48,6 @@ CURVE = (
 SAMPLE_STATUS = Column(
     "status", "text", "", "resolved, unresolved (w(t) has no correct digits here), or why the solver stopped"
 )
-FAILURES = (P, STATUS, MESSAGE, STEPS)
 
 
 def system(
@@ -84,7 +83,6 @@ def system(
     columns = tuple(
         c for column in predicted for c in ((column, DIFFERENCE) if column.name == "t_exact" else (column,))
     )
-    flow = Flow(dict(dynamics), tuple(column.name for column in observed))
     return System(
         name=name,
         version=version,
@@ -92,10 +90,10 @@ def system(
         tables={
             "points": (P, STATUS, w_star, T_NUMERIC, *columns, STEPS),
             "trajectories": (T, response, *curve, *observed, SAMPLE_STATUS),
-            "failures": FAILURES,
+            "failures": (P, STATUS, MESSAGE, STEPS),
         },
         methods=("dopri8", *(m for m in METHODS if m != "dopri8"), *(["exact"] if exact else [])),
-        compute=functools.partial(compute, flow),
+        compute=functools.partial(compute, dict(dynamics), tuple(column.name for column in observed)),
         cost=cost,
         memory=memory,
         chunk=chunk,
@@ -113,13 +111,6 @@ def system(
         check=functools.partial(check, first),
         **more,
     )
-
-
-class Flow(NamedTuple):
-    """What `compute` needs of a system: its dynamics by objective, and the names of its observables."""
-
-    dynamics: dict[str, Dynamics]
-    observed: tuple[str, ...] = ()
 
 
 # --- settings and costs -----------------------------------------------------------------------------------------------
@@ -182,13 +173,15 @@ class _Solved(NamedTuple):
     @property
     def unit(self) -> np.ndarray:
         """What times in the field's own convention are multiplied by."""
-        return self.predicted.flow if self.measurement.time == "flow" else np.ones_like(self.predicted.flow)
+        return self.predicted.flow_time if self.measurement.time == "flow" else np.ones_like(self.predicted.flow_time)
 
 
-def compute(flow: Flow, points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:
-    """All tables of some points."""
+def compute(
+    dynamics: dict[str, Dynamics], observed: tuple[str, ...], points: Points, measurement: Measurement, place: Place
+) -> tuple[dict[str, Rows], Effort]:
+    """All tables of some points, of one of the flows in `dynamics`, whose observables are named in `observed`."""
     at = Integrations(points)
-    solved = _solved(flow.dynamics[points.objective], at, measurement, place)
+    solved = _solved(dynamics[points.objective], at, measurement, place)
     status = at.rows(solved.found.status)
     steps = solved.found.steps[at.of_row]
     measures = {"status": status, "steps": steps, **{name: at.rows(v) for name, v in _measures(solved).items()}}
@@ -197,7 +190,7 @@ def compute(flow: Flow, points: Points, measurement: Measurement, place: Place) 
     out = {"points": pick(Rows(measures, every), ~failed), "failures": pick(Rows(failures, every), failed)}
     if solved.times is not None:
         owner = np.flatnonzero((status == Status.LEARNED) & (at.slot == 0))
-        out["trajectories"] = _trajectories(solved, flow.observed, owner, at.of_row[owner])
+        out["trajectories"] = _trajectories(solved, observed, owner, at.of_row[owner])
     return out, Effort(int(solved.found.steps.sum()), solved.found.lane_steps, *_recheck(solved))
 
 
@@ -224,7 +217,9 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
 
     times = times_until(exact)
     if measurement.solver.method == "exact":
-        found = _not_solved(dynamics, predicted, times, measurement.solver)
+        settings = measurement.solver
+        coordinate = dynamics.coordinate(settings.coordinate)
+        found = lanes.unsolved(predicted.status, times, coordinate, settings.precision, Status.LEARNED)
     elif times is None or np.isfinite(exact[:, 0][wanted[:, 0]]).all():
         found = solve(predicted, times)
     else:
@@ -234,24 +229,6 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         steps, lane_steps = found.steps + sampled.steps, found.lane_steps + sampled.lane_steps
         found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
     return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, times)
-
-
-def _not_solved(
-    dynamics: Dynamics, predicted: "lanes.Predicted", times: np.ndarray | None, settings: Settings
-) -> "lanes.Solves":
-    """In place of numeric results where none are asked for."""
-    from jepa_sweep.engine import lanes
-
-    status, precision = predicted.status, settings.precision
-    samples = len(status), 0 if times is None else times.shape[1], dynamics.coordinate(settings.coordinate).width
-    return lanes.Solves(
-        status=status,
-        time=np.full(status.shape, np.nan, precision),
-        steps=np.zeros(len(status), np.int64),
-        samples=np.full(samples, np.nan, precision),
-        ended=np.full(len(status), Status.LEARNED),
-        lane_steps=0,
-    )
 
 
 def _recheck(solved: _Solved) -> tuple[int, float]:

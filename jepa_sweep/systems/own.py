@@ -1,7 +1,6 @@
 """A user's own flow: a system from its equation alone."""
 
 import collections
-import functools
 import keyword
 import math
 import sys
@@ -29,6 +28,7 @@ from jepa_sweep.physics.dynamics import (
 )
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
+from jepa_sweep.systems.shared import FRACTION_OF_REST, THRESHOLD
 from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule, System
 
 RESERVED = (  # columns, words that stand beside the axes of a spec, and words of `select`, `plot` and `compare`
@@ -166,23 +166,18 @@ def flow(
     Q = collections.namedtuple("Q", names)
     own = Coordinate(
         "y",
-        start=lambda q: _arrays(start(q), q),
-        field=lambda t, y, q: _arrays(field(t, y, q), q),
-        response=lambda y, q: _arrays(response(y, q), q),
-        observables=tuple(_numeric(f) for f in watched.values()),
+        start=_of_arrays(start),
+        field=_of_arrays(field),
+        response=_of_arrays(response),
+        observables=tuple(_of_arrays(f) for f in watched.values()),
     )
-    path = None if trajectory is None else _numeric(trajectory, first=True)
-    crossing = None if critical_time is None else _numeric(critical_time, first=True)
-
-    def whole(q: Any) -> Scalar:
-        return _arrays(level(q), q)
-
-    numbers: dict[str, Callable[[Any], Scalar]] = {"rest" if rest else "threshold": whole}
-    theory = {"critical_time": crossing, "trajectory": path}
-    numbers |= {what: functools.partial(_at_any, f) for what, f in theory.items() if f is not None}
+    whole = _of_arrays(level)
+    crossing = None if critical_time is None else _of_arrays(critical_time, q_at=0)
+    path = None if trajectory is None else _of_arrays(trajectory, q_at=0)
+    theory = {what: f for what, f in (("critical_time", crossing), ("trajectory", path)) if f is not None}
     _check_coordinates(name, [own, *coordinates], [*watched])
     for coordinate in (own, *coordinates):
-        _check_functions(name, Q, coordinate, numbers, [*watched])
+        _check_functions(name, Q, coordinate, {"rest" if rest else "threshold": whole}, theory, [*watched])
     prediction = () if crossing is None else (Prediction("t_exact", crossing),)
     dynamics = Dynamics(
         parameters=tuple(names),
@@ -200,7 +195,7 @@ def flow(
         version,
         {name: dynamics},
         parameters=tuple(q.parameter for q in parameters),
-        rules=(*(rule for q in parameters for rule in q.rules), *_thresholds(rest is not None)),
+        rules=(*(rule for q in parameters for rule in q.rules), FRACTION_OF_REST if rest else THRESHOLD),
         predicted=() if critical_time is None else (T_EXACT,),
         pairs=(Pair("Critical time", "t_numeric", "" if critical_time is None else "t_exact"),),
         w_star=Column("w_star", "exact", "1", meaning),
@@ -213,20 +208,15 @@ def flow(
     )
 
 
-def _arrays(values: Any, q: Any) -> Any:
-    """Numbers as arrays of the precision in which the parameters are."""
-    dtype = jnp.result_type(*q)
-    return jax.tree.map(lambda value: jnp.asarray(value, dtype), tuple(values) if isinstance(values, list) else values)
+def _of_arrays(function: Callable[..., Any], q_at: int = -1) -> Callable[..., Any]:
+    """The same function with arrays for numbers, of the precision of its parameters, which are argument `q_at`."""
 
+    def arrays(*args: Any) -> Any:
+        values, dtype = function(*args), jnp.result_type(*args[q_at])
+        values = tuple(values) if isinstance(values, list) else values
+        return jax.tree.map(lambda value: jnp.asarray(value, dtype), values)
 
-def _numeric(function: Callable[[Any, Any], Any], first: bool = False) -> Callable[[Any, Any], Scalar]:
-    """The same function with an array for a number; its parameters are its first argument, or its second."""
-    return lambda a, b: _arrays(function(a, b), a if first else b)
-
-
-def _at_any(theory: Callable[[Any, Any], Scalar], q: Any) -> Scalar:
-    """What theory says of a threshold or time; which one does not matter where it is only traced."""
-    return theory(q, q[0])
+    return arrays
 
 
 def _condition(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any], Scalar]:
@@ -260,16 +250,6 @@ def _status(
         return jnp.where(jnp.isfinite(now) & jnp.isfinite(goal), answer, Status.NON_FINITE)
 
     return status
-
-
-def _thresholds(at_rest: bool) -> list[Rule]:
-    def positive(c: Columns) -> Mask:
-        return np.isfinite(c["p"]) & (c["p"] > 0)
-
-    if not at_rest:
-        return [Rule(("p",), positive, "be finite and positive")]
-    must = "be finite, positive and different from 1, because the rest point itself is never reached"
-    return [Rule(("p",), lambda c: positive(c) & (c["p"] != 1), must)]
 
 
 def _on_arrays(name: str, rule: Callable[[np.ndarray], Any]) -> Callable[[Columns], Mask]:
@@ -335,13 +315,19 @@ def _check_coordinates(name: str, coordinates: list[Coordinate], watched: list[s
 
 
 def _check_functions(
-    name: str, Q: Callable[..., Any], own: Coordinate, numbers: Mapping[str, Callable[[Any], Any]], watched: list[str]
+    name: str,
+    Q: Callable[..., Any],
+    own: Coordinate,
+    level: Mapping[str, Callable[[Any], Any]],
+    theory: Mapping[str, Callable[[Any, Any], Any]],
+    watched: list[str],
 ) -> None:
     """Raise unless the functions fit each other; they are only traced, with numbers nobody has given."""
 
     def all_of(q: Any) -> tuple:
         y = own.start(q)
-        found = {"response": own.response(y, q), **{what: number(q) for what, number in numbers.items()}}
+        found = {"response": own.response(y, q), **{what: number(q) for what, number in level.items()}}
+        found |= {what: number(q, q[0]) for what, number in theory.items()}  # at any threshold or time: it is traced
         found |= {what: watch(y, q) for what, watch in zip(watched, own.observables, strict=True)}
         return y, own.field(jnp.zeros(()), y, q), found
 

@@ -8,11 +8,8 @@ from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
+from jepa_sweep.systems.shared import FRACTION_OF_REST
 from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule
-
-
-def _layers(x: np.ndarray) -> Mask:
-    return (x >= 1) & (x == np.floor(x)) & np.isfinite(x)
 
 
 def _normal(x: np.ndarray) -> Mask:
@@ -32,15 +29,15 @@ RULES = (
     Rule(("rho",), lambda c: np.isfinite(c["rho"]), "be a finite number"),
     Rule(("lam",), lambda c: _normal(c["lam"]) | (c["lam"] == 0), NORMAL),
     Rule(("rho",), lambda c: _normal(c["rho"]) | (c["rho"] == 0), NORMAL),
-    Rule(("L",), lambda c: _layers(c["L"]), "be a whole number of layers, 1 or more"),
+    Rule(
+        ("L",),
+        lambda c: (c["L"] >= 1) & (c["L"] == np.floor(c["L"])) & np.isfinite(c["L"]),
+        "be a whole number of layers, 1 or more",
+    ),
     Rule(("L",), lambda c: c["L"] <= 100_000, "be at most 100,000 layers; deep MAE is JEPA at L = 1"),
     Rule(("eps",), lambda c: np.isfinite(c["eps"]) & (c["eps"] > 0), "be finite and positive"),
     Rule(("eps",), lambda c: _normal(c["eps"]), NORMAL),
-    Rule(
-        ("p",),
-        lambda c: np.isfinite(c["p"]) & (c["p"] > 0) & (c["p"] != 1),
-        "be finite, positive and different from 1, because the rest point itself is never reached",
-    ),
+    FRACTION_OF_REST,
     Rule(
         ("lam", "rho"),
         lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),

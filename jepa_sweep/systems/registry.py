@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jepa_sweep.checks import one_of, plain, said, shown
+from jepa_sweep.checks import check_at, check_one_of, plain, said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import sha256
@@ -42,10 +42,7 @@ def find(given: Any, beside: Path | None = None) -> System:
             f"{shown(f'{given}:FLOW')} if it makes one of the name FLOW."
         )
     installed = _installed()
-    try:
-        one_of("system", given, (*BUILT_IN, *installed))
-    except SpecError as error:
-        raise SpecError(f"{str(error).rstrip('.?')} ([system]).") from None
+    check_at("[system]", check_one_of, "system", given, (*BUILT_IN, *installed))
     return BUILT_IN[given] if given in BUILT_IN else _loaded(installed[given])
 
 

@@ -30,7 +30,7 @@ class Integrations:
         return out
 
     def rows(self, values: np.ndarray) -> np.ndarray:
-        """Of one value an integration and threshold, that of each row."""
+        """Values given for each integration and threshold, as one value a row."""
         return values[self.of_row, self.slot]
 
 

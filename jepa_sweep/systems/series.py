@@ -13,7 +13,7 @@ from jepa_sweep.physics.dynamics import Columns, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column
 from jepa_sweep.systems.rows import pick
-from jepa_sweep.systems.rules import MOST_SEED, between, whole
+from jepa_sweep.systems.shared import MOST_SEED, between, chunk_of_runs, whole
 from jepa_sweep.systems.system import (
     Cost,
     Curves,
@@ -31,8 +31,6 @@ from jepa_sweep.systems.system import (
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 SECONDS_PER_VALUE, FEWEST_VALUES = 5e-8, 1 << 15  # a value of a feature at one time
 BYTES_PER_ROW, BYTES_PER_FEATURE, BYTES_PER_ENTRY, BYTES_PER_SAMPLE = 100.0, 45.0, 20.0, 30.0
-ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
-MOST_SERIES = 256  # of a chunk
 
 PARAMETERS = (
     Parameter("features", "number of features", integer=True, partitions_files=True, default=2),
@@ -83,8 +81,6 @@ SIGNALS = (
     Column("u", "exact", "1", "signal of the feature"),
     Column("x", "exact", "1", "what is observed along the feature", "u + noise xi"),
 )
-
-LOST_SERIES = (STATUS, MESSAGE)
 
 
 def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:
@@ -145,7 +141,7 @@ def _theory(gamma: Array, noise: Array, length: Array) -> tuple[dict[str, Array]
             "lam_std": data.lam_std(gamma, noise, length),
             "rho_std": data.rho_std(gamma, noise, length),
         }
-        return known, data.off_diagonal(gamma, noise, length)
+        return known, data.expected_off_diagonal(gamma, noise, length)
 
     return jax.vmap(one)(gamma, noise, length)
 
@@ -157,7 +153,7 @@ def _between(first: np.ndarray, last: np.ndarray, d: int) -> np.ndarray:
 
 
 def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -> Cost:
-    """Seconds and bytes."""
+    """What so many series cost."""
     del count
     here = columns()
     d = here["features"]
@@ -170,13 +166,6 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     """Bytes at the peak, for chunks of so many points, of which two are held."""
     d = max(float(c["features"][0]) for c in heads)
     return 7e8 + 2 * 8 * (15 + len(PARAMETERS)) * chunk * (1 + d * (1 + measurement.samples) + d**2)
-
-
-def chunk(total: int, first: Callable[[], Columns], measurement: Measurement) -> int:
-    """Each series is much work, and many rows."""
-    del total
-    rows = max(1, measurement.samples) * int(first()["features"][0])
-    return int(np.clip(ROWS_PER_FILE // rows, 1, MOST_SERIES))
 
 
 def compare(store: Reader) -> pd.DataFrame:
@@ -207,13 +196,13 @@ TEMPORAL = System(
         "features": ESTIMATES,
         "covariances": COVARIANCES,
         "trajectories": SIGNALS,
-        "failures": LOST_SERIES,
+        "failures": (STATUS, MESSAGE),
     },
     methods=("blocks",),
     compute=compute,
     cost=cost,
     memory=memory,
-    chunk=chunk,
+    chunk=chunk_of_runs,
     compare=compare,
     curves=Curves(
         table="features",

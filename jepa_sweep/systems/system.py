@@ -124,7 +124,7 @@ class Cost(NamedTuple):
     bytes: float = 0.0  # of files
 
     def plus(self, other: "Cost") -> "Cost":
-        """Of both together."""
+        """The cost of both together."""
         return Cost(self.seconds + other.seconds, self.bytes + other.bytes)
 
 
@@ -146,10 +146,6 @@ class Curves(NamedTuple):
     also: tuple[str, ...] = ()  # further columns of the readout
     lines: tuple[str, ...] = ()  # columns of trajectories drawn over t: the response, and what predicts it
     crossing: str = ""  # column of the time at which the response met its threshold
-
-
-def _anything(measurement: Measurement) -> None:
-    """No further conditions."""
 
 
 class System(NamedTuple):
@@ -179,7 +175,7 @@ class System(NamedTuple):
     times: tuple[str, ...] = ("paper", "flow")  # conventions of time, the first is the default
     without_rtol: tuple[str, ...] = ()  # methods that keep no relative tolerance
     unused: Mapping[str, str] = MappingProxyType({})  # keys of a spec that say nothing here -> why, in words
-    check: Callable[[Measurement], None] = _anything  # raises SpecError for settings that do not go together
+    check: Callable[[Measurement], None] = lambda measurement: None  # SpecError where settings do not go together
     idle: tuple[Idle, ...] = ()
     source: str = ""  # text of the file that a user's own system stands in
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from batches import CHI, COUNT, points, predict, solve
 
-from jepa_sweep.engine import blocks, lanes
+from jepa_sweep.engine import dispatch, lanes
 from jepa_sweep.physics.dynamics import Status
 
 NO_SAMPLES = np.zeros((COUNT, 0))
@@ -28,7 +28,7 @@ def batch():
 @pytest.fixture
 def limit(monkeypatch):
     """Make solves fail where `refuses(shape)` holds, when they are called or when their results are read."""
-    real, seen = blocks._program, []
+    real, seen = dispatch._program, []
 
     def set_to(refuses, when, error=FULL):
         def program(build, key, shape, *others):
@@ -43,7 +43,7 @@ def limit(monkeypatch):
                 return lambda *_: (_ for _ in ()).throw(error)
             return lambda *_: [Late()] * 5
 
-        monkeypatch.setattr(blocks, "_program", program)
+        monkeypatch.setattr(dispatch, "_program", program)
         return seen
 
     return set_to

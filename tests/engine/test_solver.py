@@ -6,7 +6,7 @@ import pytest
 from conftest import mixed_points
 
 import jepa_sweep as js
-from jepa_sweep.engine import blocks, lanes
+from jepa_sweep.engine import dispatch, lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.physics.reduced import DYNAMICS
 
@@ -222,7 +222,7 @@ def test_float32_overflows_where_float64_does_not():
 
 def test_a_number_in_the_wrong_precision_is_refused():
     with pytest.raises(AssertionError, match="asked for float64 and computed float32"):
-        blocks.checked(np.ones(8, "float32"), "float64")
+        dispatch.checked(np.ones(8, "float32"), "float64")
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------

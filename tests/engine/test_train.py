@@ -189,8 +189,8 @@ def test_batches_have_the_gradient_of_the_population_on_average(model):
         weights = common.begin(made._replace(start="gaussian"), given._replace(scale=given.scale * 5))[0]
 
         def slope(key):
-            x, y = common.samples_of(made, given, features, key, 8)
-            return jax.grad(lambda w: network.sample_loss(rule, w, x, y))(weights)
+            x, y = common.pairs_of(made, given, features, key, 8)
+            return jax.grad(lambda w: network.loss_on_pairs(rule, w, x, y))(weights)
 
         drawn = jax.jit(jax.vmap(slope))(jax.random.split(jax.random.key(1), 4000))
         expected, _ = network.gradient(rule, weights, Moments(features.s2, features.lam, features.sy2))

@@ -117,7 +117,7 @@ def test_standard_errors_are_true_for_series():
     with jax.enable_x64(True):
         model = jnp.asarray(gamma), jnp.asarray(noise)
         u = np.asarray(data.ar1(jnp.asarray(rng.normal(size=2)), jnp.asarray(shocks), model[0]))
-        theory = [f(*model, count) for f in (data.lam_std, data.rho_std, data.off_diagonal)]
+        theory = [f(*model, count) for f in (data.lam_std, data.rho_std, data.expected_off_diagonal)]
         (lam_std, rho_std, off_diagonal), expected = jax.tree.map(np.asarray, (theory, data.temporal(*model)))
     series = (u + noise * rng.normal(size=u.shape)) @ rotation(2).T
     found = estimate(series[:-1], series[1:], size=10_000)

@@ -93,15 +93,15 @@ def test_gradient_is_that_of_the_loss(objective, moments, L):
 
 
 def test_diagonals_stand_for_diagonal_matrices(objective):
-    weights, whole = drawn(objective), FEATURES.moments()
-    for function in (network.loss, network.gradient, network.flow):
+    weights, whole = drawn(objective), Moments(*map(jnp.diag, DIAGONAL))
+    for function in (network.loss, network.gradient, network.velocity):
         assert_same(function(objective, weights, DIAGONAL), function(objective, weights, whole))
 
 
 def test_the_population_is_many_samples(objective):
     """On the moments of these very samples both losses, and both gradients, are the same numbers."""
     weights, (x, y) = drawn(objective), pairs()
-    value, down = jax.value_and_grad(lambda w: network.sample_loss(objective, w, x, y))(weights)
+    value, down = jax.value_and_grad(lambda w: network.loss_on_pairs(objective, w, x, y))(weights)
     assert_same(value, network.loss(objective, weights, empirical(x, y)))
     assert_same(down, network.gradient(objective, weights, empirical(x, y))[0])  # the average gets none
 
@@ -109,7 +109,7 @@ def test_the_population_is_many_samples(objective):
 def test_layers_balance_along_the_flow(objective):
     """d/dt of W^(a+1)^T W^(a+1) - W^a W^a^T is 0 for all, that of V^T V - W^L W^L^T only with a stopped target."""
     weights = drawn(objective)
-    slope = network.flow(objective, weights, MOMENTS["whole"], 0.7)
+    slope = network.velocity(objective, weights, MOMENTS["whole"], 0.7)
     w, dw = [*weights.layers, weights.predictor], [*slope.layers, slope.predictor]
     drift = []
     for a in range(len(w) - 1):
@@ -121,11 +121,13 @@ def test_layers_balance_along_the_flow(objective):
 
 def test_the_average_follows_the_encoder():
     weights, ema = drawn(OBJECTIVES["ema"]), OBJECTIVES["ema"]
-    slope = network.flow(ema, weights, DIAGONAL, 0.7)
+    slope = network.velocity(ema, weights, DIAGONAL, 0.7)
     assert_same(slope.average, tuple(0.7 * (w - a) for w, a in zip(weights.layers, weights.average, strict=True)))
     on_top = weights._replace(average=weights.layers)
     jepa = weights._replace(average=())
-    assert_same(network.flow(ema, on_top, DIAGONAL, 0.7)[:2], network.flow(OBJECTIVES["jepa"], jepa, DIAGONAL)[:2])
+    assert_same(
+        network.velocity(ema, on_top, DIAGONAL, 0.7)[:2], network.velocity(OBJECTIVES["jepa"], jepa, DIAGONAL)[:2]
+    )
 
 
 # --- the balanced aligned state -----------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ def speed(objective, u, L):
 def test_a_balanced_state_obeys_the_scalar_law(objective, L):
     lam, rho, _, sy2 = FEATURES
     state, udot = balanced(objective, U, L), speed(objective, U, L)
-    slope = network.flow(objective, state, DIAGONAL)
+    slope = network.velocity(objective, state, DIAGONAL)
     assert_same(slope, balanced(objective, udot, L))
     value, change = jax.jvp(lambda w: network.loss(objective, w, DIAGONAL), (state,), (slope,))
     if objective.decodes:
@@ -205,7 +207,7 @@ def test_the_rest_point_is_seen_as_theory_says(objective, L):
     np.testing.assert_allclose(seen.projection, seen.w, rtol=ROUNDING)
     np.testing.assert_allclose(seen.v, u, rtol=ROUNDING)
     np.testing.assert_allclose(network.fit(objective, seen, rho), 1, rtol=ROUNDING)
-    force = max(np.max(np.abs(g)) for g in jax.tree.leaves(network.flow(objective, state, DIAGONAL, 1.0)))
+    force = max(np.max(np.abs(g)) for g in jax.tree.leaves(network.velocity(objective, state, DIAGONAL, 1.0)))
     assert force < ROUNDING if objective.stops else force > 0.01
 
 

@@ -186,7 +186,7 @@ def test_logistic_coordinate_only_grows(objective, moving):
 
 def test_one_unit_of_paper_time_is_one_over_L_of_flow_time(objective):
     system, one = DYNAMICS[objective], jnp.ones(())
-    assert float(system.flow(system.point(lam=one, rho=one, L=4 * one, eps=one))) == 0.25
+    assert float(system.flow_time(system.point(lam=one, rho=one, L=4 * one, eps=one))) == 0.25
 
 
 # --- derivatives of the exact functions ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from conftest import KEYS, TINY
 
 import jepa_sweep as js
-from jepa_sweep.engine import blocks, lanes
+from jepa_sweep.engine import dispatch, lanes
 from jepa_sweep.results import Store
 from jepa_sweep.running import limits, recovery
 from jepa_sweep.running.execute import execute
@@ -96,7 +96,7 @@ def test_a_tolerance_of_its_own(failed):
 
 def test_only_the_statuses_asked_for(tmp_path, monkeypatch):
     """No memory for one depth, too few steps for some points of another."""
-    real = blocks._program
+    real = dispatch._program
     shy = {"on": True}
 
     def full(build, *others):
@@ -104,7 +104,7 @@ def test_only_the_statuses_asked_for(tmp_path, monkeypatch):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         return real(build, *others)
 
-    monkeypatch.setattr(blocks, "_program", full)
+    monkeypatch.setattr(dispatch, "_program", full)
     sweep = js.Sweep(**{**FAILING, "objective": "jepa"})
     seen = iter([False, True])
     execute(sweep, tmp_path, chunk_points=12, stop=lambda: next(seen))

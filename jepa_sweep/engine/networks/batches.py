@@ -1,6 +1,6 @@
-"""Many networks: parameters in, results out, in blocks that are split over the devices.
+"""Many networks: parameters in, results out, in parts that are split over the devices.
 
-On each device the networks of a block are taken a group at a time. On a processor a group is small, so that its
+On each device the networks of a part are taken a group at a time. On a processor a group is small, so that its
 matrices stay in the cache of a core; an accelerator takes as many as its memory holds.
 """
 
@@ -13,18 +13,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jepa_sweep.engine import blocks, devices
-from jepa_sweep.engine.networks import common, flow, training
+from jepa_sweep.engine import devices, dispatch
+from jepa_sweep.engine.networks import common, gradient_flow, training
 from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
 from jepa_sweep.physics.dynamics import Columns, Status
 
 
-def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
-    way = training if recipe.method in OPTIMIZERS else flow
+def _part(recipe: Recipe, shape: dispatch.Shape) -> Callable:
+    way = training if recipe.method in OPTIMIZERS else gradient_flow
     group = common.group(recipe, way.method(recipe))
 
-    def block(count, *args):
+    def part(count, *args):
         given = Given(*(a.reshape(-1, shape.width, *a.shape[1:]) for a in args))
         none = jax.eval_shape(group, jax.tree.map(lambda a: a[0], given))
 
@@ -36,11 +36,11 @@ def _block(recipe: Recipe, shape: blocks.Shape) -> Callable:
         found = lax.map(one, (jnp.arange(shape.rows // shape.width, dtype=count.dtype), given))
         return tuple(a.reshape(shape.rows, *a.shape[2:]) for a in found)
 
-    return block
+    return part
 
 
-def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> blocks.Shape:
-    """The shape of the blocks for `count` networks on these devices."""
+def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> dispatch.Shape:
+    """The shape of the parts for `count` networks on these devices."""
     share = -(-count // len(where))
     weights = (recipe.L + 1) * max(recipe.width, recipe.features) ** 2
     taken = 4 * (recipe.samples + 1) * recipe.features
@@ -48,7 +48,7 @@ def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> blocks
     if where[0].platform != "cpu":
         width = devices.lanes_that_fit(where[0], (COPIES * weights + 2 * taken) * itemsize)
     width = min(width, 1 << (share - 1).bit_length())
-    return blocks.Shape(width * -(-share // width), width, 1)
+    return dispatch.Shape(width * -(-share // width), width, 1)
 
 
 def learn(
@@ -81,7 +81,7 @@ def learn(
     learned = _blank(recipe, p, precision)
     with devices.scope(precision, where[0]):
         shape = shape_for(recipe, batch or len(p), where, np.dtype(precision).itemsize)
-        for rows, found in blocks.blocks(_block, (recipe,), args, precision, shape, where):
+        for rows, found in dispatch.parts(_part, (recipe,), args, precision, shape, where):
             if found is not None:
                 for whole, part in zip(learned, found, strict=True):
                     whole[order[rows]] = part
@@ -95,7 +95,7 @@ def _given(columns: Columns, p: np.ndarray) -> Columns:
 
 
 def _blank(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
-    """Before anything is computed: networks that fit into no memory."""
+    """The results before anything is computed, which are those of networks that fit into no memory."""
     (n, thresholds), d, samples = p.shape, recipe.features, recipe.samples + 1
 
     def lost(*shape: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from jepa_sweep.physics.network import Objective, Seen, Signals, Weights
 
 Progress = Any  # where a network stands, a pytree of the method's own
 
-PROBE_SAMPLES = 4096  # on which a network with an activation is observed
+PROBE_PAIRS = 4096  # on which a network with an activation is observed
 
 
 class Recipe(NamedTuple):
@@ -89,7 +89,7 @@ class Crossings(NamedTuple):
         return (self.last[:, None] < levels) & (now[:, None] >= levels) & jnp.isnan(self.crossed)
 
     def observed(self, now: Float[Array, "2 d"], time: Scalar, levels: Float[Array, "2 p d"]) -> "Crossings":
-        """One observation more: what it crossed is placed evenly in ln of the response, where that is positive."""
+        """The crossings after one observation more, each placed evenly in ln of the response where that is positive."""
         low, high = self.last[:, None], now[:, None]
         grown = low > 0
         safe = jnp.where(grown, low, 1.0)
@@ -99,7 +99,7 @@ class Crossings(NamedTuple):
 
 
 def no_crossings(levels: Float[Array, "2 p d"]) -> Crossings:
-    """Before the first observation."""
+    """The crossings before the first observation."""
     none = jnp.full_like(levels, jnp.nan)
     return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none)
 
@@ -110,7 +110,7 @@ class Fixed(NamedTuple):
     given: Given
     features: Features
     frame: Array
-    levels: Float[Array, "2 p d"]
+    levels: Float[Array, "2 p d"]  # thresholds of the encoder response, p w*, and of the fit, p
 
 
 class Sample(NamedTuple):
@@ -150,14 +150,14 @@ def _power(recipe: Recipe, given: Given) -> Float[Array, " d"]:
     return (1 - frequency) * given.lam_high + frequency * given.lam_low
 
 
-def samples_of(recipe: Recipe, given: Given, features: Features, key: Array, count: int) -> Pairs:
+def pairs_of(recipe: Recipe, given: Given, features: Features, key: Array, count: int) -> Pairs:
     """Pairs (x, y) of the data model, in the basis of the features."""
     if recipe.data == "gaussian":
         return data.sample_gaussian(key, count, features)
     if recipe.data == "temporal":
         return data.sample_temporal(key, count, *data.temporal_from(features.lam, features.rho))
-    sample = data.sample_masked if recipe.data == "masked" else data.sample_complementary
-    return sample(key, count, _power(recipe, given), given.keep)
+    complementary = recipe.data == "complementary"
+    return data.sample_masked(key, count, _power(recipe, given), given.keep, complementary=complementary)
 
 
 def keys_of(given: Given) -> tuple[Array, Array]:
@@ -180,28 +180,18 @@ def begin(recipe: Recipe, given: Given) -> tuple[Weights, Float[Array, "n d"]]:
     )
 
 
-def levels(recipe: Recipe, given: Given, features: Features) -> Float[Array, "2 p d"]:
-    """Thresholds of the encoder response, p w*, and of the fit, p."""
-    p, w_star = jnp.broadcast_arrays(given.p[:, None], network.rest(recipe.rule, features.rho, recipe.L)[None])
-    return jnp.stack([p * w_star, p])
-
-
 def w_and_fit(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "2 d"]:
     """What thresholds are compared with: encoder response and fit."""
     return jnp.stack([seen.w, network.fit(recipe.rule, seen, features.rho)])
 
 
-def describe(recipe: Recipe, seen: Seen, features: Features) -> Float[Array, "4 d"]:
-    """One entry of `Learned.seen`: w, projection, v and fit."""
-    return jnp.stack([*seen, network.fit(recipe.rule, seen, features.rho)])
-
-
 def signals_on_probe(recipe: Recipe, given: Given, features: Features, weights: Weights) -> tuple[Signals, Scalar]:
     """The closest linear maps of a network with an activation, and its loss, on samples kept for that."""
     key = jax.random.fold_in(keys_of(given)[1], 2**31 - 1)  # no step draws with this one
-    x, y = samples_of(recipe, given, features, key, PROBE_SAMPLES)
+    x, y = pairs_of(recipe, given, features, key, PROBE_PAIRS)
     activation = network.ACTIVATIONS[recipe.activation]
-    return network.linear_response(weights, x, activation), network.sample_loss(recipe.rule, weights, x, y, activation)
+    signals = network.linear_response(weights, x, activation)
+    return signals, network.loss_on_pairs(recipe.rule, weights, x, y, activation)
 
 
 def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
@@ -210,7 +200,8 @@ def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
     def start(given: Given) -> tuple[Fixed, Progress]:
         features = features_of(recipe, given)
         weights, frame = begin(recipe, given)
-        fixed = Fixed(given, features, frame, levels(recipe, given, features))
+        p, w_star = jnp.broadcast_arrays(given.p[:, None], network.rest(recipe.rule, features.rho, recipe.L)[None])
+        fixed = Fixed(given, features, frame, jnp.stack([p * w_star, p]))
         return fixed, method.start(fixed, weights)
 
     def learn(given: Given) -> Learned:
@@ -218,8 +209,8 @@ def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
 
         def segment(progress: Progress, j: Code) -> tuple[Progress, tuple]:
             progress, (seen, loss, time) = jax.vmap(method.sample, (0, 0, None))(fixed, progress, j)
-            described = jax.vmap(functools.partial(describe, recipe))(seen, fixed.features)
-            return method.advance(fixed, progress, j), (described, loss, time)
+            fit = jax.vmap(functools.partial(network.fit, recipe.rule))(seen, fixed.features.rho)
+            return method.advance(fixed, progress, j), (jnp.stack([*seen, fit], axis=1), loss, time)
 
         progress, samples = lax.scan(segment, progress, jnp.arange(recipe.samples + 1))
         seen, losses, times = (jnp.moveaxis(a, 0, 1) for a in samples)

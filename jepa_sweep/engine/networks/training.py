@@ -50,9 +50,9 @@ class _Training(NamedTuple):
         if recipe.batch == 0:
             return network.gradient(recipe.rule, weights, fixed.features.diagonals)
         key = jax.random.fold_in(common.keys_of(fixed.given)[1], step)
-        x, y = common.samples_of(recipe, fixed.given, fixed.features, key, recipe.batch)
+        x, y = common.pairs_of(recipe, fixed.given, fixed.features, key, recipe.batch)
         activation = network.ACTIVATIONS[recipe.activation]
-        down = jax.grad(lambda w: network.sample_loss(recipe.rule, w, x, y, activation))(weights)
+        down = jax.grad(lambda w: network.loss_on_pairs(recipe.rule, w, x, y, activation))(weights)
         return down, network.signals(weights) if recipe.linear else None
 
     def observed(self, fixed: Fixed, progress: Progress, signals: Signals, step: Code) -> tuple[Progress, Seen]:
@@ -121,7 +121,7 @@ def _steps(fixed: Fixed) -> Code:
 
 
 def _time(fixed: Fixed, step: Code) -> Scalar:
-    """Flow time."""
+    """Flow time after so many steps."""
     return step.astype(fixed.given.eta.dtype) * fixed.given.eta
 
 

@@ -6,7 +6,7 @@ from jepa_sweep.engine.settings import NETWORK_SOLVERS
 from jepa_sweep.physics import data
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.physics.network import ACTIVATIONS, STARTS
-from jepa_sweep.systems.rules import MOST_SEED, between, whole
+from jepa_sweep.systems.shared import MOST_SEED, between, whole
 from jepa_sweep.systems.system import Idle, Mask, Parameter, Rule
 
 MODELS = ("gaussian", "temporal", "masked", "complementary")

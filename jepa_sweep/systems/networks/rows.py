@@ -10,18 +10,17 @@ from jepa_sweep.engine.settings import OPTIMIZERS
 from jepa_sweep.physics import network
 from jepa_sweep.physics.dynamics import Columns, Status
 from jepa_sweep.physics.reduced import DYNAMICS
+from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.rows import Integrations, pick
-from jepa_sweep.systems.system import Effort, Measurement, Parameter, Place, Points, Rows
+from jepa_sweep.systems.system import Effort, Measurement, Place, Points, Rows
 
 UNSAMPLED = 8  # samples nobody asked for: the steps between them are what one loop of the engine takes
 
 
-def compute(
-    parameters: tuple[Parameter, ...], points: Points, measurement: Measurement, place: Place
-) -> tuple[dict[str, Rows], Effort]:
+def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:
     """All tables of some points; thresholds of one network share its integration."""
     at = Integrations(points)
-    recipe = recipe_of(parameters, points.objective, at.columns, measurement)
+    recipe = recipe_of(points.objective, at.columns, measurement)
     p = np.sort(points.thresholds)
     found = batches.learn(
         recipe,
@@ -49,11 +48,11 @@ def compute(
     return out, Effort(steps_in_all, steps_in_all)
 
 
-def recipe_of(parameters: tuple[Parameter, ...], objective: str, columns: Columns, measurement: Measurement) -> Recipe:
+def recipe_of(objective: str, columns: Columns, measurement: Measurement) -> Recipe:
     """What the networks of a group have in common."""
     shared = {}
-    for q in parameters:
-        if q.partitions_files:
+    for q in (*parameters.DATA, *parameters.NETWORK, *parameters.TRAINING):
+        if q.partitions_files and q.name in columns:
             [value] = np.unique(columns[q.name])
             shared[q.name] = q.choices[int(value)] if q.choices else int(value)
     solver = measurement.solver
@@ -120,12 +119,12 @@ class _Features:
             batch=batch,
             device=place.device,
         )
-        flow = found.values["t_exact"] * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow)
+        flow = found.values["t_exact"] * (1.0 if self._unit > 1 or self._recipe.L == 1 else found.flow_time)
         exact[usable] = np.where(found.status == Status.LEARNED, flow, np.nan)
         return exact
 
     def summary(self) -> Columns:
-        """One number a network and threshold."""
+        """Columns of `points`: one value a network and threshold."""
         met = np.where(self._status == Status.ABOVE_THRESHOLD, -np.inf, self._learned)
         held = np.isnan(self._fitted) & (self._start[:, 3] >= self._p[:, None])
         fitted = np.where(held, -np.inf, self._fitted)

@@ -1,6 +1,5 @@
 """The systems `network` and `training`: deep networks of both objectives, by gradient flow and by gradient descent."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,8 @@ from jepa_sweep.physics.network import OBJECTIVES
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P
 from jepa_sweep.systems.networks import parameters
-from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Parameter, Place, Points, Rows, System
+from jepa_sweep.systems.shared import chunk_of_runs
+from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 FLOPS = 3e10  # a second, in products of matrices that stay in the cache
@@ -21,8 +21,6 @@ OVERHEAD = 1e-6  # seconds a step takes, however small its matrices
 FLOW_STEPS, FLOW_STAGES = 1000, 13  # of a gradient flow, rtol 1e-8
 BYTES_PER_ROW, BYTES_PER_FEATURE, BYTES_PER_SAMPLE, BYTES_PER_LOSS = 100.0, 45.0, 30.0, 15.0
 CORES = 2
-ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
-MOST_NETWORKS = 256  # of a chunk
 
 LAM = Column("lam", "exact", "1", "covariance of input and target along the feature, E[xy]")
 RHO = Column("rho", "exact", "1", "regression coefficient of the feature, E[xy] / E[x^2]")
@@ -80,28 +78,24 @@ LOSSES = (
     Column("loss", "numeric", "1", "the objective", "half the mean squared error"),
 )
 
-LOST_NETWORKS = (P, STATUS, MESSAGE, STEPS)
-
 TABLES = {
     "points": NETWORKS,
     "features": FEATURES,
     "trajectories": RESPONSES,
     "losses": LOSSES,
-    "failures": LOST_NETWORKS,
+    "failures": (P, STATUS, MESSAGE, STEPS),
 }
 
 
-def compute(
-    parameters: tuple[Parameter, ...], points: Points, measurement: Measurement, place: Place
-) -> tuple[dict[str, Rows], Effort]:
+def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:
     """All tables of some points."""
     from jepa_sweep.systems.networks import rows  # not at the top: planning needs no engine
 
-    return rows.compute(parameters, points, measurement, place)
+    return rows.compute(points, measurement, place)
 
 
 def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -> Cost:
-    """Seconds and bytes; thresholds share one network, and its samples."""
+    """What so many networks cost; thresholds share one network, and its samples."""
     del count
     here, each = columns(), measurement.samples / measurement.thresholds
     d = here["features"]
@@ -137,13 +131,6 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     return 7e8 + 2 * 8 * columns * chunk * (1 + d * (1 + each)) + 8 * CORES * GROUP * COPIES * weights
 
 
-def chunk(total: int, first: Callable[[], Columns], measurement: Measurement) -> int:
-    """Each network is much work, and many rows; its thresholds are computed together, and lie together."""
-    del total
-    rows = max(1, measurement.samples) * int(first()["features"][0])
-    return measurement.thresholds * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_NETWORKS))
-
-
 def compare(store: Reader) -> pd.DataFrame:
     """One row an objective and setting, over all seeds.
 
@@ -159,18 +146,17 @@ def compare(store: Reader) -> pd.DataFrame:
     return table.join(worst).reset_index()
 
 
-def _system(name: str, own: tuple[Parameter, ...], **more: Any) -> System:
+def _system(name: str, **more: Any) -> System:
     return System(
         name=name,
         version=1,
         objectives=tuple(OBJECTIVES),
         defaults=("jepa", "mae"),
-        parameters=own,
         tables=TABLES,
-        compute=functools.partial(compute, own),
+        compute=compute,
         cost=cost,
         memory=memory,
-        chunk=chunk,
+        chunk=chunk_of_runs,
         compare=compare,
         curves=Curves(
             table="features",
@@ -193,14 +179,14 @@ def _system(name: str, own: tuple[Parameter, ...], **more: Any) -> System:
 
 NETWORK = _system(
     "network",
-    (*parameters.DATA, *parameters.NETWORK),
+    parameters=(*parameters.DATA, *parameters.NETWORK),
     rules=parameters.RULES,
     methods=NETWORK_SOLVERS,
     idle=parameters.IDLE,
 )
 TRAINING = _system(
     "training",
-    (*parameters.DATA, *parameters.NETWORK, *parameters.TRAINING),
+    parameters=(*parameters.DATA, *parameters.NETWORK, *parameters.TRAINING),
     rules=(*parameters.RULES, *parameters.TRAINING_RULES),
     methods=OPTIMIZERS,
     without_rtol=OPTIMIZERS,

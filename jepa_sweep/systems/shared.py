@@ -1,11 +1,22 @@
-"""Rules that several systems share."""
+"""What several systems share: rules of their parameters, and how much one file of theirs holds."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.systems.system import Mask, Rule
+from jepa_sweep.systems.system import Mask, Measurement, Rule
 
 MOST_SEED = 2**24 - 1  # the largest that single precision holds with all smaller ones
+ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
+MOST_RUNS = 256  # of a chunk, where each run is much work
+
+THRESHOLD = Rule(("p",), lambda c: np.isfinite(c["p"]) & (c["p"] > 0), "be finite and positive")
+FRACTION_OF_REST = Rule(
+    ("p",),
+    lambda c: THRESHOLD.holds(c) & (c["p"] != 1),
+    "be finite, positive and different from 1, because the rest point itself is never reached",
+)
 
 
 def whole(low: int, high: int, name: str) -> Rule:
@@ -29,3 +40,10 @@ def between(low: float, high: float, *names: str, low_included: bool = False) ->
         return Rule((name,), holds, f"be {'at least' if low_included else 'more than'} {low:g}{less}")
 
     return [rule(name) for name in names]
+
+
+def chunk_of_runs(total: int, first: Callable[[], Columns], measurement: Measurement) -> int:
+    """Points of a chunk where each run is much work and has rows for every feature; its thresholds lie together."""
+    del total
+    rows = max(1, measurement.samples) * int(first()["features"][0])
+    return measurement.thresholds * int(np.clip(ROWS_PER_FILE // rows, 1, MOST_RUNS))

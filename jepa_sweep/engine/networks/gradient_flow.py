@@ -52,7 +52,7 @@ def at_times(
 
     def field(t: Any, y: Array, moments: Moments) -> Array:
         del t
-        return ravel_pytree(network.flow(objective, whole(y), moments, ema))[0]
+        return ravel_pytree(network.velocity(objective, whole(y), moments, ema))[0]
 
     # Steps end on the times asked for, so that what is returned has the order of the solver.
     own_pace = dfx.PIDController(rtol=rtol, atol=rtol * jnp.max(jnp.abs(flat)))
@@ -88,7 +88,7 @@ class Progress(NamedTuple):
         return (self.t < stop) & (self.control.ended == Status.LEARNED)
 
 
-class _Flow(NamedTuple):
+class _GradientFlow(NamedTuple):
     """The functions of a `Method` for gradient flow."""
 
     recipe: Recipe
@@ -163,7 +163,7 @@ class _Flow(NamedTuple):
 def _field(rule: Objective, t: Any, weights: Weights, args: tuple[Features, Scalar]) -> Weights:
     del t
     features, rate = args
-    return network.flow(rule, weights, features.diagonals, rate)
+    return network.velocity(rule, weights, features.diagonals, rate)
 
 
 def _args(fixed: Fixed) -> tuple[Features, Scalar]:
@@ -172,7 +172,7 @@ def _args(fixed: Fixed) -> tuple[Features, Scalar]:
 
 
 def _size(weights: Weights) -> Scalar:
-    """The largest entry: what is absolutely small is so against this."""
+    """The largest entry, against which errors must be small."""
     return jnp.max(jnp.stack([jnp.max(jnp.abs(w)) for w in jax.tree.leaves(weights)]))
 
 
@@ -180,5 +180,5 @@ def method(recipe: Recipe) -> Method:
     """Gradient flow by a method of diffrax."""
     settings = Settings(recipe.method, recipe.rtol, recipe.max_steps)
     stepper = Stepper(settings, functools.partial(_field, recipe.rule))
-    flow = _Flow(recipe, stepper, dense.of_flow(stepper.solver))
-    return Method(flow.start, flow.sample, flow.advance, flow.end)
+    way = _GradientFlow(recipe, stepper, dense.of_flow(stepper.solver))
+    return Method(way.start, way.sample, way.advance, way.end)

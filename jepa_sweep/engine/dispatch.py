@@ -1,4 +1,4 @@
-"""Rows of arrays through one compiled program, in blocks of one shape that are split over the devices."""
+"""Rows of arrays through one compiled program, in parts of one shape that are split over the devices."""
 
 import collections
 import functools
@@ -13,14 +13,13 @@ from jepa_sweep.engine import devices
 
 MIN_LANES = 8
 MIN_ROWS = 64  # fewer are computed as if they were so many, so that calls of any small size share one program
-MAX_ROWS_PER_LANE = 64  # of one block on one device: so many that the last, half-empty trips of a pool hardly count
+MAX_ROWS_PER_LANE = 64  # of one part on one device: so many that the last, half-empty trips of a pool hardly count
 
 
 class Compiled:
-    """Seconds and number of the compilations of this process."""
+    """Seconds that this process has compiled."""
 
     seconds = 0.0
-    count = 0
 
 
 class Shape(NamedTuple):
@@ -38,7 +37,7 @@ class Shape(NamedTuple):
 
 
 def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = None) -> Shape:
-    """The shape of the blocks for `count` rows on these devices."""
+    """The shape of the parts for `count` rows on these devices."""
     device, number = where[0], len(where)
     share = -(-count // number)
     if width is None:
@@ -51,7 +50,7 @@ def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = Non
 def _program(
     build: Callable[..., Callable], key: tuple, shape: Shape, inner: tuple, precision: str, where: tuple
 ) -> Any:
-    """The compiled program for one block on each of the devices; `inner` are the shapes of one row's arguments."""
+    """The compiled program for one part on each of the devices; `inner` are the shapes of one row's arguments."""
     began = time.perf_counter()
     function, rows = build(*key, shape), len(where) * shape.rows
     mesh = jax.sharding.Mesh(np.array(where), ("devices",))
@@ -63,16 +62,15 @@ def _program(
     args = [jax.ShapeDtypeStruct((rows, *s), np.dtype(precision), sharding=placed) for s in inner]
     program = jax.jit(function).lower(counts, *args).compile()
     Compiled.seconds += time.perf_counter() - began
-    Compiled.count += 1
     return program
 
 
-def blocks(
+def parts(
     build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, shape: Shape, where: tuple
 ) -> Iterator[tuple[slice, list[np.ndarray] | None]]:
-    """Results block by block, with the rows they belong to; None for rows that fit into no memory.
+    """Results part by part, with the rows they belong to; None for rows that fit into no memory.
 
-    Blocks are dispatched ahead, so that devices need not wait for the host.
+    Parts are dispatched ahead, so that devices need not wait for the host.
     """
     count, number = len(args[0]), len(where)
     inner = tuple(a.shape[1:] for a in args)
@@ -98,7 +96,7 @@ def blocks(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            # What is under way is lost: go back to the first row without a result, in smaller blocks,
+            # What is under way is lost: go back to the first row without a result, in smaller parts,
             # one at a time.
             start = under_way[0][0].start if under_way else start
             under_way.clear()
@@ -112,17 +110,17 @@ def blocks(
 def results(
     build: Callable[..., Callable], key: tuple, args: list[np.ndarray], precision: str, shape: Shape, where: tuple
 ) -> list[np.ndarray]:
-    """Results of all rows; the arguments are those of `blocks`.
+    """Results of all rows; the arguments are those of `parts`.
 
     Raises:
         MemoryError: there are rows that fit into no memory.
     """
-    parts = []
-    for rows, found in blocks(build, key, args, precision, shape, where):
+    done = []
+    for rows, found in parts(build, key, args, precision, shape, where):
         if found is None:
             raise MemoryError(f"rows {rows.start} to {rows.stop} do not fit into the memory of {where[0]}")
-        parts.append(found)
-    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        done.append(found)
+    return [np.concatenate(columns) for columns in zip(*done, strict=True)]
 
 
 def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """How far many workers on one store scale: a simulation from costs measured here, and a check against real workers.
 
-    python benchmarks/scaling.py [--small] [--seed 0]
+    python benchmarks/scaling.py [--small]
 
 takes a few minutes and writes the tables of benchmarks/scaling.md, unless `--small`. Exit code 1 if a prediction for 1,
 2 or 4 local workers is off by more than a factor of 2, as may be where other programs take the cores. What is measured
@@ -62,33 +62,34 @@ def timed(call: Callable[..., Any], *given: Any) -> tuple[float, Any]:
 
 
 def measured(method: str, lam: int, size: int, there: int, start: float) -> Costs:
-    """What one worker costs that solves by a method, in a new store with chunks of so many points."""
+    """What one worker costs that solves by a method; chunks of two sizes tell a chunk's cost from its points'."""
     text = SPEC.format(lam=lam, method=method)
     sweep = Sweep.parse(text)
     with tempfile.TemporaryDirectory() as folder:
-        store = open_for(sweep, f"{folder}/run")
-        with Job(sweep, text, store, "auto", size) as job:
-            return Costs(method, start=start, **of_points(job, size), **of_looks(job, there))
+        (few, _, _), (many, write, written) = (
+            of_chunks(Job(sweep, text, open_for(sweep, f"{folder}/{points}"), "auto", points))
+            for points in (size // 4, size)
+        )
+        each = max(0.0, many - few) / (size - size // 4)
+        points = {"each": each, "chunk": many - each * size, "write": write / size, "bytes": written / size}
+        return Costs(method, start=start, **points, **of_looks(Path(folder) / str(size), there))
 
 
-def of_points(job: Job, size: int) -> dict[str, float]:
-    """What chunks from all over the grid cost, and parts of them; means, since chunks differ."""
-    chunks, few, measured = list(job.queue(Shard()).left.values()), max(1, size // 8), []
-    job.commit(job.compute(chunks.pop()))  # compiles
-    for chunk in chunks[:: len(chunks) // 10]:
-        short, _ = timed(job.compute, chunk._replace(stop=chunk.start + few))
-        long, found = timed(job.compute, chunk)
-        write, _ = timed(job.commit, found)
-        measured.append((short, long, write))
-    short, long, write = map(statistics.mean, zip(*measured, strict=True))
-    each = min(max(0.0, long - short) / (size - few), long / size)
-    written = statistics.mean(commit.bytes for commit in job.log.commits())
-    return {"each": each, "chunk": long - each * size, "write": write / size, "bytes": written / size}
+def of_chunks(job: Job) -> tuple[float, float, float]:
+    """Seconds to compute and to commit a chunk, and its bytes; means over the grid, since chunks differ."""
+    chunks, seconds = list(job.queue(Shard()).left.values()), []
+    with job:
+        for chunk in (chunks.pop(0), chunks.pop()):  # compiles, for both objectives
+            job.commit(job.compute(chunk))
+        for chunk in chunks[:: len(chunks) // 10]:
+            computing, found = timed(job.compute, chunk)
+            seconds.append((computing, timed(job.commit, found)[0]))
+    computing, committing = map(statistics.mean, zip(*seconds, strict=True))
+    return computing, committing, statistics.mean(commit.bytes for commit in job.log.commits())
 
 
-def of_looks(job: Job, there: int) -> dict[str, float]:
-    """What looks cost when so many more chunks are there, which are fabricated; and what a file costs."""
-    where = Path(job.store.reader.path)
+def of_looks(where: Path, there: int) -> dict[str, float]:
+    """What looks at a store cost when so many more chunks are there, which are fabricated; and what a file costs."""
     record = json.loads((where / "commits/000001.json").read_bytes())
     del record["sha256"]
     for number in range(1001, 1001 + there):
@@ -157,7 +158,7 @@ def matrix(ask: Callable[..., Prediction], crews: Sequence[tuple[int, str]], pow
     return table(["workers", "hand out", *sizes], body)
 
 
-def main(small: bool = False, seed: int = 0) -> tuple[str, bool]:
+def main(small: bool = False) -> tuple[str, bool]:
     """The tables, and whether the check held; `small` only shows that the script runs."""
     methods, lam, size, there = (("exact",), 10, 1024, 200) if small else (("exact", "dopri8"), 640, 65536, 4000)
     real, crews, powers = ((1,), CREWS[:2], POWERS[:1]) if small else ((1, 2, 4), CREWS, POWERS)
@@ -185,7 +186,7 @@ def main(small: bool = False, seed: int = 0) -> tuple[str, bool]:
         facts = ", ".join(f"{name} {value:g}" for name, value in shared._asdict().items() if name != "name")
         parts.append(f"## {shared.name} (assumed, not measured: {facts})")
         for each in costs:
-            ask = partial(predict, each, shared, seed=seed, cores=cores())
+            ask = partial(predict, each, shared, cores=cores())
             parts += [f"{each.method}, millions of points a second:", matrix(ask, crews, powers)]
     return "\n\n".join(parts) + "\n", held
 
@@ -193,10 +194,9 @@ def main(small: bool = False, seed: int = 0) -> tuple[str, bool]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="only show that the script runs; writes nothing")
-    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     devices.use_all_cores()
-    tables, held = main(asked.small, asked.seed)
+    tables, held = main(asked.small)
     print(tables)
     if not asked.small:
         PAGE.write_text(PAGE.read_text().partition("## Against real workers")[0] + tables)

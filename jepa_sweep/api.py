@@ -139,7 +139,12 @@ def leading_critical_time(
     It returns a positive number even for a start above the threshold, where there is no critical time.
 
     Args:
-        objective, lam, rho, L, eps, time: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        time: "paper" or "flow".
 
     Returns:
         Times in the broadcast shape, float64.
@@ -172,8 +177,13 @@ def asymptotic_critical_time(
     integral as `critical_time`). Growth only.
 
     Args:
-        objective, lam, rho, L, eps, time: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
         p: fraction of the rest point, below 1.
+        time: "paper" or "flow".
 
     Returns:
         Times in the broadcast shape, float64; NaN without a growth to p.
@@ -198,7 +208,12 @@ def inflection_time(
     flow of Theorem 4.2.
 
     Args:
-        objective, lam, rho, L, eps, time: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        time: "paper" or "flow".
 
     Returns:
         Times in the broadcast shape, float64; NaN for a start beyond the inflection.
@@ -229,7 +244,11 @@ def trajectory(
     $\dot w = lam (w^{3-1/L} - w^3/rho)$ for JEPA and $\dot w = lam (w^{2-1/L} - w^3/rho)$ for MAE, in paper time.
 
     Args:
-        objective, lam, rho, L, eps: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
         t: times from 0 on, broadcastable against the parameters.
         time: the unit of `t`, "paper" or "flow".
 
@@ -251,7 +270,9 @@ def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
     """Rest point w* of the response: rho^L for JEPA, rho^(L/(L+1)) for MAE; Theorem 4.2.
 
     Args:
-        objective, rho, L: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
 
     Returns:
         Rest points in the broadcast shape, float64.
@@ -273,7 +294,12 @@ def status(
     """Whether a critical time exists, and if not, why, in one word per point.
 
     Args:
-        objective, lam, rho, L, eps, p: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        p: fraction of the rest point, broadcastable.
 
     Returns:
         Words in the broadcast shape: "learned", "above_threshold", "at_fixed_point", "not_reached", "no_signal",
@@ -316,7 +342,12 @@ def solve(
     $dT/d\chi$ over a fixed interval and nothing is stiff. Littwin et al. 2024, Theorem 4.2.
 
     Args:
-        objective, lam, rho, L, eps, p: as `critical_time` takes them.
+        objective: "jepa" or "mae".
+        lam: covariance, broadcastable.
+        rho: regression coefficient, broadcastable.
+        L: encoder layers, broadcastable.
+        eps: initial response, broadcastable.
+        p: fraction of the rest point, broadcastable.
         t: increasing times, shape (s,), at which to return the response of every point.
         method: "dopri8", "tsit5", "dopri5" or "kvaerno5" of diffrax, or "clenshaw_curtis", a rule for integrals that
             is the fastest for critical times in "chi".

@@ -71,10 +71,15 @@ class Plots:
 
         Args:
             by: the column of which each value gets a line, darker for larger ones, such as "rho" or "feature".
-            ax, values: as `critical_times` takes them.
+            ax: where to draw; a new figure by default.
+            **values: the values of all other parameters that vary, as `Store.select` takes them.
+
+        Returns:
+            The axes drawn on.
 
         Raises:
-            SpecError: as `critical_times`, or the run has no trajectories.
+            SpecError: the run has no trajectories, a column does not exist, another parameter varies, or nothing is
+                left to draw.
 
         Example:
             >>> import tempfile, jepa_sweep as js
@@ -102,11 +107,14 @@ class Plots:
         On the dashed diagonal both learn a feature at the same place; features not learned are left out.
 
         Args:
-            ax: as `critical_times` takes it.
+            ax: where to draw; a new figure by default.
             **values: the values of all parameters that vary, other than lam, rho and feature.
 
+        Returns:
+            The axes drawn on.
+
         Raises:
-            SpecError: as `critical_times`, or the run lacks one of the two objectives.
+            SpecError: the run lacks one of the two objectives, another parameter varies, or nothing is left to draw.
 
         Example:
             >>> import tempfile, jepa_sweep as js

@@ -111,6 +111,15 @@ def _cost(columns: Columns) -> np.ndarray:
     return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
 
 
+PREDICTIONS = (  # the same functions for both objectives, so that they share a compiled program
+    Prediction("t_exact", exact.critical_time),
+    Prediction("t_leading", lambda point, p: exact.leading_critical_time(point), where="growth"),
+    Prediction("t_asymptotic", exact.asymptotic_critical_time, where="growth"),
+    Prediction("t_inflection", lambda point, p: exact.inflection_time(point), where="always"),
+    Prediction("log_t_exact", exact.log_critical_time, logarithm=True),
+)
+
+
 def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
     return Dynamics(
         parameters=("lam", "rho", "L", "eps"),
@@ -120,13 +129,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
         flow_time=flow_time,
         cost=_cost,
-        predictions=(
-            Prediction("t_exact", exact.critical_time),
-            Prediction("t_leading", lambda point, p: exact.leading_critical_time(point), where="growth"),
-            Prediction("t_asymptotic", exact.asymptotic_critical_time, where="growth"),
-            Prediction("t_inflection", lambda point, p: exact.inflection_time(point), where="always"),
-            Prediction("log_t_exact", exact.log_critical_time, logarithm=True),
-        ),
+        predictions=PREDICTIONS,
         trajectory=response.trajectory,
         condition=response.condition,
     )

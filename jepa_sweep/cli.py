@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError, SpecError, SpecWarning
-from jepa_sweep.progress import shown
+from jepa_sweep.progress import showing
 
 FAILED_POINTS, STOPPED, INTERRUPTED = 3, 4, 130
 
@@ -126,7 +126,7 @@ def run(
         from jepa_sweep.running.execute import execute
         from jepa_sweep.running.recovery import FAILED
 
-        with shown(True) as progress:
+        with showing(True) as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
         store = Store(report.store)
@@ -319,7 +319,7 @@ def figure(
     _ready_to_compute()
     from jepa_sweep.reproduction import figure as drawn
 
-    with shown(True) as progress:
+    with showing(True) as progress:
         found = drawn(name, out, run, device=device, progress=progress)
     _print(found.facts(), f"{found.text()}\n{', '.join(str(path) for path in found.files)}", as_json)
     raise typer.Exit(0 if all(claim.holds for claim in found.claims) else FAILED_POINTS)
@@ -331,7 +331,7 @@ def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: J
     _ready_to_compute()
     from jepa_sweep.reproduction import reproduce as all_drawn
 
-    with shown(True) as progress:
+    with showing(True) as progress:
         told = None if as_json else lambda found: typer.echo(found.text())
         found = all_drawn(out, device=device, progress=progress, done=told)
     claims = [claim for one in found for claim in one.claims]

@@ -28,7 +28,7 @@ Show = Callable[[Progress], None]
 
 
 @contextlib.contextmanager
-def shown(progress: Show | bool | None = None) -> Iterator[Show | None]:
+def showing(progress: Show | bool | None = None) -> Iterator[Show | None]:
     """Yields what is to be called after each chunk, None for nothing.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from jepa_sweep.analysis.compare import difference
-from jepa_sweep.progress import Progress, shown
+from jepa_sweep.progress import Progress, showing
 from jepa_sweep.store import overview
 from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.reader import Reader
@@ -172,7 +172,7 @@ def run(
     from jepa_sweep.running.execute import execute
 
     bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
-    with shown(progress) as show:
+    with showing(progress) as show:
         report = execute(spec, out, cluster=cluster, device=device, progress=show, **bounds)
     return Store(report.store, system=report.system, report=report)
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from jepa_sweep import progress
-from jepa_sweep.progress import Progress, shown
+from jepa_sweep.progress import Progress, showing
 
 STEPS = [Progress(done=n, total=100, computed=n - 20, failed=0, seconds=n / 5) for n in (40, 50, 70, 100)]
 
@@ -26,7 +26,7 @@ def stderr(monkeypatch):
 
     def output(given, kind=io.StringIO):
         monkeypatch.setattr(sys, "stderr", kind())
-        with shown(given) as show:
+        with showing(given) as show:
             for step in STEPS if show else ():
                 show(step)
         return sys.stderr.getvalue()
@@ -92,5 +92,5 @@ def test_in_a_notebook_without_widgets_there_are_lines(stderr, notebook):
 
 @pytest.mark.process
 def test_a_library_that_shows_progress_needs_no_command_line():
-    program = "import sys; from jepa_sweep.progress import shown\nwith shown(): assert 'typer' not in sys.modules"
+    program = "import sys; from jepa_sweep.progress import showing\nwith showing(): assert 'typer' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -32,7 +32,7 @@ def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[
     present: dict[str, list[tuple[int, int]]] = {}
     for claim in claims.values():
         present.setdefault(claim.spec, []).extend(claim.pieces)
-    unknown = present.keys() - grids.keys()
+    unknown = [digest for digest in present if digest not in grids]
     if unknown:
         raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
     return {digest: Visited(grids[digest], Intervals(pieces)) for digest, pieces in present.items()}
@@ -61,7 +61,8 @@ class Computed(NamedTuple):
 class Job:
     """One spec at work on one store, as one of perhaps many writers; close it when it will write no more.
 
-    `compute` and `commit` may run in two threads: they share nothing that changes but what `commit` counts.
+    `compute` and `commit` may run in two threads: of what both use, the log looks in one thread at a time, and grids
+    are complete once they are kept.
     """
 
     def __init__(self, sweep: Sweep, text: str, store: Writer, device: str, chunk_points: int | None = None) -> None:
@@ -105,7 +106,7 @@ class Job:
         self._announce(claim)
         known = self.log.claims()
         near = {number: c for number, c in known.items() if c.spec != self.digest or c.meets(claim)}
-        stored = visited(self.store.reader, self.sweep.system, dict(self._grids), near).values()
+        stored = visited(self.store.reader, self.sweep.system, self._grids, near).values()
         wanted = plan.fresh(self.grid, chunk.indices, stored)
         if absent:
             wanted &= ~absent.contains(chunk.indices)

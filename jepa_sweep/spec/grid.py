@@ -69,7 +69,9 @@ class ListedGrid:
 
     @functools.cached_property
     def _lookup(self) -> pd.MultiIndex:
-        return pd.MultiIndex.from_frame(self._frame)
+        lookup = pd.MultiIndex.from_frame(self._frame)
+        lookup.get_indexer(lookup[:1])  # fills its table, before another thread may look into it
+        return lookup
 
     def find(self, columns: Columns) -> np.ndarray:
         """Row numbers of the given parameters, -1 where there is no such row; values compare exactly."""

@@ -9,6 +9,7 @@ from tables import assert_same_tables, files_of
 
 import jepa_sweep as js
 from jepa_sweep.results import Store, run
+from jepa_sweep.running import job
 from jepa_sweep.running.execute import execute
 from jepa_sweep.store.records import sealed
 
@@ -62,6 +63,16 @@ def test_an_edited_spec_computes_only_its_new_points(tmp_path, tiny, change, new
     frame = report.store.read("points")
     assert len(frame) == 72 + new
     assert not frame.duplicated(KEYS).any()
+
+
+def test_a_spec_that_ran_before_is_read_once_a_run(tmp_path, tiny, monkeypatch):
+    run(tiny, tmp_path)
+    real, read = job.kept, []
+    monkeypatch.setattr(job, "kept", lambda *given: read.append(given) or real(*given))
+    report = execute(js.Sweep(**{**TINY, "axes": {**TINY["axes"], "L": [4, 5]}}), tmp_path, chunk_points=4)
+    assert report.computed == 48
+    assert len(list((tmp_path / "commits").glob("*.json"))) > 10
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize(

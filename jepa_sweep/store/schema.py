@@ -56,5 +56,6 @@ def noun_of(table: str) -> str:
 
 # --- columns that several systems have ----------------------------------------------------------------------------
 
+T = Column("t", "exact", "time", "time of the sample")
 STEPS = Column("steps", "integer", "steps", "solver steps for this point, accepted and rejected")
 FEATURE = Column("feature", "integer", "", "number of the feature, from 0")

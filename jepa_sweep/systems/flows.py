@@ -17,7 +17,7 @@ from jepa_sweep.engine.settings import METHODS
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import Columns, Dynamics, Prediction, Status
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.schema import MESSAGE, STATUS, STEPS, Column, P
+from jepa_sweep.store.schema import MESSAGE, STATUS, STEPS, Column, P, T
 from jepa_sweep.systems.rows import Integrations, pick
 from jepa_sweep.systems.shared import ROWS_PER_FILE
 from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
@@ -39,7 +39,6 @@ T_NUMERIC = Column("t_numeric", "numeric", "time", "critical time by integration
 DIFFERENCE = Column(
     "relative_difference", "exact", "1", "disagreement of the two", "abs(t_numeric - t_exact) / t_exact"
 )
-T = Column("t", "exact", "time", "time of the sample")
 W = Column("w", "numeric", "1", "encoder response by integration", "w(0) = eps")
 CURVE = (
     Column("w_exact", "exact", "1", "encoder response in closed form"),

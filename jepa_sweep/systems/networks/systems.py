@@ -10,7 +10,7 @@ from jepa_sweep.engine.settings import COPIES, GROUP, NETWORK_SOLVERS, OPTIMIZER
 from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.physics.network import OBJECTIVES
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P
+from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P, T
 from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.shared import chunk_of_runs
 from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
@@ -26,7 +26,6 @@ LAM = Column("lam", "exact", "1", "covariance of input and target along the feat
 RHO = Column("rho", "exact", "1", "regression coefficient of the feature, E[xy] / E[x^2]")
 STEPS = Column("steps", "integer", "steps", "of the optimiser, or of the solver, accepted and rejected")
 STEP = Column("step", "integer", "steps", "steps taken until then")
-T = Column("t", "exact", "time", "time of the sample")
 NETWORKS = (
     P,
     Column("status", "text", "", "trained, or unstable where the step was too long to stay at rest"),

@@ -18,11 +18,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import cores
+from benchmarks.common import cores, timed
 from benchmarks.report import machine
 from benchmarks.scaling_model import Costs, Prediction, Setting, Shared, Simulation, cut, predict
 from benchmarks.sweeps import SPEC, command
@@ -36,6 +35,7 @@ from jepa_sweep.store.reader import Reader
 
 PAGE = Path(__file__).with_name("scaling.md")
 BAND = (0.5, 2.0)  # of predicted / measured
+cpu_timed = partial(timed, clock=time.process_time)  # in seconds of the processor
 
 # Assumed, not measured. NFS: a round trip and a commit to a server's disk take about 1 ms; publishing is create, write,
 # commit, link, remove, and opening and committing the folder; reading is open, get, close; a reply lists about 500
@@ -52,13 +52,6 @@ CREWS = (  # how many workers, and how chunks are handed out to them
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------
-
-
-def timed(call: Callable[..., Any], *given: Any) -> tuple[float, Any]:
-    """Seconds of the processor it took, and what it gave."""
-    began = time.process_time()
-    out = call(*given)
-    return time.process_time() - began, out
 
 
 def measured(method: str, lam: int, size: int, there: int, start: float) -> Costs:
@@ -82,8 +75,8 @@ def of_chunks(job: Job) -> tuple[float, float, float]:
         for chunk in (chunks.pop(0), chunks.pop()):  # compiles, for both objectives
             job.commit(job.compute(chunk))
         for chunk in chunks[:: len(chunks) // 10]:
-            computing, found = timed(job.compute, chunk)
-            seconds.append((computing, timed(job.commit, found)[0]))
+            computing, found = cpu_timed(partial(job.compute, chunk))
+            seconds.append((computing, cpu_timed(partial(job.commit, found))[0]))
     computing, committing = map(statistics.mean, zip(*seconds, strict=True))
     return computing, committing, statistics.mean(commit.bytes for commit in job.log.commits())
 
@@ -97,9 +90,9 @@ def of_looks(where: Path, there: int) -> dict[str, float]:
         (where / f"commits/{name}.json").write_bytes(records.sealed({**record, "number": name, "claim": claim}))
         (where / f"claims/{name}.json").touch()
     log, folder = Reader(where).log, locate.at(where)
-    first, _ = timed(log.claims)
-    look = min(timed(log.claims)[0] for _ in range(5))
-    publish = min(timed(folder.publish, f"points/{number}", bytes(1000))[0] for number in range(5))
+    first, _ = cpu_timed(log.claims)
+    look = min(cpu_timed(log.claims)[0] for _ in range(5))
+    publish = min(cpu_timed(partial(folder.publish, f"points/{number}", bytes(1000)))[0] for number in range(5))
     return {"look": look / there, "record": (first - look) / there, "publish": publish}
 
 
@@ -112,7 +105,9 @@ def observed(text: str, size: int, workers: int, cache: str) -> tuple[int, float
         words = ("run", str(spec), "--out", str(out), "--chunk-points", str(size))
         for run in [crew.submit(kept, *words) for _ in range(workers)]:
             run.result()
-        times = sorted(commit.stat().st_mtime for commit in out.glob("commits/*.json"))
+        commits = Reader(out).log.commits()
+        assert len({(c.claim.start, c.claim.stop) for c in commits}) == len(commits), "each chunk once"
+        times = sorted((out / f"commits/{c.number}.json").stat().st_mtime for c in commits)
         late = times[len(times) // 2 :]
         return len(times), size * (len(late) - 1) / (late[-1] - late[0])
 

@@ -138,7 +138,7 @@ class Dynamics(NamedTuple):
     parameters: tuple[str, ...]
     point: Callable[..., Point]  # parameters by name -> point
     rest: Callable[[Point], Scalar]
-    status: Callable[[Point, Scalar], Code]  # (point, p) -> LEARNED where the threshold will be met
+    status: Callable[[Point, Scalar], Code]  # (point, p) -> LEARNED where the threshold will be met, however late
     coordinates: tuple[Coordinate, ...]  # as the equation is written first, then better ones; the last is the default
     flow_time: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
     cost: Callable[[Columns], np.ndarray] = _even  # predicted work, in any unit, one per point

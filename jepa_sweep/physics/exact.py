@@ -14,19 +14,25 @@ values: one compile serves every depth.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.nn import softplus
 
+from jepa_sweep.physics import elementary
 from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
 
 # Loops run in blocks: under `vmap` every turn of a loop reads and writes whole batches, and all rows wait for the last.
-BLOCK = 8  # powers of z
+BLOCK = 7  # powers of z
 PAIRS = 4  # roots of unity
+
+SINE = (  # sin(pi x) / x in x^2, to the last digit for |x| <= 1/2; XLA's own is a call for every number on processors
+    3.141592653589793, -5.167712780049969, 2.550164039877294, -0.5992645293187382, 0.0821458865698926,
+    -0.007370430478762461, 0.0004662996887731736, -2.1903185420805378e-05, 7.69472732830679e-07,
+)  # fmt: skip
 
 
 class Point(NamedTuple):
@@ -42,7 +48,7 @@ class Point(NamedTuple):
 
 def log_fixed_point(point: Point) -> Scalar:
     """ln w* = (L/m) ln rho."""
-    return point.L / point.m * jnp.log(point.rho)
+    return point.L / point.m * elementary.log(point.rho)
 
 
 def fixed_point(point: Point) -> Scalar:
@@ -52,31 +58,44 @@ def fixed_point(point: Point) -> Scalar:
 
 def log_rate(point: Point) -> Scalar:
     """ln k, with k = lam rho^((a-1)/m) the rate of approach to the rest point in units of T/L."""
-    return jnp.log(point.lam) + (point.a - 1) / point.m * jnp.log(point.rho)
+    return elementary.log(point.lam) + (point.a - 1) / point.m * elementary.log(point.rho)
 
 
 def growth_rate(point: Point, log_fraction: Scalar) -> Scalar:
     """d ln w / dT = k z^(a-1) (1 - z^m) where w = exp(log_fraction) w*; keeps its accuracy at the rest point."""
     log_z = log_fraction / point.L
-    return jnp.exp(log_rate(point) + (point.a - 1) * log_z) * -jnp.expm1(point.m * log_z)
+    return elementary.exp(log_rate(point) + (point.a - 1) * log_z) * -elementary.expm1(point.m * log_z)
 
 
 def log_power(chi: Scalar, side: Scalar | float) -> Scalar:
     """ln z^m for chi = ln(z^m / |1 - z^m|); side is +1 below the rest point, -1 above it."""
-    below = -softplus(-chi)
+    below = jnp.minimum(chi, 0.0) - elementary.log1p(elementary.exp(-jnp.abs(chi)))
     high = jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)
-    above = jnp.where(high < 0.7, -jnp.log(-jnp.expm1(-high)), -jnp.log1p(-jnp.exp(-high)))
+    above = jnp.where(high < 0.7, -elementary.log(-elementary.expm1(-high)), -elementary.log1p(-elementary.exp(-high)))
     return jnp.where(side > 0, below, above)
+
+
+def _where_any(needed: Flag, function: Callable[[Scalar], Scalar], x: Scalar, otherwise: Scalar) -> Scalar:
+    """function(x) where needed, else otherwise; unlike with `jnp.where`, a batch without such rows pays nothing for it.
+
+    A loop of one turn, and x is what it carries, because XLA computes all that does not depend on that before the loop.
+    """
+
+    def once(carry: tuple[Flag, Scalar]) -> tuple[Flag, Scalar]:
+        return jnp.zeros_like(needed), function(carry[1])
+
+    return jnp.where(needed, lax.while_loop(lambda carry: carry[0], once, (needed, x))[1], otherwise)
 
 
 def start_to_threshold(point: Point, p: Scalar) -> Scalar:
     """d = ln(q/r) = (1/L) ln(p w*/eps), without cancellation where the start is close to the threshold."""
-    target = p * fixed_point(point)
-    far = (jnp.log(p) - jnp.log(point.eps)) / point.L + jnp.log(point.rho) / point.m
-    gap = target - point.eps
-    # Over the smaller of the two, because for arguments near sqrt(2) - 2 XLA's log1p can be off by 128 ulp.
-    near = jnp.sign(gap) * jnp.log1p(jnp.abs(gap) / jnp.minimum(target, point.eps)) / point.L
-    return jnp.where(jnp.abs(gap) < 0.5 * point.eps, near, far)
+    far = (elementary.log(p) - elementary.log(point.eps)) / point.L + elementary.log(point.rho) / point.m
+
+    def near(rho: Scalar) -> Scalar:
+        target = p * fixed_point(point._replace(rho=rho))
+        return elementary.log1p((target - point.eps) / point.eps) / point.L
+
+    return _where_any(jnp.abs(far) * point.L < 0.5, near, point.rho, far)
 
 
 def _lowest_power(a: Scalar, m: Scalar) -> Scalar:
@@ -84,52 +103,68 @@ def _lowest_power(a: Scalar, m: Scalar) -> Scalar:
     return a - 1 - m * jnp.floor((a - 1) / m)
 
 
-def _powers(log_top: Scalar, log_z: Scalar, d: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """sum_n exp(log_top) z^(a-1-n) (1 - e^(-n d)) / n over n = a-1, a-1-m, a-1-2m, ... > 0.
+def _powers(log_r: Scalar, d: Scalar, a: Scalar, m: Scalar) -> Scalar:
+    """sum_n r^(a-1-n) (1 - e^(-n d)) / n over n = a-1, a-1-m, a-1-2m, ... > 0.
 
     Horner's scheme in blocks: products grow a rounding at each term, so every block starts from exponentials anew.
     """
-    top = a - 1
-    ratio, shrink, step = jnp.exp(m * log_z), jnp.exp(-m * d), -jnp.expm1(-m * d)
+    top, lowest = a - 1, _lowest_power(a, m)
+    ratio, step = elementary.exp(m * log_r), -elementary.expm1(-m * d)
 
     def block(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
         n, total = carry
-        part, left = jnp.zeros_like(total), -jnp.expm1(-n * d)  # 1 - e^(-n d), from here on a sum of positive terms
+        part, left = jnp.zeros_like(total), -elementary.expm1(-n * d)  # 1 - e^(-n d), then a sum of positive terms
         for _ in range(BLOCK):
-            part = jnp.where(n < top, part * ratio + left / jnp.maximum(n, 1.0), part)
-            n, left = n + m, left * shrink + step
-        return n, total + jnp.exp(log_top + jnp.maximum(top - (n - m), m) * log_z) * part
+            part = jnp.where(n < top, part * ratio + left / n, part)
+            n, left = n + m, left + step * (1 - left)
+        return n, total + elementary.exp(jnp.maximum(top - (n - m), m) * log_r) * part
 
-    first = jnp.exp(log_top) * -jnp.expm1(-top * d) / jnp.maximum(top, 1.0)  # the only one for MAE
-    return lax.while_loop(lambda carry: carry[0] < top, block, (_lowest_power(a, m), first))[1]
+    first = -elementary.expm1(-top * d) / jnp.maximum(top, 1.0)  # the only one for MAE
+    start = jnp.where(lowest > 0, lowest, m)
+    return first + lax.while_loop(lambda carry: carry[0] < top, block, (start, jnp.zeros_like(d)))[1]
 
 
-def _roots(q: Scalar, r: Scalar, gap: Scalar, below_q: Scalar, below_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
-    """int_r^q z^(order-1) / (1 - z^m) dz by the m-th roots of unity; gap = q - r, below_x = 1 - x."""
-    order = m - _lowest_power(a, m)
+def _circle(turns: Scalar) -> tuple[Scalar, Scalar]:
+    """1 - cos and sin of 2 pi turns, for |turns| <= 1/2, where a polynomial of sin(pi x) is all they need."""
 
-    def turn(angle: Scalar) -> Callable[[tuple[Scalar, Scalar]], tuple[Scalar, Scalar]]:
-        """Rotation of (cos, sin) by a small increment, so that many of them keep their accuracy."""
-        sin_half = jnp.sin(angle / 2)
-        versed, sin = 2 * sin_half**2, 2 * sin_half * jnp.sqrt(1 - sin_half**2)  # versed = 1 - cos
-        return lambda z: (z[0] - (versed * z[0] + sin * z[1]), z[1] - (versed * z[1] - sin * z[0]))
+    def sine(x: Scalar) -> Scalar:
+        total = jnp.full_like(x, SINE[-1])
+        for c in SINE[-2::-1]:
+            total = total * (x * x) + c
+        return total * x
 
-    next_half, next_turn = turn(jnp.pi / m), turn(2 * jnp.pi * (order / m - jnp.round(order / m)))
+    sin_half, cos_half = sine(turns), sine(0.5 - jnp.abs(turns))
+    return 2 * sin_half * sin_half, 2 * sin_half * cos_half
 
-    def pairs(carry: tuple) -> tuple:  # of roots exp(+-i theta), theta = 2 pi j / m
-        j, total, half, turned = carry
-        for _ in range(PAIRS):
-            j, half, turned = j + 1, next_half(half), next_turn(turned)
-            sin, versed = 2 * half[0] * half[1], 2 * half[1] ** 2  # of theta
-            log = jnp.log1p(gap * (q + r - 2 + 2 * versed) / (below_r**2 + 2 * r * versed))
-            angle = jnp.arctan(gap * sin / (below_q * below_r + (q + r) * versed))
-            once = jnp.clip((m + 1) / 2 - j, 0.0, 1.0)  # the root -1 is half a pair
-            total = total + jnp.where(once > 0, once * (2 * turned[1] * angle - turned[0] * log), 0.0)
-        return j, total, half, turned
 
-    one, zero = jnp.ones_like(q), jnp.zeros_like(q)
-    start = (zero, zero, (one, zero), (one, zero))
-    return (jnp.log1p(gap / below_q) + lax.while_loop(lambda carry: 2 * carry[0] + 1 < m, pairs, start)[1]) / m
+def _logarithms(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> Scalar:
+    """int_r^q z^(m-1-lowest) / (1 - z^m) dz by the m-th roots of unity, with the lowest power, for r = q exp(-d)."""
+    q, below_q = elementary.exp(log_q), -elementary.expm1(log_q)  # below_x = 1 - x
+    gap = -q * elementary.expm1(-d)  # q - r
+
+    def other_roots(log_r: Scalar) -> Scalar:
+        lowest, inverse = _lowest_power(a, m), 1 / m
+        r, below_r = elementary.exp(log_r), -elementary.expm1(log_r)
+
+        def pairs(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:  # exp(+-i theta), theta = 2 pi j / m
+            j, total = carry
+            for _ in range(PAIRS):
+                j = j + 1
+                versed, sin = _circle(j * inverse)
+                log = elementary.log1p(gap * (2 * versed - below_q - below_r) / (below_r * below_r + 2 * r * versed))
+                angle = elementary.arctan(gap * sin / (below_q * below_r + (q + r) * versed))
+                turned = lowest * j
+                turned_versed, turned_sin = _circle((turned - m * jnp.round(turned * inverse)) * inverse)
+                once = jnp.clip((m + 1) / 2 - j, 0.0, 1.0)  # the root -1 is half a pair
+                term = -2 * turned_sin * angle - (1 - turned_versed) * log
+                total = total + jnp.where(once > 0, once * term, 0.0)
+            return j, total
+
+        zero = jnp.zeros_like(log_r)
+        return lax.while_loop(lambda carry: 2 * carry[0] + 1 < m, pairs, (zero, zero))[1]
+
+    roots = _where_any(m > 1, other_roots, log_q - d, jnp.zeros_like(log_q))  # JEPA has none but 1
+    return (elementary.log1p(gap / below_q) + roots) / m
 
 
 def _tail(log_q: Scalar, width: Scalar, n: Scalar, m: Scalar) -> Scalar:
@@ -137,7 +172,7 @@ def _tail(log_q: Scalar, width: Scalar, n: Scalar, m: Scalar) -> Scalar:
 
     def term(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
         k, total, _ = carry
-        new = jnp.exp(-k * log_q) * -jnp.expm1(-(n + k) * width) / (n + k)
+        new = elementary.exp(-k * log_q) * -elementary.expm1(-(n + k) * width) / (n + k)
         return k + m, total + new, new
 
     def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
@@ -158,30 +193,32 @@ def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Sc
     """
     top = a + m - 1
     split = 1 / top  # of ln z; where z^-top has fallen to 1/e
-    below, far = log_q < 0, log_q > split
-    tail_q = jnp.maximum(log_q, split)
-    tail = _tail(tail_q, jnp.maximum(log_q - d - tail_q, 0.0), top, m)
-    scale = jnp.where(below, (1 - a) * (log_q - d), jnp.where(far, -top * log_q, 0.0))
+    far = log_q > split
 
-    d, log_q = jnp.where(far, 0.0, jnp.maximum(d, log_q - split)), jnp.minimum(log_q, split)
-    log_r = log_q - d
-    q, r = jnp.exp(log_q), jnp.exp(log_r)
-    gap = -q * jnp.expm1(-d)  # q - r
-    below_q, below_r = -jnp.expm1(log_q), -jnp.expm1(log_r)  # 1 - q, 1 - r
-    powers = _powers(jnp.where(below, 0.0, (1 - a) * log_r), log_r, d, a, m)
-    logarithms = jnp.where(_lowest_power(a, m) == 0, d, 0.0) + _roots(q, r, gap, below_q, below_r, a, m)
-    near = powers + jnp.exp(jnp.where(below, -scale, 0.0)) * logarithms
-    return scale, near + jnp.where(far, 1.0, jnp.exp(-1.0)) * tail
+    def beyond(log_q: Scalar) -> Scalar:
+        start = jnp.maximum(log_q, split)
+        return _tail(start, log_q - d - start, top, m)
+
+    tail = _where_any(log_q - d > jnp.maximum(log_q, split), beyond, log_q, jnp.zeros_like(log_q))
+    near_d, near_q = jnp.where(far, 0.0, jnp.maximum(d, log_q - split)), jnp.minimum(log_q, split)
+    log_r = near_q - near_d
+    scale, unscaled = (1 - a) * log_r, elementary.exp((a - 1) * log_r)
+    ratio = jnp.where(_lowest_power(a, m) == 0, near_d, 0.0)  # ln(q/r), the power n = 0
+    near = _powers(log_r, near_d, a, m) + unscaled * (ratio + _logarithms(near_d, near_q, a, m))
+    return (
+        jnp.where(far, -top * log_q, scale),
+        near + jnp.where(far, 1.0, math.exp(-1) * unscaled) * tail,
+    )
 
 
 def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
     """T as (exponent, value), T = (L/lam) exp(exponent) value; NaN where there is no crossing."""
     crosses = has_crossing(point, p)
     d = jnp.where(crosses, start_to_threshold(point, p), 0.0)  # elsewhere an empty interval, without a tail
-    scale, value = integral(d, jnp.log(p) / point.L, point.a, point.m)
+    scale, value = integral(d, elementary.log(p) / point.L, point.a, point.m)
     # Below the rest point exp(scale) = r^(1-a), in which rho cancels against that of k.
-    below = (1 - point.a) / point.L * jnp.log(point.eps)
-    exponent = jnp.where(p < 1, below, scale - (point.a - 1) / point.m * jnp.log(point.rho))
+    below = (1 - point.a) / point.L * elementary.log(point.eps)
+    exponent = jnp.where(p < 1, below, scale - (point.a - 1) / point.m * elementary.log(point.rho))
     return exponent, jnp.where(crosses, value, jnp.nan)
 
 
@@ -199,7 +236,7 @@ def critical_time(point: Point, p: Scalar) -> Scalar:
     which takes integer values): the derivatives are closed forms, from dT = dw / (dw/dT) at both ends.
     """
     exponent, value = _scaled_time(point, p)
-    half = jnp.exp(exponent / 2)  # twice, so that a large lam can bring a large power back into range
+    half = elementary.exp(exponent / 2)  # twice, so that a large lam can bring a large power back into range
     return point.L / point.lam * half * value * half
 
 
@@ -207,8 +244,8 @@ def critical_time(point: Point, p: Scalar) -> Scalar:
 def _critical_time_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar]) -> tuple[Scalar, Scalar]:
     (point, p), (d_point, d_p) = primals, tangents
     time = critical_time(point, p)
-    at_start = 1 / growth_rate(point, jnp.log(point.eps) - log_fixed_point(point))  # dT / d ln w
-    at_end = 1 / growth_rate(point, jnp.log(p))
+    at_start = 1 / growth_rate(point, elementary.log(point.eps) - log_fixed_point(point))  # dT / d ln w
+    at_end = 1 / growth_rate(point, elementary.log(p))
     per_log_rho = point.L * at_start / point.m - (point.a - 1) / point.m * time
     tangent = (
         at_end * d_p / p
@@ -222,7 +259,7 @@ def _critical_time_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Sca
 def log_critical_time(point: Point, p: Scalar) -> Scalar:
     """ln T(p), finite even where T itself overflows."""
     exponent, value = _scaled_time(point, p)
-    return jnp.log(point.L / point.lam) + exponent + jnp.log(value)
+    return elementary.log(point.L / point.lam) + exponent + elementary.log(value)
 
 
 def _differentiable(function: Callable[..., Scalar]) -> Callable[..., Scalar]:
@@ -257,7 +294,7 @@ def _leading_powers(log_x: Scalar, log_y: Scalar, a: Scalar, m: Scalar) -> Scala
         k, total = carry
         for _ in range(BLOCK):
             n = a - 1 - m * k
-            total = total + jnp.where(n > 0, jnp.exp(n * log_x + k * log_y) / jnp.maximum(n, 1.0), 0.0)
+            total = total + jnp.where(n > 0, elementary.exp(n * log_x + k * log_y) / jnp.maximum(n, 1.0), 0.0)
             k = k + 1
         return k, total
 
@@ -272,9 +309,9 @@ def leading_critical_time(point: Point) -> Scalar:
     JEPA: (L/lam) sum_{n=1}^{2L-1} eps^(-n/L) / (n rho^(2L-1-n)). MAE: L / ((L-1) lam eps^((L-1)/L)), and
     |ln eps| / lam at L = 1. It is finite and positive even for a start above the threshold, where it is wrong.
     """
-    log_eps = jnp.log(point.eps)
+    log_eps = elementary.log(point.eps)
     # One term for each positive power of 1/z in the integral: 2L-1 of them for JEPA, one for MAE.
-    powers = _leading_powers(-log_eps / point.L, -jnp.log(point.rho), point.a, point.m)
+    powers = _leading_powers(-log_eps / point.L, -elementary.log(point.rho), point.a, point.m)
     return jnp.where(point.a == 1, -log_eps / point.lam, point.L / point.lam * powers)
 
 
@@ -284,22 +321,21 @@ def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
 
     JEPA: + |ln eps| / k + (L/k) (ln rho + F(q)), F(q) = ln(q/(1-q)) - sum_n q^-n / n. MAE: + (L/k) c_L(p).
     """
-    a, m, log_q = point.a, point.m, jnp.log(p) / point.L
-    q, below_q = jnp.exp(log_q), -jnp.expm1(log_q)
-    zero = jnp.zeros_like(q)
+    a, m, log_q = point.a, point.m, elementary.log(p) / point.L
+    zero = jnp.zeros_like(log_q)
     # ln(q/r) is a term of the integral only when some power n is 0; it brings |ln eps| and ln rho.
-    log_r = jnp.log(point.eps) / point.L - jnp.log(point.rho) / m
+    log_r = elementary.log(point.eps) / point.L - elementary.log(point.rho) / m
     logarithm = jnp.where(_lowest_power(a, m) == 0, log_q - log_r, 0.0)
-    constant = _roots(q, zero, q, below_q, zero + 1, a, m) - _leading_powers(-log_q, zero, a, m)
+    constant = _logarithms(zero + jnp.inf, log_q, a, m) - _leading_powers(-log_q, zero, a, m)
     leading = jnp.where(a == 1, 0.0, leading_critical_time(point))
-    time = leading + point.L * jnp.exp(-log_rate(point)) * (logarithm + constant)
+    time = leading + point.L * elementary.exp(-log_rate(point)) * (logarithm + constant)
     return jnp.where(has_crossing(point, p) & (p < 1), time, jnp.nan)
 
 
 def inflection_fraction(point: Point) -> Scalar:
     """w/w* where dw/dT is largest: z^m = (a+L-1) / (a+L-1+m)."""
     top = point.a + point.L - 1
-    return jnp.exp(point.L / point.m * jnp.log(top / (top + point.m)))
+    return elementary.exp(point.L / point.m * elementary.log(top / (top + point.m)))
 
 
 def inflection_time(point: Point) -> Scalar:
@@ -307,17 +343,21 @@ def inflection_time(point: Point) -> Scalar:
     return critical_time(point, inflection_fraction(point))
 
 
-def status(point: Point, p: Scalar) -> Code:
-    """The `Status` of the search for T(p), decided before any integration."""
+def prospect(point: Point, p: Scalar) -> Code:
+    """The `Status` of the search for T(p), decided before any integration, however late T(p) may be."""
     w_star = fixed_point(point)
     rounding = 4 * jnp.finfo(w_star.dtype).eps * w_star
     resting = (jnp.abs(point.eps - w_star) <= rounding) & jnp.isfinite(w_star)
     started_above = (p < 1) & (point.eps < w_star)
-    too_late = log_critical_time(point, p) > jnp.log(jnp.finfo(w_star.dtype).max)
-    answer = jnp.where(too_late, Status.OVERFLOW, Status.LEARNED)
-    answer = jnp.where(
-        has_crossing(point, p), answer, jnp.where(started_above, Status.ABOVE_THRESHOLD, Status.NOT_REACHED)
-    )
+    missed = jnp.where(started_above, Status.ABOVE_THRESHOLD, Status.NOT_REACHED)
+    answer = jnp.where(has_crossing(point, p), Status.LEARNED, missed)
     answer = jnp.where(resting, Status.AT_FIXED_POINT, answer)
     answer = jnp.where(point.lam < 0, Status.COLLAPSES, answer)
     return jnp.where(point.lam == 0, Status.NO_SIGNAL, answer)
+
+
+def status(point: Point, p: Scalar) -> Code:
+    """The same, and OVERFLOW where T(p) is beyond the largest number."""
+    answer = prospect(point, p)
+    too_late = log_critical_time(point, p) > math.log(float(jnp.finfo(point.eps.dtype).max))
+    return jnp.where((answer == Status.LEARNED) & too_late, Status.OVERFLOW, answer)

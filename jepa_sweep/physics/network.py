@@ -86,8 +86,32 @@ def _times(a: Matrix, s: Moment) -> Matrix:
     return a * s[None] if s.ndim == 1 else a @ s
 
 
+def _columns(a: Matrix) -> Values:
+    """The sum of each column.
+
+    On a processor a few rows at a time: XLA computes what is summed over 32 rows or more as an array of its own.
+    """
+
+    def in_parts(a: Matrix) -> Values:
+        return functools.reduce(jnp.add, (jnp.sum(a[i : i + 25], axis=0) for i in range(0, len(a), 25)))
+
+    return jax.lax.platform_dependent(a, cpu=in_parts, default=functools.partial(jnp.sum, axis=0))
+
+
 def _whole(s: Moment) -> Matrix:
     return jnp.diag(s) if s.ndim == 1 else s
+
+
+def _back(a: Matrix, b: Matrix) -> Matrix:
+    """A^T B. On a processor A is transposed beforehand, because XLA's fast products read a first factor along its rows.
+
+    The barrier keeps XLA from putting the two together again.
+    """
+
+    def turned(a: Matrix, b: Matrix) -> Matrix:
+        return jax.lax.optimization_barrier(a.T) @ b
+
+    return jax.lax.platform_dependent(a, b, cpu=turned, default=lambda a, b: a.T @ b)
 
 
 def _transposed(s: Moment) -> Moment:
@@ -115,12 +139,12 @@ def loss(objective: Objective, weights: Weights, moments: Moments) -> Scalar:
     For MAE the last two Wbar are the identity; for `ema` they are the averaged encoder.
     """
     wbar, output = signals(weights)
-    own = jnp.sum(_times(output, moments.xx) * output)
+    own = jnp.sum(_columns(_times(output, moments.xx) * output))
     if objective.decodes:
         return own / 2 - jnp.sum(_whole(moments.yx) * output) + jnp.trace(_whole(moments.yy)) / 2
     target = _target(objective, weights, wbar)
-    crossed = jnp.sum(_times(output, _transposed(moments.yx)) * target)
-    return own / 2 - crossed + jnp.sum(_times(target, moments.yy) * target) / 2
+    crossed = jnp.sum(_columns(_times(output, _transposed(moments.yx)) * target))
+    return own / 2 - crossed + jnp.sum(_columns(_times(target, moments.yy) * target)) / 2
 
 
 def gradient(objective: Objective, weights: Weights, moments: Moments) -> tuple[Weights, Signals]:
@@ -136,13 +160,13 @@ def gradient(objective: Objective, weights: Weights, moments: Moments) -> tuple[
     output = weights.predictor @ wbar
     target = _whole(moments.yx) if objective.decodes else _times(_target(objective, weights, wbar), moments.yx)
     residual = _times(output, moments.xx) - target
-    back = weights.predictor.T @ residual
+    back = _back(weights.predictor, residual)
     if not objective.stops:
         back = back - _times(output, _transposed(moments.yx)) + _times(wbar, moments.yy)
     layers = []
     for layer, below in zip(weights.layers[:0:-1], products[-2::-1], strict=True):
         layers.append(back @ below.T)
-        back = layer.T @ back
+        back = _back(layer, back)
     still = tuple(jnp.zeros_like(a) for a in weights.average)
     return Weights((back, *layers[::-1]), residual @ wbar.T, still), Signals(wbar, output)
 
@@ -188,12 +212,12 @@ def linear_response(weights: Weights, x: Float[Array, "b d"], activation: Activa
 def observe(objective: Objective, found: Signals, frame: Matrix) -> Seen:
     """The responses to each feature, e_i being the unit vectors of the input."""
     wbar, output = found
-    square = jnp.sum(wbar**2, axis=0)
+    square = _columns(wbar**2)
     w = jnp.sqrt(square)
-    projection = jnp.sum(frame * wbar, axis=0)
+    projection = _columns(frame * wbar)
     if objective.decodes:
         return Seen(w, projection, jnp.where(w == 0, 0, jnp.diag(output) / jnp.where(w == 0, 1, w)))
-    return Seen(w, projection, jnp.where(w == 0, 0, jnp.sum(wbar * output, axis=0) / jnp.where(w == 0, 1, square)))
+    return Seen(w, projection, jnp.where(w == 0, 0, _columns(wbar * output) / jnp.where(w == 0, 1, square)))
 
 
 def fit(objective: Objective, seen: Seen, rho: Values) -> Values:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jepa_sweep.physics import exact, response
 from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Prediction, Scalar
+from jepa_sweep.physics.elementary import exp, expm1, log, log1p
 from jepa_sweep.physics.exact import Point
 
 Number = Any  # a scalar, or on the host a column of them
@@ -31,19 +32,19 @@ def mae_field(t: Scalar | float, w: Scalar, p: Point) -> Scalar:
 
 def log_w_field(t: Scalar | float, y: Scalar, p: Point) -> Scalar:
     """dy/dT for y = ln w: lam w^((a-1)/L) (1 - (w/w*)^(m/L)), the same flow for both objectives."""
-    return log_w_pace(y, p) * -jnp.expm1(p.m / p.L * (y - exact.log_fixed_point(p)))
+    return log_w_pace(y, p) * -expm1(p.m / p.L * (y - exact.log_fixed_point(p)))
 
 
 def log_w_pace(y: Scalar, p: Point) -> Scalar:
     """ds/dT = lam w^((a-1)/L): on this clock ln w grows at rate 1 until it saturates."""
-    return p.lam * jnp.exp((p.a - 1) / p.L * y)
+    return p.lam * exp((p.a - 1) / p.L * y)
 
 
 LOG_W = Coordinate(
     "log_w",
-    start=lambda p: jnp.log(p.eps),
+    start=lambda p: log(p.eps),
     field=log_w_field,
-    response=lambda y, p: jnp.exp(y),
+    response=lambda y, p: exp(y),
     pace=log_w_pace,
 )
 
@@ -68,34 +69,33 @@ def mae_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
 
 def chi_start(p: Point) -> Scalar:
     """chi of w = eps."""
-    log_power = p.m / p.L * (jnp.log(p.eps) - exact.log_fixed_point(p))
-    below = jnp.minimum(log_power, 0.0)
+    log_power = p.m / p.L * (log(p.eps) - exact.log_fixed_point(p))
     # Above the rest point, y = 1 / (1 - e^-chi) and chi = ln(y / (y - 1)) are the same function of each other.
-    return jnp.where(log_power < 0, below - jnp.log(-jnp.expm1(below)), exact.log_power(log_power, -1.0))
+    return jnp.minimum(log_power, 0.0) + exact.log_power(jnp.abs(log_power), -1.0)
 
 
 def _log_power(chi: Scalar, p: Point) -> Scalar:
-    """ln z^m: -ln(1 + e^-chi) below the rest point, -ln(1 - e^-chi) above it, in three elementary functions."""
-    rest, grows = -jnp.expm1(-jnp.abs(chi)), jnp.log(p.eps) < exact.log_fixed_point(p)
-    return jnp.minimum(chi, 0.0) - jnp.log(jnp.where(grows, 2 - rest, rest))
+    """ln z^m: -ln(1 + e^-chi) below the rest point, -ln(1 - e^-chi) above it, in two elementary functions."""
+    rest, grows = -expm1(-jnp.abs(chi)), log(p.eps) < exact.log_fixed_point(p)
+    return jnp.minimum(chi, 0.0) - log(jnp.where(grows, 2 - rest, rest))
 
 
 def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
     """dchi/dT = (m k / L) z^(a-1); one law for both objectives, below the rest point and above it."""
     del t
-    return p.m / p.L * jnp.exp(exact.log_rate(p) + (p.a - 1) / p.m * _log_power(chi, p))
+    return p.m / p.L * exp(exact.log_rate(p) + (p.a - 1) / p.m * _log_power(chi, p))
 
 
 def chi_response(chi: Scalar, p: Point) -> Scalar:
     """w = w* z^L."""
-    return jnp.exp(exact.log_fixed_point(p) + p.L / p.m * _log_power(chi, p))
+    return exp(exact.log_fixed_point(p) + p.L / p.m * _log_power(chi, p))
 
 
 def chi_span(fraction: Scalar, p: Point) -> Scalar:
     """Distance in chi from w = eps to w = fraction w*, without cancellation where the two are close."""
     d = p.m * exact.start_to_threshold(p, fraction)  # ln of the ratio of z^m
-    log_power = p.m / p.L * jnp.log(fraction)
-    return d + jnp.log1p(jnp.exp(log_power) * jnp.expm1(-d) / jnp.expm1(log_power))
+    log_power = p.m / p.L * log(fraction)
+    return d + log1p(exp(log_power) * expm1(-d) / expm1(log_power))
 
 
 def chi_pace(chi: Scalar, p: Point) -> Scalar:
@@ -125,7 +125,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         parameters=("lam", "rho", "L", "eps"),
         point=point,
         rest=exact.fixed_point,
-        status=exact.status,
+        status=exact.prospect,
         coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
         flow_time=flow_time,
         cost=_cost,

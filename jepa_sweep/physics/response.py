@@ -4,11 +4,13 @@ In chi = ln(z^m / |1 - z^m|) time is smooth and monotone on either side of the r
 last digit. Symbols and units as in `exact`.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.nn import softplus
 
+from jepa_sweep.physics import elementary
 from jepa_sweep.physics.dynamics import Flag, Scalar
 from jepa_sweep.physics.exact import (
     Point,
@@ -22,7 +24,7 @@ from jepa_sweep.physics.exact import (
 
 def _bend(a: Scalar, m: Scalar) -> Scalar:
     """chi where growth turns from a power law in time (before) to an exponential approach (after)."""
-    return jnp.log(jnp.maximum((a - 1) / m, 1.0))
+    return elementary.log(jnp.maximum((a - 1) / m, 1.0))
 
 
 def _time_from_bend(chi: Scalar, a: Scalar, m: Scalar) -> Scalar:
@@ -30,7 +32,7 @@ def _time_from_bend(chi: Scalar, a: Scalar, m: Scalar) -> Scalar:
     near = jnp.minimum(chi, 40.0)  # beyond, the integrand is 1/m to the last digit
     log_z, log_bend = log_power(near, 1.0) / m, log_power(_bend(a, m), 1.0) / m
     scale, value = integral(jnp.abs(log_z - log_bend), jnp.maximum(log_z, log_bend), a, m)
-    return jnp.sign(log_z - log_bend) * value * jnp.exp(scale) + (chi - near) / m
+    return jnp.sign(log_z - log_bend) * value * elementary.exp(scale) + (chi - near) / m
 
 
 def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
@@ -44,8 +46,8 @@ def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
     def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
         count, chi, _ = carry
         now = _time_from_bend(chi, a, m)
-        slope = jnp.exp(s * softplus(-chi)) / m
-        step = jnp.where(early, now * jnp.log(tau / now), tau - now) / slope
+        slope = elementary.exp(-s * log_power(chi, 1.0)) / m
+        step = jnp.where(early, now * elementary.log(tau / now), tau - now) / slope
         return count + 1, jnp.where(early, jnp.minimum(chi + step, (chi + bend) / 2), chi + step), step
 
     def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
@@ -53,9 +55,9 @@ def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
         tiny = 4 * jnp.finfo(chi.dtype).eps * jnp.maximum(1.0, jnp.abs(chi))
         return (count < 60) & (jnp.abs(step) > tiny)
 
-    tangent = bend + m * tau * jnp.exp(-s * softplus(-bend))
+    tangent = bend + m * tau * elementary.exp(s * log_power(bend, 1.0))
     safe_s, safe_tau = jnp.where(s > 0, s, 1.0), jnp.where(early, tau, -1.0)
-    power_law = -jnp.log(jnp.exp(-s * bend) - s * m * safe_tau) / safe_s
+    power_law = -elementary.log(elementary.exp(-s * bend) - s * m * safe_tau) / safe_s
     zero = jnp.zeros_like(tau)
     first = jnp.where(early, jnp.maximum(power_law, tangent), tangent)
     return lax.while_loop(moving, newton, (zero, first, zero + jnp.inf))[1]
@@ -65,14 +67,14 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
     """chi at time tau after a start at ln z = log_r > 0. Time is convex in chi: Newton from the right is monotone."""
     s = (a - 1) / m
     log_y = -m * log_r
-    start = -jnp.log(-jnp.expm1(log_y))
+    start = -elementary.log(-elementary.expm1(log_y))
 
     def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
         count, chi, _ = carry
         near = jnp.minimum(chi, jnp.maximum(start, 40.0))  # beyond, the integrand is 1/m to the last digit
         log_q = log_power(near, -1.0) / m
         scale, value = integral(log_q - log_r, log_q, a, m)
-        step = (tau - value * jnp.exp(scale) - (chi - near) / m) * m * jnp.exp(s * m * log_q)
+        step = (tau - value * elementary.exp(scale) - (chi - near) / m) * m * elementary.exp(s * m * log_q)
         return count + 1, jnp.maximum(chi + step, start), step
 
     def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
@@ -80,9 +82,9 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
         return (count < 60) & (jnp.abs(step) > 4 * jnp.finfo(chi.dtype).eps * chi)
 
     # Two upper bounds: from 1/(1-y) >= 1 in the integrand, and from its value at chi = ln 2.
-    y = (jnp.exp((s + 1) * log_y) + (s + 1) * m * tau) ** (1 / (s + 1))
-    slow = -jnp.log1p(-jnp.minimum(y, 1.0))
-    fast = jnp.maximum(start, jnp.log(2.0)) + m * tau * jnp.exp2(s)
+    y = (elementary.exp((s + 1) * log_y) + (s + 1) * m * tau) ** (1 / (s + 1))
+    slow = -elementary.log1p(-jnp.minimum(y, 1.0))
+    fast = jnp.maximum(start, math.log(2)) + m * tau * jnp.exp2(s)
     zero = jnp.zeros_like(tau)
     return lax.while_loop(moving, newton, (zero, jnp.minimum(slow, fast), zero + jnp.inf))[1]
 
@@ -94,18 +96,18 @@ def trajectory(point: Point, time: Scalar) -> Scalar:
     NaN for T < 0, for lam <= 0, and where the critical time overflows. Differentiable in lam, rho, eps and T.
     """
     a, m = point.a, point.m
-    log_start = jnp.log(point.eps) - log_fixed_point(point)
+    log_start = elementary.log(point.eps) - log_fixed_point(point)
     log_r, grows = log_start / point.L, log_start < 0
-    tau = jnp.exp(log_rate(point)) / point.L * time
+    tau = elementary.exp(log_rate(point)) / point.L * time
     log_power_start = jnp.where(grows, m * log_r, -1.0)
-    chi_start = log_power_start - jnp.log(-jnp.expm1(log_power_start))
+    chi_start = log_power_start - elementary.log(-elementary.expm1(log_power_start))
     begun = _time_from_bend(chi_start, a, m)
     growth = _solve_growth(tau + begun, a, m)
     decays = (log_start > 0) & (time > 0)
     decay = _solve_decay(jnp.where(decays, tau, 0.0), jnp.where(decays, log_r, 1.0), a, m)
     side = jnp.where(grows, 1.0, -1.0)
     log_z = log_power(jnp.where(grows, growth, decay), side) / m
-    w = jnp.exp(log_fixed_point(point) + point.L * log_z)
+    w = elementary.exp(log_fixed_point(point) + point.L * log_z)
     w = jnp.where((time == 0) | (log_start == 0), point.eps, w)
     known = (time >= 0) & (point.lam > 0) & (point.rho > 0) & jnp.isfinite(begun)
     return jnp.where(known, w, jnp.nan)
@@ -115,14 +117,14 @@ def trajectory(point: Point, time: Scalar) -> Scalar:
 def _trajectory_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar]) -> tuple[Scalar, Scalar]:
     (point, time), (d_point, d_time) = primals, tangents
     w = trajectory(point, time)
-    log_start = jnp.log(point.eps) - log_fixed_point(point)
+    log_start = elementary.log(point.eps) - log_fixed_point(point)
     at_start = growth_rate(point, log_start)
-    rate = growth_rate(point, jnp.log(w) - log_fixed_point(point))
+    rate = growth_rate(point, elementary.log(w) - log_fixed_point(point))
     # How much of a difference at the start is left; at the rest point, where both rates vanish, its linear decay.
     resting = jnp.abs(log_start) < 1e-8
-    decay = -point.m * jnp.exp(log_rate(point)) * time / point.L
-    left = jnp.where(resting, jnp.exp(decay), rate / jnp.where(resting, 1.0, at_start))
-    lost = jnp.where(resting, -jnp.expm1(decay), 1 - left)
+    decay = -point.m * elementary.exp(log_rate(point)) * time / point.L
+    left = jnp.where(resting, elementary.exp(decay), rate / jnp.where(resting, 1.0, at_start))
+    lost = jnp.where(resting, -elementary.expm1(decay), 1 - left)
     # At fixed p = w/w*, time answers to rho as in `critical_time`; w* itself moves by (L/m) d ln rho.
     per_log_rho = point.L / point.m * lost + rate * (point.a - 1) / point.m * time
     d_log_w = (
@@ -135,5 +137,5 @@ def _trajectory_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar
 
 def condition(point: Point, time: Scalar) -> Scalar:
     """|d ln w / d ln T|: how many relative errors in w one relative error in T makes."""
-    log_fraction = jnp.log(trajectory(point, time)) - log_fixed_point(point)
+    log_fraction = elementary.log(trajectory(point, time)) - log_fixed_point(point)
     return jnp.abs(time * growth_rate(point, log_fraction))

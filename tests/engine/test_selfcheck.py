@@ -19,8 +19,9 @@ from jepa_sweep.physics.reduced import DYNAMICS
 
 FAULT = """
 import jax.numpy as jnp
-right = jnp.arctan
-jnp.arctan = lambda x: right(x) * jnp.where(abs(x - 0.5) < 0.002, 1.07, 1.0)
+from jepa_sweep.physics import elementary
+right = elementary.arctan
+elementary.arctan = lambda x: right(x) * jnp.where(abs(x - 0.5) < 0.002, 1.07, 1.0)
 """
 
 
@@ -200,7 +201,7 @@ def test_a_run_asks_before_anything_is_stored(command, monkeypatch, tmp_path):
     monkeypatch.setattr(selfcheck, "require", wrong)
     done = command(js.Sweep(**TINY), "--device", "cpu")
     assert done.exit_code == 1
-    assert "wrong by dopri8 on cpu" in done.stderr
+    assert "wrong by clenshaw_curtis on cpu" in done.stderr
     assert len(js.Store(tmp_path / "run").points()) == 0
 
 

@@ -11,6 +11,9 @@ import pytest
 from scipy import integrate, special
 
 import jepa_sweep as js
+from jepa_sweep.engine.cores import STRETCH
+from jepa_sweep.physics import exact
+from jepa_sweep.physics.reduced import JEPA
 
 DATA = Path(__file__).parents[1] / "data"
 POINTS = 96  # of every call, where the shape is free: one compiled program then serves the whole file
@@ -137,6 +140,47 @@ def test_trajectories_to_25_digits(objective):
     g = golden("trajectories.csv", objective)
     w = js.trajectory(objective, **parameters(g), t=g["t_paper"])
     assert_within(w, g["w"], 1e-13 * np.maximum(g["cond_dlnw_dlnt"], 1))
+
+
+# --- how programs compute them ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def many() -> dict[str, np.ndarray]:
+    """More points than one call of a program takes, growing and decaying."""
+    rng, count = np.random.default_rng(5), 3 * STRETCH // 2
+    at = {"lam": rng.uniform(0.1, 10, count), "rho": rng.uniform(0.3, 1, count), "L": rng.choice([1.0, 2, 5], count)}
+    return at | {"eps": 10 ** rng.uniform(-6, 0.5, count), "p": rng.choice([0.5, 1.5], count)}
+
+
+def test_many_points_are_computed_as_few_are(objective, many):
+    """To the bit: in parts, on all cores, beside other points, or with few."""
+    times, rows = js.critical_time(objective, **many), slice(STRETCH - 48, STRETCH + 48)
+    assert np.isfinite(times[rows]).sum() > 24
+    few = js.critical_time(objective, **{name: values[rows] for name, values in many.items()})
+    np.testing.assert_array_equal(times[rows], few)
+
+
+def test_many_points_keep_their_shape_and_their_refusals(many):
+    square = {"lam": 1.0, "rho": 0.7, "L": np.ones((200, 1)), "eps": np.geomspace(1e-4, 1e-2, 200)}
+    times = js.critical_time("jepa", **square)
+    assert times.shape == (200, 200)
+    np.testing.assert_array_equal(times, np.broadcast_to(js.critical_time("jepa", **square | {"L": 1.0}), (200, 200)))
+    assert js.status("mae", **many).shape == many["lam"].shape
+    with pytest.raises(js.SpecError, match="`eps` must be finite and positive, but there is eps = -1"):
+        js.critical_time("mae", **many | {"eps": np.append(many["eps"][:-1], -1)})
+
+
+def test_predictions_share_one_integral():
+    """A program of the time, its logarithm and the status has no loop more than one of the time alone."""
+    point = JEPA.point(**{name: np.ones(8) for name in PARAMETERS})
+
+    def loops(*functions) -> int:
+        program = jax.jit(jax.vmap(lambda point, p: [f(point, p) for f in functions]))
+        return program.lower(point, np.full(8, 0.5)).compile().as_text().count(" while(")
+
+    with jax.enable_x64(True):
+        assert loops(exact.critical_time) == loops(exact.critical_time, exact.log_critical_time, exact.status)
 
 
 # --- quadrature and other closed forms ----------------------------------------------------------------------------

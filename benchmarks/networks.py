@@ -25,6 +25,7 @@ from jax import lax
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import goals
 from benchmarks.common import cores, needs, release, timed
 from benchmarks.quiet import alone
 from benchmarks.report import processor
@@ -184,6 +185,17 @@ def jax_shares(problem: Problem) -> Callable[[], Weights]:
     return lambda: [np.asarray(w) for w in every(*start)]
 
 
+def jax_shares_loop(problem: Problem) -> Callable[[], Weights]:
+    """Plain JAX, one network after another on each device."""
+    split, on_each = _on_each_device(problem)
+
+    def share(*start: Any) -> Any:
+        return lax.map(lambda one: _descend(*one, steps=problem.steps, eta=problem.eta), start)
+
+    start, every = jax.device_put(_start(problem), split), jax.jit(on_each(share))
+    return lambda: [np.asarray(w) for w in every(*start)]
+
+
 def _on_each_device(problem: Problem) -> tuple[Any, Callable[[Callable], Callable]]:
     """Where arrays lie that are split over the devices, and what makes a function compute on each device's share."""
     mesh = jax.sharding.Mesh(np.array(devices.pick(problem.device)), ("devices",))
@@ -210,12 +222,14 @@ PEERS = [
     Way("JAX, loop over networks", jax_loop),
     Way("JAX, vmap", jax_vmap),
     Way("JAX, vmap over a share on each core", jax_shares, plain=False, cpu_only=True),
+    Way("JAX, loop over a share on each core", jax_shares_loop, plain=False, cpu_only=True),
     _torch("PyTorch, loop over networks", networks_torch.loop),
     _torch("PyTorch, loop in a process on each core", networks_torch.processes, plain=False, cpu_only=True),
     _torch("torch.func.vmap, torch.compile", networks_torch.func()),
     _torch("torch.func.vmap, torch.compile, blocks of 8", networks_torch.func(block=8), cpu_only=True),
     _torch("torch.bmm, gradients by hand", networks_torch.by_hand(), plain=False),
     _torch("torch.bmm, gradients by hand, blocks of 8", networks_torch.by_hand(block=8), plain=False, cpu_only=True),
+    _torch("torch.bmm by hand, blocks of 8, a process on each core", networks_torch.by_hand_in_processes, False, True),
 ]
 
 
@@ -227,29 +241,39 @@ def product_rates(problem: Problem, repeats: int) -> dict[str, Callable[[], int]
     n, where = problem.recipe.features, devices.pick(problem.device)
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((problem.networks, n, n)).astype(np.float32) / n**0.5 for _ in range(2))
-    group = len(where) * batches.GROUP if problem.device == "cpu" else problem.networks
-    calls = repeats * problem.networks // group
     split, on_each = _on_each_device(problem)
 
-    def products(a: Any, b: Any) -> Any:
-        return lax.fori_loop(0, calls, lambda _, a: a @ b, a)
+    def by_jax(each: int) -> Callable[[], int]:
+        """So many matrices at once on each device."""
+        group = len(where) * each
+        calls = repeats * problem.networks // group
 
-    program, some = jax.jit(on_each(products)), jax.device_put((a[:group], b[:group]), split)
+        def products(a: Any, b: Any) -> Any:
+            if each == 1:
+                return lax.fori_loop(0, calls, lambda _, a: a @ b[0], a[0])[None]
+            return lax.fori_loop(0, calls, lambda _, a: a @ b, a)
 
-    def by_jax() -> int:
-        jax.block_until_ready(program(*some))
-        return calls * group
+        program, some = jax.jit(on_each(products)), jax.device_put((a[:group], b[:group]), split)
+
+        def run() -> int:
+            jax.block_until_ready(program(*some))
+            return calls * group
+
+        return run
 
     def by_numpy() -> int:
         for _ in range(repeats):
             np.matmul(a, b)
         return repeats * problem.networks
 
-    out: dict[str, Callable[[], int]] = {"JAX": by_jax}
-    if problem.device == "cpu":
-        out["NumPy"] = by_numpy
+    if problem.device != "cpu":
+        out = {"JAX": by_jax(problem.networks // len(where))}
+    else:
+        out = {"JAX, one by one": by_jax(1), f"JAX, {batches.GROUP} at once": by_jax(batches.GROUP), "NumPy": by_numpy}
     if not needs("torch")():
         out["torch.bmm"] = networks_torch.products(problem.networks, n, repeats, _torch_device(problem))
+        if problem.device == "cpu":
+            out["torch.bmm in processes"] = networks_torch.products_in_processes(problem.networks, n, repeats)
     return out
 
 
@@ -316,8 +340,19 @@ def report(problem: Problem, rows: list[Row], rates: dict[str, float], disturbed
     return "\n".join(lines) + "\n" + "".join(f"\n{line}\n" for line in skipped)
 
 
-def main(small: bool = False, device: str = "cpu", peers: list[Way] | None = None) -> tuple[list[Row], str]:
-    """Measure and report; `small` is a check that the script runs, not a measurement."""
+def numbers(problem: Problem, rows: list[Row], rates: dict[str, float]) -> dict[str, float]:
+    """What `goals.GOALS` ask of this script."""
+    us, *peers = (row.steps_per_second for row in rows)
+    return {"networks / peer": us / max(peers), "networks / products": us * problem.flops / max(rates.values())}
+
+
+def main(
+    small: bool = False, device: str = "cpu", peers: list[Way] | None = None
+) -> tuple[list[Row], dict[str, float], str]:
+    """Measure: every way, the numbers of the goals, and the report.
+
+    `small` is a check that the script runs, not a measurement.
+    """
     with devices.scope("float32", devices.pick(device)[0]):
         if small:
             given = problem(4, 8, 3, steps=5, device=device)
@@ -329,7 +364,7 @@ def main(small: bool = False, device: str = "cpu", peers: list[Way] | None = Non
         repeats, wait = (1, 0.0) if small else (3, 30.0)
         rows, rates, disturbed = measure(given, present, repeats, wait)
         release()
-        return rows, report(given, rows, rates, disturbed, skipped)
+        return rows, numbers(given, rows, rates), report(given, rows, rates, disturbed, skipped)
 
 
 if __name__ == "__main__":
@@ -339,10 +374,12 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     devices.use_all_cores()
     try:
-        _, text = main(asked.small, asked.device)
+        _, found, text = main(asked.small, asked.device)
     except SpecError as error:
         sys.exit(f"benchmarks/networks.py: {error}")
     print(text)
     if not asked.small:
         name = "networks.md" if asked.device == "cpu" else "networks_gpu.md"
         Path(__file__).with_name(name).write_text(text)
+    if not asked.small and asked.device == "cpu":
+        print(goals.record("networks", found))

@@ -56,12 +56,27 @@ def loop(weights: Weights, numbers: Numbers, steps: int, eta: float, device: str
 def processes(weights: Weights, numbers: Numbers, steps: int, eta: float, device: str) -> Run:
     """The same loop in a process of one thread on each core."""
     del device
+    return _shares(_each, weights, numbers, steps, eta, 1)
+
+
+def by_hand_in_processes(weights: Weights, numbers: Numbers, steps: int, eta: float, device: str) -> Run:
+    """torch.bmm with the gradients of the theory, blocks of 8, in a process of one thread on each core."""
+    del device
+    return _shares(_each_by_hand, weights, numbers, steps, eta)
+
+
+def _each_by_hand(weights: Weights, numbers: Numbers, steps: int, eta: float) -> Weights:
+    return by_hand(block=8, threads=1)(weights, numbers, steps, eta, "cpu")()
+
+
+def _shares(each: Callable[..., Weights], weights: Weights, numbers: Numbers, *options: Any) -> Run:
+    """`each(weights, numbers, *options)` of a share of the networks in a process on each core."""
     pools = workers()
 
     def run() -> Weights:
         shares = [slice(i, None, len(pools)) for i in range(len(pools))]
         under_way = [
-            pool.submit(_each, [w[s] for w in weights], (numbers[0][s], numbers[1][s]), steps, eta, 1)
+            pool.submit(each, [w[s] for w in weights], (numbers[0][s], numbers[1][s]), *options)
             for pool, s in zip(pools, shares, strict=True)
         ]
         out = [np.empty_like(w) for w in weights]
@@ -97,13 +112,13 @@ def func(block: int | None = None) -> Callable[..., Run]:
     return prepare
 
 
-def by_hand(block: int | None = None) -> Callable[..., Run]:
+def by_hand(block: int | None = None, threads: int | None = None) -> Callable[..., Run]:
     """torch.bmm into buffers, with the gradients of the theory, `block` networks at once."""
 
     def prepare(weights: Weights, numbers: Numbers, steps: int, eta: float, device: str) -> Run:
         import torch  # pyright: ignore[reportMissingImports]
 
-        torch.set_num_threads(cores())
+        torch.set_num_threads(threads or cores())
 
         def descend(weights: list[Any], s2: Any, lam: Any) -> list[Any]:
             *layers, v = [w.clone() for w in weights]
@@ -161,3 +176,26 @@ def products(networks: int, n: int, repeats: int, device: str = "cpu") -> Callab
         return repeats * networks
 
     return run
+
+
+def products_in_processes(networks: int, n: int, repeats: int) -> Callable[[], int]:
+    """The same as `products`, for blocks of 8 in a process of one thread on each core."""
+    pools = workers()
+
+    def run() -> int:
+        times = repeats * networks // (8 * len(pools))
+        return sum([done.result() for done in [pool.submit(_products_of_8, n, times) for pool in pools]])
+
+    return run
+
+
+def _products_of_8(n: int, repeats: int) -> int:
+    """In a process of one thread."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    torch.set_num_threads(1)
+    a, b = (torch.randn(8, n, n) for _ in range(2))
+    out = torch.empty_like(a)
+    for _ in range(repeats):
+        torch.bmm(a, b, out=out)
+    return 8 * repeats

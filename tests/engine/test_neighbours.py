@@ -5,6 +5,8 @@ import pytest
 from many import P, descent, flow, learn
 
 import jepa_sweep as js
+from jepa_sweep.engine import devices
+from jepa_sweep.engine.networks import batches
 
 MIXED = {
     "seed": np.array([3, 0, 5, 5, 9]),
@@ -61,6 +63,12 @@ def test_the_size_of_a_group_changes_only_roundings():
     alone = learn(descent(), 1, batch=1, **{name: v[1] for name, v in MIXED.items()})
     for all_of, one in zip(together, alone, strict=True):
         np.testing.assert_allclose(one[0], all_of[1], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(("size", "width"), [(4, 4), (32, 4), (48, 2), (100, 1)])
+def test_large_networks_are_groups_of_their_own_on_a_processor(size, width):
+    recipe = descent()._replace(features=size, width=size, L=5)
+    assert batches.shape_for(recipe, 64, devices.pick("cpu"), 4).width == width
 
 
 @pytest.mark.long

@@ -76,6 +76,17 @@ def test_steps_are_those_of_a_plain_loop(objective, method, optimizer):
     assert found.steps.tolist() == [100, 40, 40]
 
 
+def test_samples_may_outnumber_steps():
+    """Three steps seen at nine times: between most of them there is none to take."""
+    at = {"eta": 0.1, "t_end": 0.3, "scale": 0.5, "predictor_scale": 0.4}
+    often, each = (learn(descent()._replace(samples=samples), 2, **at) for samples in (8, 3))
+    assert often.steps.tolist() == each.steps.tolist() == [3, 3]
+    at_step = np.round(often.times[0] / 0.1).astype(int)
+    assert set(at_step) == {0, 1, 2, 3}
+    np.testing.assert_allclose(often.seen, each.seen[:, at_step], rtol=1e-13)
+    np.testing.assert_allclose(often.losses, each.losses[:, at_step], rtol=1e-13)
+
+
 def test_momentum_comes_to_rest_where_the_flow_does():
     """1 / (1 - 0.9) as fast; layers that begin balanced move alike, so that w ends at rho^L, too."""
     found = learn(descent(method="momentum"), 2, momentum=0.9, eta=0.01, t_end=[200.0, 100.0], seed=[0, 1])

@@ -1,7 +1,8 @@
 """Many networks: parameters in, results out, in parts that are split over the devices.
 
 On each device the networks of a part are taken a group at a time. On a processor a group is small, so that its
-matrices stay in the cache of a core; an accelerator takes as many as its memory holds.
+matrices stay in the cache of a core, and a large network is one of its own; an accelerator takes as many as its memory
+holds.
 """
 
 import functools
@@ -18,6 +19,8 @@ from jepa_sweep.engine.networks import common, gradient_flow, training
 from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
 from jepa_sweep.physics.dynamics import Columns, Status
+
+CACHE = 2 << 20  # bytes, of a core: what the matrices of a group should take on a processor
 
 
 def _part(recipe: Recipe, shape: dispatch.Shape) -> Callable:
@@ -44,8 +47,9 @@ def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> dispat
     share = -(-count // len(where))
     weights = (recipe.L + 1) * max(recipe.width, recipe.features) ** 2
     taken = 4 * (recipe.samples + 1) * recipe.features
-    width = GROUP
-    if where[0].platform != "cpu":
+    if where[0].platform == "cpu":
+        width = min(GROUP, 1 << max(1, CACHE // (COPIES * weights * itemsize)).bit_length() - 1)
+    else:
         width = devices.lanes_that_fit(where[0], (COPIES * weights + 2 * taken) * itemsize)
     width = min(width, 1 << (share - 1).bit_length())
     return dispatch.Shape(width * -(-share // width), width, 1)

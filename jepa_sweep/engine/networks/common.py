@@ -122,13 +122,29 @@ class Sample(NamedTuple):
 
 
 class Method(NamedTuple):
-    """The functions that make up a way to learn; `start` and `sample` see one network, `advance` and `end` a group."""
+    """The functions that make up a way to learn; `start` sees one network, `segment` and `end` a group."""
 
     start: Callable[[Fixed, Weights], Progress]
-    sample: Callable[[Fixed, Progress, Code], tuple[Progress, Sample]]  # sample j
-    advance: Callable[[Fixed, Progress, Code], Progress]  # all steps from sample j to the next
+    segment: Callable[[Fixed, Progress, Code], tuple[Progress, Sample]]  # sample j, and all steps to the next
     # The fields `crossed`, `ended` and `steps` of `Learned`; the losses are those of all samples.
     end: Callable[[Fixed, Progress, Float[Array, "n s"]], tuple[Array, Array, Array]]
+
+
+def each(function: Callable, shared: int = 0) -> Callable:
+    """`vmap` of a function over the networks of a group; the last `shared` arguments are the same for all.
+
+    A network alone in its group has no axis for it: with an axis of length one XLA would copy every second factor that
+    is to be multiplied as its transpose.
+    """
+
+    def of_group(*args: Any) -> Any:
+        own = len(args) - shared
+        if len(jax.tree.leaves(args[0])[0]) > 1:
+            return jax.vmap(function, (0,) * own + (None,) * shared)(*args)
+        alone = jax.tree.map(lambda a: jnp.squeeze(a, 0), args[:own])
+        return jax.tree.map(lambda a: jnp.expand_dims(a, 0), function(*alone, *args[own:]))
+
+    return of_group
 
 
 def features_of(recipe: Recipe, given: Given) -> Features:
@@ -205,12 +221,12 @@ def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
         return fixed, method.start(fixed, weights)
 
     def learn(given: Given) -> Learned:
-        fixed, progress = jax.vmap(start)(given)
+        fixed, progress = each(start)(given)
 
         def segment(progress: Progress, j: Code) -> tuple[Progress, tuple]:
-            progress, (seen, loss, time) = jax.vmap(method.sample, (0, 0, None))(fixed, progress, j)
-            fit = jax.vmap(functools.partial(network.fit, recipe.rule))(seen, fixed.features.rho)
-            return method.advance(fixed, progress, j), (jnp.stack([*seen, fit], axis=1), loss, time)
+            progress, (seen, loss, time) = method.segment(fixed, progress, j)
+            fit = each(functools.partial(network.fit, recipe.rule))(seen, fixed.features.rho)
+            return progress, (jnp.stack([*seen, fit], axis=1), loss, time)
 
         progress, samples = lax.scan(segment, progress, jnp.arange(recipe.samples + 1))
         seen, losses, times = (jnp.moveaxis(a, 0, 1) for a in samples)

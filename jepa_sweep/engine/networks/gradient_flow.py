@@ -18,7 +18,7 @@ from numpy.polynomial import chebyshev
 
 from jepa_sweep.engine import dense
 from jepa_sweep.engine.networks import common
-from jepa_sweep.engine.networks.common import Crossings, Fixed, Method, Recipe, Sample
+from jepa_sweep.engine.networks.common import Crossings, Fixed, Method, Recipe, Sample, each
 from jepa_sweep.engine.pool import choose
 from jepa_sweep.engine.solver import SOLVERS, Control, Settings, Stepper, Tried
 from jepa_sweep.physics import network
@@ -133,26 +133,28 @@ class _GradientFlow(NamedTuple):
 
     def step(self, fixed: Fixed, progress: Progress, stop: Array) -> Progress:
         """One step of a group; crossings are located only where a network has one."""
-        t1, tried = jax.vmap(self.attempt)(fixed, progress, stop)
-        now, active = jax.vmap(self.responses)(fixed, tried.y), jax.vmap(Progress.is_active)(progress, stop)
-        meets = jax.vmap(Crossings.meets)(progress.crossings, now, fixed.levels)
+        t1, tried = each(self.attempt)(fixed, progress, stop)
+        now, active = each(self.responses)(fixed, tried.y), each(Progress.is_active)(progress, stop)
+        meets = each(Crossings.meets)(progress.crossings, now, fixed.levels)
         meets &= (active & tried.keep)[:, None, None, None]
         before = progress.crossings.crossed
-        located = lax.cond(jnp.any(meets), jax.vmap(self.locate), lambda *_: before, fixed, progress, t1, tried)
+        located = lax.cond(jnp.any(meets), each(self.locate), lambda *_: before, fixed, progress, t1, tried)
         crossings = Crossings(t1, now, jnp.where(meets, located, before))
         waited = progress._replace(control=tried.control)
         stepped = waited._replace(t=t1, weights=tried.y, carry=tried.carry, crossings=crossings)
         return choose(active, choose(tried.keep, stepped, waited), progress)
 
-    def advance(self, fixed: Fixed, progress: Progress, j: Code) -> Progress:
-        """All steps from sample j to the next, each network at its own pace."""
+    def segment(self, fixed: Fixed, progress: Progress, j: Code) -> tuple[Progress, Sample]:
+        """Sample j, and all steps to the next, each network at its own pace."""
+        progress, sample = each(self.sample, 1)(fixed, progress, j)
         t_end, samples = fixed.given.t_end, self.recipe.samples
         stop = t_end * jnp.minimum(j + 1, samples).astype(t_end.dtype) / samples
-        return lax.while_loop(
-            lambda progress: jnp.any(jax.vmap(Progress.is_active)(progress, stop)),
+        ahead = lax.while_loop(
+            lambda progress: jnp.any(each(Progress.is_active)(progress, stop)),
             lambda progress: self.step(fixed, progress, stop),
             progress,
         )
+        return ahead, sample
 
     def end(self, fixed: Fixed, progress: Progress, losses: Float[Array, "n s"]) -> tuple[Array, Array, Array]:
         del fixed, losses
@@ -181,4 +183,4 @@ def method(recipe: Recipe) -> Method:
     settings = Settings(recipe.method, recipe.rtol, recipe.max_steps)
     stepper = Stepper(settings, functools.partial(_field, recipe.rule))
     way = _GradientFlow(recipe, stepper, dense.of_flow(stepper.solver))
-    return Method(way.start, way.sample, way.advance, way.end)
+    return Method(way.start, way.segment, way.end)

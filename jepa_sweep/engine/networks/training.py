@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jepa_sweep.engine.networks import common
-from jepa_sweep.engine.networks.common import Crossings, Fixed, Method, Recipe, Sample
+from jepa_sweep.engine.networks.common import Crossings, Fixed, Method, Recipe, Sample, each
 from jepa_sweep.engine.pool import choose
 from jepa_sweep.physics import network
 from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
@@ -62,22 +62,19 @@ class _Training(NamedTuple):
         crossings = progress.crossings.observed(now, _time(fixed, step), fixed.levels)
         return progress._replace(crossings=crossings, finite=progress.finite & jnp.isfinite(jnp.sum(now))), seen
 
-    def sample(self, fixed: Fixed, progress: Progress, j: Code) -> tuple[Progress, Sample]:
+    def sample(self, fixed: Fixed, progress: Progress, signals: Signals | None, j: Code) -> tuple[Progress, Sample]:
         """Sample j; of a network with an activation on samples of its own."""
         recipe, weights = self.recipe, progress.weights
-        if recipe.linear:
-            signals = network.signals(weights)
-            loss = network.loss(recipe.rule, weights, fixed.features.diagonals)
-        else:
+        if signals is None:
             signals, loss = common.signals_on_probe(recipe, fixed.given, fixed.features, weights)
+        else:
+            loss = network.loss(recipe.rule, weights, fixed.features.diagonals)
         step = self.step_of(fixed, j)
         progress, seen = self.observed(fixed, progress, signals, step)
         return progress, Sample(seen, loss, _time(fixed, step))
 
-    def step(self, fixed: Fixed, progress: Progress, number: Code, active: Flag) -> Progress:
-        """One step of one network, if it is active."""
-        down, signals = self.slope(fixed, progress.weights, number)
-        new = progress if signals is None else self.observed(fixed, progress, signals, number)[0]
+    def moved(self, fixed: Fixed, progress: Progress, down: Weights, active: Flag) -> Progress:
+        """One network after a step along this gradient, if it is active."""
         own = progress.weights._replace(average=())
         with jax.numpy_dtype_promotion("standard"):  # Adam raises numbers to its count of steps
             optimizer = _optimizer(self.recipe, fixed)
@@ -86,26 +83,39 @@ class _Training(NamedTuple):
         moved = jax.tree.map(lambda w, u: w - eta * u, own, updates)
         follow = fixed.given.ema * eta
         average = tuple(a + follow * (w - a) for w, a in zip(moved.layers, progress.weights.average, strict=False))
-        new = new._replace(weights=moved._replace(average=average), optimizer=state)
+        new = progress._replace(weights=moved._replace(average=average), optimizer=state)
         return choose(active, new, progress)
 
-    def advance(self, fixed: Fixed, progress: Progress, j: Code) -> Progress:
-        """All steps from sample j to the next; networks that have fewer to take than others wait."""
-        begin = jax.vmap(self.step_of, (0, None))(fixed, j)
-        count = jax.vmap(self.step_of, (0, None))(fixed, jnp.minimum(j + 1, self.recipe.samples)) - begin
+    def step(self, fixed: Fixed, progress: Progress, number: Code, active: Flag) -> Progress:
+        """One step of one network, if it is active, and what there is to see before it."""
+        down, signals = self.slope(fixed, progress.weights, number)
+        if signals is not None:
+            progress = choose(active, self.observed(fixed, progress, signals, number)[0], progress)
+        return self.moved(fixed, progress, down, active)
+
+    def segment(self, fixed: Fixed, progress: Progress, j: Code) -> tuple[Progress, Sample]:
+        """Sample j, and all steps to the next; networks that have fewer to take than others wait.
+
+        The first step is taken here, because its gradient computes the maps that the sample needs.
+        """
+        begin = each(self.step_of, 1)(fixed, j)
+        count = each(self.step_of, 1)(fixed, jnp.minimum(j + 1, self.recipe.samples)) - begin
+        down, signals = each(self.slope)(fixed, progress.weights, begin)
+        progress, sample = each(self.sample, 1)(fixed, progress, signals, j)
+        progress = each(self.moved)(fixed, progress, down, count > 0)
 
         def going(carry: tuple[Code, Progress]) -> Flag:
             return jnp.any((carry[0] < count) & carry[1].finite)
 
         def one(carry: tuple[Code, Progress]) -> tuple[Code, Progress]:
             i, progress = carry
-            return i + 1, jax.vmap(self.step)(fixed, progress, begin + i, i < count)
+            return i + 1, each(self.step)(fixed, progress, begin + i, i < count)
 
-        return lax.while_loop(going, one, (jnp.zeros((), begin.dtype), progress))[1]
+        return lax.while_loop(going, one, (jnp.ones((), begin.dtype), progress))[1], sample
 
     def end(self, fixed: Fixed, progress: Progress, losses: Float[Array, "n s"]) -> tuple[Array, Array, Array]:
         finite = progress.finite & jnp.all(jnp.isfinite(losses), axis=1)
-        return progress.crossings.crossed, jnp.where(finite, Status.TRAINED, Status.DIVERGED), jax.vmap(_steps)(fixed)
+        return progress.crossings.crossed, jnp.where(finite, Status.TRAINED, Status.DIVERGED), each(_steps)(fixed)
 
 
 def _optimizer(recipe: Recipe, fixed: Fixed) -> optax.GradientTransformation:
@@ -128,4 +138,4 @@ def _time(fixed: Fixed, step: Code) -> Scalar:
 def method(recipe: Recipe) -> Method:
     """Training by one of `OPTIMIZERS`."""
     training = _Training(recipe)
-    return Method(training.start, training.sample, training.advance, training.end)
+    return Method(training.start, training.segment, training.end)

@@ -3,13 +3,15 @@
 import math
 
 from jepa_sweep.engine.settings import NETWORK_SOLVERS
-from jepa_sweep.physics import data
-from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.physics.network import ACTIVATIONS, STARTS
 from jepa_sweep.systems.shared import MOST_SEED, between, whole
-from jepa_sweep.systems.system import Idle, Mask, Parameter, Rule
+from jepa_sweep.systems.system import Columns, Idle, Mask, Parameter, Rule
 
+# The words of physics, in its order: written out because physics brings JAX, which describing a system must not.
+OBJECTIVES = ("jepa", "mae", "nosg", "ema")
 MODELS = ("gaussian", "temporal", "masked", "complementary")
+LAYOUTS = ("same", "opposite", "equal_lam", "equal_rho", "crossed")
+STARTS = ("aligned", "gaussian")
+ACTIVATIONS = ("linear", "relu", "gelu", "tanh")
 MOST_STEPS = 2**24  # that single precision can count
 
 DATA = (
@@ -17,7 +19,7 @@ DATA = (
     Parameter(
         "features", "number of features, the dimension of x and y", integer=True, partitions_files=True, default=100
     ),
-    Parameter("layout", "how rho goes with lam over the features", default="same", choices=data.LAYOUTS),
+    Parameter("layout", "how rho goes with lam over the features", default="same", choices=LAYOUTS),
     Parameter("lam_low", "lowest lam; of masked data, power at the highest frequency", default=1.0),
     Parameter("lam_high", "highest lam; of masked data, power at the lowest frequency", default=1.3),
     Parameter("rho_low", "lowest rho; of masked data without meaning", default=0.4),
@@ -37,7 +39,7 @@ NETWORK = (
 )
 TRAINING = (
     Parameter("activation", "between the layers of the encoder", partitions_files=True, default="linear",
-              choices=tuple(ACTIVATIONS)),
+              choices=ACTIVATIONS),
     Parameter("eta", "step size", unit="flow time", default=0.01),
     Parameter("momentum", "decay of the mean gradient of momentum and adam", default=0.9),
     Parameter("batch", "samples of one step; 0 for the gradient of the whole population", unit="samples",
@@ -85,7 +87,7 @@ TRAINING_RULES = (
     ),
     Rule(
         ("activation", "batch"),
-        lambda c: _is(c, "activation", tuple(ACTIVATIONS), "linear") | (c["batch"] > 0),
+        lambda c: _is(c, "activation", ACTIVATIONS, "linear") | (c["batch"] > 0),
         "come with `batch` of 1 or more unless linear: only linear networks have a gradient of the whole population",
     ),
 )

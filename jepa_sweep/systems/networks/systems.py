@@ -1,19 +1,19 @@
 """The systems `network` and `training`: deep networks of both objectives, by gradient flow and by gradient descent."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from jepa_sweep.engine.settings import COPIES, GROUP, NETWORK_SOLVERS, OPTIMIZERS
-from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.physics.network import OBJECTIVES
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P, T
 from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.shared import chunk_of_runs
-from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
+from jepa_sweep.systems.system import Columns, Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 FLOPS = 3e10  # a second, in products of matrices that stay in the cache
@@ -130,7 +130,7 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     return 7e8 + 2 * 8 * columns * chunk * (1 + d * (1 + each)) + 8 * CORES * GROUP * COPIES * weights
 
 
-def compare(store: Reader) -> pd.DataFrame:
+def compare(store: Reader) -> "pd.DataFrame":
     """One row an objective and setting, over all seeds.
 
     Means of the rank correlations of learning with lam and rho, and the worst time against the scalar flow.
@@ -148,8 +148,8 @@ def compare(store: Reader) -> pd.DataFrame:
 def _system(name: str, **more: Any) -> System:
     return System(
         name=name,
-        version=1,
-        objectives=tuple(OBJECTIVES),
+        version=2,
+        objectives=parameters.OBJECTIVES,
         defaults=("jepa", "mae"),
         tables=TABLES,
         compute=compute,

@@ -5,6 +5,7 @@ the end (resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdo
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -121,19 +122,18 @@ def run(
     """Compute every point of a spec that is not there yet."""
     with _explained() as warned:
         stop = _stop_on_signal()
-        _ready_to_compute(here=not cluster)
         from jepa_sweep.results import Store
         from jepa_sweep.running.execute import execute
         from jepa_sweep.running.recovery import FAILED
 
         with showing(True) as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
-            report = execute(spec, out, device=device, progress=progress, stop=stop, **bounds)
+            ready = functools.partial(_ready_to_compute, here=not cluster)
+            report = execute(spec, out, device=device, progress=progress, stop=stop, ready=ready, **bounds)
         store = Store(report.store)
         failed = store.rows("failures")
-        gave_up = [("status", "in", FAILED)]
         sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
-        samples = len(store.trajectories(["status"], gave_up)) if sampled else 0
+        samples = store.rows_with("trajectories", "status", FAILED) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
         text = f'{report.text()}\n{store!r}\nIn pandas: pd.read_parquet("{store.path}/points")'
         if failed:

@@ -1,6 +1,7 @@
 """From a spec to its results: running it, reading its tables, trying failed points again, repairing damage.
 
-What runs and draws is imported when it is called: reading needs neither JAX nor matplotlib.
+What runs, draws and compares is imported when it is called: reading needs neither JAX nor matplotlib, and saying what
+a store holds needs no pandas.
 """
 
 import functools
@@ -8,9 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from jepa_sweep.analysis.compare import difference
 from jepa_sweep.progress import Progress, showing
 from jepa_sweep.store import overview
 from jepa_sweep.store.overview import Overview
@@ -18,6 +16,8 @@ from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.table import Filters
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from jepa_sweep.running.report import Report
     from jepa_sweep.spec.models import Sweep
     from jepa_sweep.systems.system import System
@@ -63,7 +63,7 @@ class Store:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in dir(self.reader) if not name.startswith("_"))]
 
-    def points(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def points(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row a finished point: parameters, numeric and predicted times, their difference, status, steps.
 
         Args:
@@ -76,32 +76,34 @@ class Store:
         """
         return self.reader.read("points", columns, filters)
 
-    def trajectories(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def trajectories(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row a sample: the point's parameters, t, w, w_exact. Arguments as `points`."""
         return self.reader.read("trajectories", columns, filters)
 
-    def failures(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def failures(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row a point that failed: its parameters, status, and what to try. Arguments as `points`."""
         return self.reader.read("failures", columns, filters)
 
-    def features(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def features(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row a feature of a network or series, in stores that have them. Arguments as `points`."""
         return self.reader.read("features", columns, filters)
 
-    def losses(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def losses(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row a sample of the loss of a network, in stores that have them. Arguments as `points`."""
         return self.reader.read("losses", columns, filters)
 
-    def covariances(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def covariances(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `points`."""
         return self.reader.read("covariances", columns, filters)
 
-    def compare(self, other: "Store | str | Path | None" = None) -> pd.DataFrame:
+    def compare(self, other: "Store | str | Path | None" = None) -> "pd.DataFrame":
         """What was measured beside what theory predicts, in rows that suit the system; or beside another run.
 
         Args:
             other: a run with the same points, of another tolerance, coordinate, device or version; or its path.
         """
+        from jepa_sweep.analysis.compare import difference
+
         return self.system.compare(self.reader) if other is None else difference(self.reader, _opened(other).reader)
 
     @property
@@ -240,7 +242,7 @@ def retry(
     Example:
         >>> import tempfile, jepa_sweep as js
         >>> axes = {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}
-        >>> sweep = js.Sweep(name="tiny", axes=axes, solver={"max_steps": 4})
+        >>> sweep = js.Sweep(name="tiny", axes=axes, solver={"method": "dopri8", "max_steps": 4})
         >>> store = js.run(sweep, out=tempfile.mkdtemp())
         >>> before = len(store.failures())
         >>> result = js.retry(store, ["max_steps"], max_steps=1000)

@@ -1,18 +1,17 @@
 """Running a spec: from its file to a finished store, in this process or on the machines of a Ray cluster."""
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jepa_sweep.engine import devices
 from jepa_sweep.progress import Progress
-from jepa_sweep.running import limits, local, ray_cluster, ray_driver
+from jepa_sweep.running import limits, local
 from jepa_sweep.running.job import Job
-from jepa_sweep.running.opening import load, open_for
+from jepa_sweep.running.opening import default_path, load, open_for
 from jepa_sweep.running.report import Monitor, Report
 from jepa_sweep.spec.models import Sweep
+from jepa_sweep.store.reader import Reader
 
 
 def execute(
@@ -26,11 +25,13 @@ def execute(
     max_failures: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    ready: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every point of a spec that is not in its store yet, here or on a Ray cluster.
 
     It takes and raises what `jepa_sweep.run` does. `progress` is called after each chunk. `stop` is asked before each
-    chunk, on a cluster every second; no chunk is begun after it has returned True.
+    chunk, on a cluster every second; no chunk is begun after it has returned True. `ready` is called before JAX starts,
+    perhaps twice, and not at all where nothing is left to do: saying so needs no JAX.
 
     A worker of a cluster has one accelerator, where there is any for `device`; else all cores of a machine, or as many
     as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
@@ -39,15 +40,31 @@ def execute(
     sweep, text = load(spec)
     size, mine = limits.chunk_points(chunk_points), limits.shard(shard)
     monitor = Monitor(began, limits.failures(max_failures), stop, progress)
-    if cluster is None:
-        devices.pick(device)  # what is not there, devices or a cluster, is refused before a directory is made
-    with ray_cluster.joined(cluster, device) if cluster is not None else contextlib.nullcontext() as machines:
-        store = open_for(sweep, out)
-        with Job(sweep, text, store, device, size) as job:
+    if cluster is not None:
+        from jepa_sweep.running import ray_cluster, ray_driver  # not at the top: they bring JAX
+
+        ready()
+        with (
+            ray_cluster.joined(cluster, device) as machines,
+            Job(sweep, text, open_for(sweep, out), device, size) as job,
+        ):
             queue = job.queue(mine)
-            if machines is None:
-                stopped, counts = local.compute(job, queue, device, monitor), job
-            else:
-                told = {"text": text, "device": device, "chunk_points": size}
-                stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
-    return monitor.report(store.reader, sweep.system, queue, counts, stopped)
+            told = {"text": text, "device": device, "chunk_points": size}
+            stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
+        return monitor.report(job.store.reader, sweep.system, queue, counts, stopped)
+    if device != "auto" or not Reader.exists(out or default_path(sweep)):
+        _start(device, ready)  # a device that is not there is refused before a directory is made
+    with Job(sweep, text, open_for(sweep, out), device, size) as job:
+        queue = job.queue(mine)
+        if queue.left or job.log.pending():
+            _start(device, ready)
+        stopped = local.compute(job, queue, device, monitor)
+    return monitor.report(job.store.reader, sweep.system, queue, job, stopped)
+
+
+def _start(device: str, ready: Callable[[], None]) -> None:
+    """Start JAX; raises `SpecError` if there is no such device."""
+    from jepa_sweep.engine import devices
+
+    ready()
+    devices.pick(device)

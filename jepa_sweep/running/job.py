@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jepa_sweep.engine import devices
 from jepa_sweep.errors import IntegrityError
 from jepa_sweep.running import plan, provenance
 from jepa_sweep.running.compute import Work, compute
@@ -39,8 +38,9 @@ def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[
 
 
 def kept(store: Reader, system: System, text: str) -> Sweep:
-    """The sweep of a spec kept in the store."""
-    return Sweep.parse(text, f"a spec kept in {store.path}", system=system)
+    """The sweep of a spec kept in the store, by the method that the store's numbers were made by."""
+    sweep = Sweep.parse(text, f"a spec kept in {store.path}", system=system)
+    return sweep.by(store.frozen["solver"]["method"])
 
 
 def done(store: Reader, digest: str) -> Intervals:
@@ -90,6 +90,8 @@ class Job:
     @functools.cached_property
     def _environment(self) -> str:
         """The name of the provenance of what is committed; kept in the store once there is something."""
+        from jepa_sweep.engine import devices  # not at the top: a job with nothing left to do needs no JAX
+
         where = devices.pick(self._place.device)
         return self.store.add_environment(provenance.facts(where, self.sweep.solver.precision))
 
@@ -171,6 +173,8 @@ class Job:
 
 def _gaps(start: int, stop: int, index: np.ndarray) -> tuple[tuple[int, int], ...]:
     """The stretches of [start, stop) that are not among the indices."""
+    if len(index) == stop - start:
+        return ()
     missing = np.ones(stop - start, dtype=np.int8)
     missing[index - start] = 0
     edges = start + np.flatnonzero(np.diff(missing, prepend=0, append=0))

@@ -100,6 +100,9 @@ def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
 
 def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarray:
     """True for the points that are neither in an earlier block of this sweep nor in the store from another spec."""
+    others = list(others)
+    if grid.single and not others:
+        return np.ones(len(index), dtype=bool)
     points = grid.take(index)
     new = ~grid.repeated(index, points)
     for visited in others:

@@ -8,9 +8,10 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jepa_sweep.engine import devices
+if TYPE_CHECKING:
+    from jepa_sweep.engine import devices
 
 PACKAGES = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optax", "numpy", "scipy", "pandas", "pyarrow")
 
@@ -26,7 +27,7 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def facts(where: tuple[devices.Device, ...], precision: str) -> dict[str, Any]:
+def facts(where: "tuple[devices.Device, ...]", precision: str) -> dict[str, Any]:
     """The environment of a run, as it is kept beside the rows it made."""
     return {
         "versions": versions(),

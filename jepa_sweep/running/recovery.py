@@ -2,25 +2,26 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from jepa_sweep.checks import check_one_of
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.physics.dynamics import Status
 from jepa_sweep.running.job import Job, kept
 from jepa_sweep.running.plan import Chunk, Intervals
 from jepa_sweep.spec.models import check_measurement
 from jepa_sweep.store import writer_names
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer
+from jepa_sweep.systems.shared import FAILED
 from jepa_sweep.systems.system import Parameter, Points, System
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CLAIM_TIMEOUT_S = 30.0  # from the claim of a writer on another machine to its commit record
 POLL_S = 0.1  # between looks at the commit records of others
-FAILED = [status.label for status in Status if status.failed]  # what `retry` computes again by default
 
 
 def finish(store: Writer, system: System, device: str = "auto", timeout_s: float = CLAIM_TIMEOUT_S) -> None:
@@ -118,7 +119,7 @@ def _again(
     return True
 
 
-def _indices(job: Job, frame: pd.DataFrame) -> np.ndarray:
+def _indices(job: Job, frame: "pd.DataFrame") -> np.ndarray:
     """The sorted indices of some failures of one chunk."""
     if frame.empty:
         return np.zeros(0, np.int64)

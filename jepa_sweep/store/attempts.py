@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.store import table
@@ -30,6 +29,8 @@ def standing(location: Location, manifest: Manifest, commits: Sequence[Commit], 
 
 def _missing(location: Location, manifest: Manifest, file: File, others: list[File]) -> np.ndarray:
     """True for the rows of a file whose points are not in the others."""
+    import pandas as pd  # not at the top: few stores have points that were tried again
+
     failures = manifest.schema("failures")
     keys = pa.schema([failures.field(name) for name in manifest.keys])
     mine, theirs = (

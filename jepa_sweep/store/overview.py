@@ -85,8 +85,9 @@ def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> O
 
 
 def _values(column: pa.ChunkedArray) -> Values:
-    values = column.unique().to_pandas()
-    return Values(values.min(), values.max(), frozenset(values) if len(values) <= MANY else None)
+    values = column.unique().sort()
+    distinct = frozenset(values.to_pylist()) if len(values) <= MANY else None
+    return Values(values[0].as_py(), values[-1].as_py(), distinct)
 
 
 def counted(column: pa.ChunkedArray) -> dict[str, int]:

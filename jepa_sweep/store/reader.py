@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, SpecError
@@ -14,6 +13,9 @@ from jepa_sweep.store.log import Log
 from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.table import Filters, Part
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Reader:
@@ -72,7 +74,7 @@ class Reader:
 
     # --- tables -------------------------------------------------------------------------------------------------------
 
-    def read(self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None) -> pd.DataFrame:
+    def read(self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """Rows of a table.
 
         Args:
@@ -88,12 +90,12 @@ class Reader:
 
     def batches(
         self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None
-    ) -> Iterator[pd.DataFrame]:
+    ) -> "Iterator[pd.DataFrame]":
         """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
         for parts in ([], *([part] for part in self.parts(name))):
             yield table.read(self.location, parts, self.schema(name), columns, filters)
 
-    def select(self, table_name: str = "points", /, rtol: float = 1e-9, **values: Any) -> pd.DataFrame:
+    def select(self, table_name: str = "points", /, rtol: float = 1e-9, **values: Any) -> "pd.DataFrame":
         """Rows whose columns equal the given values, numbers within a relative tolerance.
 
         Example: `store.select(lam=0.1, L=5, objective="jepa")`, `store.select("trajectories", rho=0.7)`.
@@ -105,13 +107,18 @@ class Reader:
             )
         return self.read(table_name, None, table.near(values, rtol))
 
-    def failures_of(self, number: str) -> pd.DataFrame:
+    def failures_of(self, number: str) -> "pd.DataFrame":
         """The rows of `failures` of one chunk."""
         return table.read(self.location, self.parts("failures", number), self.schema("failures"), None, None)
 
     def rows(self, name: str) -> int:
         """The number of rows of one table."""
         return sum(part.rows for part in self.parts(name))
+
+    def rows_with(self, name: str, column: str, words: Sequence[str]) -> int:
+        """The number of rows of one table that have one of the words in a column of text."""
+        described = self.schema(name)
+        return sum(table.rows_with(self.location, part, described, column, words) for part in self.parts(name))
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""

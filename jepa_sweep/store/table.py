@@ -7,13 +7,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from jepa_sweep.checks import shown
@@ -21,11 +19,13 @@ from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store.location import Location, Missing
 from jepa_sweep.store.records import File, sha256
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Filters = pc.Expression | Sequence[Any] | None  # as `pandas.read_parquet` takes them
 A = TypeVar("A")
 B = TypeVar("B")
 
-_FORMAT = ds.ParquetFileFormat()
 _READERS = max(2, min(8, os.cpu_count() or 2))  # files read at a time
 
 
@@ -123,7 +123,7 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
 
 def read(
     location: Location, parts: Sequence[Part], schema: pa.Schema, columns: str | Sequence[str] | None, filters: Filters
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The rows of several files that pass the filters, as pandas.
 
     Raises:
@@ -150,15 +150,30 @@ def rows(
     location: Location, part: Part, schema: pa.Schema, names: list[str], expression: pc.Expression | None = None
 ) -> pa.Table:
     """Some columns of one file, of the rows that stand and fit the expression."""
-    if expression is not None:
-        fragment = _FORMAT.make_fragment(_arrow(load(location, part.file, footer=True)))
-        if not fragment.split_by_row_group(expression, schema=schema):  # the ranges in the footer leave no row
-            return schema.empty_table().select(names)
-    fragment = _FORMAT.make_fragment(_arrow(load(location, part.file)))
+    if expression is None:
+        found = pq.ParquetFile(pa.BufferReader(_arrow(load(location, part.file)))).read(columns=names).select(names)
+        return found if part.stands is None else found.filter(pa.array(part.stands))
+    import pyarrow.dataset as ds  # not at the top: it brings pandas, which only filters need
+
+    form = ds.ParquetFileFormat()
+    fragment = form.make_fragment(_arrow(load(location, part.file, footer=True)))
+    if not fragment.split_by_row_group(expression, schema=schema):  # the ranges in the footer leave no row
+        return schema.empty_table().select(names)
+    fragment = form.make_fragment(_arrow(load(location, part.file)))
     if part.stands is None:
         return fragment.to_table(schema=schema, columns=names, filter=expression)
-    found = fragment.to_table(schema=schema).filter(pa.array(part.stands))
-    return (found if expression is None else found.filter(expression)).select(names)
+    return fragment.to_table(schema=schema).filter(pa.array(part.stands)).filter(expression).select(names)
+
+
+def rows_with(location: Location, part: Part, schema: pa.Schema, column: str, words: Sequence[str]) -> int:
+    """How many rows of one file have one of the words in a text column; its footer alone is read where that says 0."""
+    footer = pq.read_metadata(pa.BufferReader(_arrow(load(location, part.file, footer=True))))
+    place = schema.names.index(column)
+    ranges = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
+    if all(r and r.has_min_max and not any(r.min <= word <= r.max for word in words) for r in ranges):
+        return 0
+    found = rows(location, part, schema, [column])[column].value_counts().to_pylist()
+    return sum(row["counts"] for row in found if row["values"] in words)
 
 
 def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:

@@ -27,6 +27,10 @@ Run = Callable[[], Times]
 T = TypeVar("T")
 
 
+def _nothing() -> str:
+    return ""
+
+
 class Way(NamedTuple):
     """One way to compute critical times.
 
@@ -36,8 +40,9 @@ class Way(NamedTuple):
 
     name: str
     prepare: Callable[[dict[str, Points], float], Run]
-    missing: Callable[[], str] = lambda: ""
+    missing: Callable[[], str] = _nothing
     exact: bool = False  # knows no tolerance
+    apart: bool = False  # measured in a process of its own, see `apart`
     batch: int = 256  # points an objective it takes at once; to measure with fewer would count work on padding
 
 
@@ -149,11 +154,22 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _process() -> ProcessPoolExecutor:
+    """One process, started afresh because a fork of a process that runs JAX may hang."""
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with, initargs=(os.getpid(),))
+
+
+def apart(call: Callable[..., T], *arguments: Any) -> T:
+    """The result of a call in a process of its own, which has set nothing up and may use all cores."""
+    with _process() as pool:
+        return pool.submit(call, *arguments).result()
+
+
 @functools.lru_cache(maxsize=1)
 def workers() -> list[ProcessPoolExecutor]:
-    """One process a core, each started afresh because a fork of a process that runs JAX may hang."""
-    start = {"mp_context": multiprocessing.get_context("spawn"), "initializer": end_with, "initargs": (os.getpid(),)}
-    pools = [ProcessPoolExecutor(1, **start) for _ in range(cores())]
+    """One process a core."""
+    pools = [_process() for _ in range(cores())]
     for started in [pool.submit(int) for pool in pools]:
         started.result()
     return pools
@@ -168,36 +184,30 @@ def release() -> None:
     workers.cache_clear()
 
 
-def on_each_core(solve: Callable[..., np.ndarray], *options: Any) -> Callable[[dict[str, Points], float], Run]:
-    """The `prepare` of a way whose `solve(objective, points, rtol, *options)` uses one core."""
+def on_each_core(
+    scale: Callable[[str, Points], Any], solve: Callable[..., np.ndarray], *options: Any
+) -> Callable[[dict[str, Points], float], Run]:
+    """The `prepare` of a way whose `solve(scale(objective, points), rtol, *options)` uses one core."""
 
     def prepare(points: dict[str, Points], rtol: float) -> Run:
         pools = workers()
-        parts = {o: [select(points[o], slice(i, None, len(pools))) for i in range(len(pools))] for o in points}
+        shares = [slice(i, None, len(pools)) for i in range(len(pools))]
+        parts = {o: [scale(o, select(points[o], share)) for share in shares] for o in points}
 
         def run() -> Times:
             work = {
-                o: [pool.submit(solve, o, part, rtol, *options) for pool, part in zip(pools, parts[o], strict=True)]
+                o: [pool.submit(solve, part, rtol, *options) for pool, part in zip(pools, parts[o], strict=True)]
                 for o in points
             }
             out = {o: np.empty(len(points[o]["L"])) for o in points}
             for o, futures in work.items():
-                for i, future in enumerate(futures):
-                    out[o][i :: len(pools)] = future.result()
+                for share, future in zip(shares, futures, strict=True):
+                    out[o][share] = future.result()
             return out
 
         return run
 
     return prepare
-
-
-def by_layers(objective: str, points: Points, solve: Callable[[str, int, Points], np.ndarray]) -> np.ndarray:
-    """`solve(objective, L, points)` for each L on its own, put together again."""
-    out = np.empty(len(points["L"]))
-    for L in np.unique(points["L"]):
-        index = np.flatnonzero(points["L"] == L)
-        out[index] = solve(objective, int(L), select(points, index))
-    return out
 
 
 def needs(module: str) -> Callable[[], str]:

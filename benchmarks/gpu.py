@@ -2,9 +2,10 @@
 
     python benchmarks/gpu.py [--device gpu] [--small]
 
-needs a GPU (or names another device), takes a few minutes, prints three tables and writes them to benchmarks/gpu.md:
-the rate at each lane width, the crossover against the processor's cores from 10^2 to 10^8 points, and what share of a
-solve is arithmetic of the steps, what the loop and the handing out of tasks.
+needs a GPU (or names another device), takes a few minutes, prints its tables and writes them to benchmarks/gpu.md:
+the rate of each program on numbers that are on the device, the rate at each lane width and the crossover against the
+processor's cores from 10^2 to 10^8 points, both with numbers that come from the host and go back, and what share of a
+solve in lanes is arithmetic of the steps, what the loop and the handing out of tasks.
 """
 
 import argparse
@@ -19,9 +20,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import P, Points, grid, median_seconds
-from jepa_sweep.engine import devices, lanes, pool
+from jepa_sweep.engine import devices, dispatch, lanes, pool, whole
 from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
 from jepa_sweep.errors import SpecError
+from jepa_sweep.physics import exact
 from jepa_sweep.physics.reduced import DYNAMICS
 
 MOST = 1 << 22  # points of one call; larger sweeps come in chunks of this size, as in `jepa-sweep run`
@@ -36,6 +38,11 @@ class Problem:
         for objective, points in grid(max(1, count // 2)).items():
             system, p = DYNAMICS[objective], np.full((max(1, count // 2), 1), P)
             self._parts.append((system, points, p, lanes.predict(system, points, p, device="cpu")))
+
+    @property
+    def jepa(self) -> tuple:
+        """The system, its points, thresholds and predictions."""
+        return self._parts[0]
 
     def solve(self, settings: Settings, device: str, width: int | None = None) -> float:
         """Solve everything once; the worst relative error."""
@@ -53,6 +60,40 @@ class Problem:
         point = jax.tree.map(lambda v: jnp.asarray(v, float) * jnp.ones(width), system.point(**chosen))
         target = jnp.asarray((p * predicted.w_star)[some])
         return system, Goal(point, jnp.asarray(p[some]), target, jnp.ones((width, 1), bool), jnp.zeros((width, 0)))
+
+
+def on_device(problem: Problem, device: str, repeats: int) -> str:
+    """Points a second of each program of the engine alone: no number goes to the device or comes back."""
+    where, (system, points, p, predicted) = devices.pick(device)[0], problem.jepa
+    count, best = len(p), system.coordinate()
+    with devices.scope("float64", where):
+        point = jax.tree.map(lambda v: jnp.asarray(v, float) * jnp.ones(count), system.point(**points))
+        treedef = jax.tree.structure(point)
+        wanted = jnp.ones((count, 1), bool)
+        goals = Goal(point, jnp.asarray(p), jnp.asarray(p * predicted.w_star), wanted, jnp.zeros((count, 0)))
+
+        def rule(intervals: int) -> Any:
+            whole_interval = whole.part(best, intervals, treedef, dispatch.Shape(count, count))
+            return lambda goals: whole_interval(count, goals.p, *jax.tree.leaves(goals.point))[0]
+
+        def in_lanes(coordinate: str) -> Any:
+            course = lanes.course_of(system.coordinate(coordinate), Settings("dopri8", 1e-8))
+            return lambda goals: pool.run(course, goals, jnp.asarray(count), min(1 << 18, count)).results.times
+
+        ways = {
+            "closed form": lambda goals: jax.vmap(exact.critical_time)(goals.point, goals.p[:, 0]),
+            "rule of 17 points over the whole interval": rule(16),
+            "rule of 33 points": rule(32),
+            "dopri8 over chi, in lanes": in_lanes("chi"),
+            "dopri8 with events in ln w, in lanes": in_lanes("log_w"),
+        }
+        rows = ["| program | points/s | worst error |", "|---|---|---|"]
+        for name, way in ways.items():
+            times = jax.jit(way)
+            worst = np.max(np.abs(np.asarray(times(goals)).ravel() / predicted.values["t_exact"].ravel() - 1))
+            seconds = median_seconds(lambda f=times: jax.block_until_ready(f(goals)), repeats)
+            rows.append(f"| {name} | {count / seconds:,.0f} | {worst:.1e} |")
+    return "\n".join(rows)
 
 
 def widths(problem: Problem, settings: Settings, device: str, repeats: int) -> str:
@@ -127,15 +168,21 @@ def main(device: str = "gpu", small: bool = False) -> str:
     # The small ones share their programs.
     count, counts = (2048, [2048]) if small else (1 << 22, [10**n for n in range(2, 9)])
     problem = Problem(count)
-    parts = [f"# Critical times on {len(where)} x {where[0].device_kind}", f"jax {jax.__version__}, float64."]
-    for method, rtol in (("dopri8", 1e-8), ("clenshaw_curtis", 1e-6)):
+    parts = [
+        f"# Critical times on {len(where)} x {where[0].device_kind}",
+        f"jax {jax.__version__}, float64.",
+        "## Numbers on the device",
+        on_device(problem, device, repeats),
+    ]
+    for method, rtol in (("dopri8", 1e-8), ("clenshaw_curtis", 1e-8)):
         settings = Settings(method=method, rtol=rtol)
-        parts += [
-            f"## {method}, rtol {rtol:.0e}",
-            widths(problem, settings, device, repeats),
-            crossover(counts, settings, device, repeats),
-            shares(problem, settings, device, repeats),
-        ]
+        parts += [f"## {method}, rtol {rtol:.0e}, from the host and back", crossover(counts, settings, device, repeats)]
+    settings = Settings("dopri8", 1e-8)
+    parts += [
+        "## Lanes of dopri8",
+        widths(problem, settings, device, repeats),
+        shares(problem, settings, device, repeats),
+    ]
     return "\n\n".join(parts) + "\n"
 
 

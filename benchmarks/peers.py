@@ -5,8 +5,8 @@ against the closed form, so that speeds compare at known accuracy. Compile time 
 
     python benchmarks/peers.py [--small | --full]
 
-writes benchmarks/results.md and benchmarks/work_precision.png, unless `--small`, which only checks that everything
-runs. Ways that are not installed are skipped with the reason.
+adds its tables to benchmarks/results.md and draws benchmarks/work_precision.png, unless `--small`, which only checks
+that everything runs. Ways that are not installed are skipped with the reason.
 """
 
 import sys
@@ -14,13 +14,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for this process and the worker processes
 
-from benchmarks.common import Plan, Row, grid, measure, release
+from benchmarks import goals
+from benchmarks.common import Plan, Row, apart, grid, measure, release
 from benchmarks.report import plot, report
-from benchmarks.ways import heyoka_, odeint, ours, plain, scipy_, torch_
+from benchmarks.ways import heyoka_, numba_, odeint, ours, plain, rule, scipy_, torch_
 from jepa_sweep.engine import devices
 
 HERE = Path(__file__).resolve().parent
-WAYS = [*ours.WAYS, *plain.WAYS, *heyoka_.WAYS, *odeint.WAYS, *torch_.WAYS, *scipy_.WAYS]
+WAYS = [*ours.WAYS, *plain.WAYS, *heyoka_.WAYS, *odeint.WAYS, *rule.WAYS, *numba_.WAYS, *torch_.WAYS, *scipy_.WAYS]
 
 SMALL = Plan(128, (1e-8,), seconds=0.0, repeats=1, least=128)
 MEDIUM = Plan(131_072, (1e-6, 1e-8, 1e-10), seconds=0.1, repeats=3)
@@ -42,7 +43,8 @@ def main(small: bool = False, full: bool = False) -> list[Row]:
         if way.missing():
             continue
         for rtol in (0.0,) if way.exact else plan.tolerances:
-            rows.append(measure(way, rtol, points, exact, plan))
+            asked = (way, rtol, points, exact, plan)
+            rows.append(apart(measure, *asked) if way.apart else measure(*asked))
             print(f"{way.name}, {rtol:.0e}: {rows[-1].points_per_second:,.0f} points/s", file=sys.stderr, flush=True)
     release()
     return rows
@@ -57,4 +59,5 @@ if __name__ == "__main__":
         figure = HERE / "work_precision.png"
         print(plot(measured, figure))
         link = f"![points a second over error]({figure.name})\n\n" if figure.exists() else ""
-        (HERE / "results.md").write_text("# Critical times a second\n\n" + link + text)
+        heading = "## Critical times a second\n\n"
+        print(goals.record("peers", goals.of_peers(measured), heading + link + text))

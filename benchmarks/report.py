@@ -11,7 +11,7 @@ from benchmarks.ways import odeint
 from benchmarks.ways.ours import ENGINE
 
 TARGET = 1e-8
-PACKAGES = ("numpy", "jax", "jaxlib", "diffrax", "scipy", "heyoka", "torch", "torchode")
+PACKAGES = ("numpy", "jax", "jaxlib", "diffrax", "scipy", "heyoka", "numba", "torch", "torchode")
 
 
 def versions() -> str:

@@ -2,11 +2,12 @@
 
     python benchmarks/sweeps.py [--small]
 
-takes a few minutes, prints one table and adds it to benchmarks/results.md, unless `--small`. Each figure is a median
+takes some minutes, prints one table and adds it to benchmarks/results.md, unless `--small`. Each figure is a median
 over repeats on all cores; runs are processes of their own, as a user would start them.
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -22,13 +23,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jepa_sweep as js
-from benchmarks.common import OBJECTIVES, P, grid, median_seconds
+from benchmarks import goals
+from benchmarks.common import LAYERS, OBJECTIVES, P, Points, grid, median_seconds
 from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.solver import Settings
 from jepa_sweep.physics.reduced import DYNAMICS
 
 HERE = Path(__file__).resolve().parent
-HEADING = "## Whole sweeps"
 
 SPEC = """name = "bench"
 [axes]
@@ -46,6 +47,8 @@ class Figure(NamedTuple):
 
     what: str
     value: str
+    number: float = math.nan
+    goal: str = ""  # which of `goals.GOALS` asks for the number
 
 
 def command(*words: str, cache: str, **variables: str) -> tuple[float, dict[str, Any]]:
@@ -68,18 +71,25 @@ def swept(lam: int, method: str, cache: str) -> dict[str, Any]:
         return command("run", str(spec), "--out", f"{folder}/run", cache=cache)[1]
 
 
-def in_memory(count: int, samples: int, **settings: Any) -> tuple[Callable[[], Any], int]:
-    """Predictions and solves of a grid, without files."""
-    points, p = grid(count), np.full((count, 1), P)
+def points_of_spec(lam: int) -> dict[str, Points]:
+    """The points of `SPEC`, for each objective."""
+    axes = np.geomspace(0.1, 10, lam), np.linspace(0.05, 1, 64), np.array(LAYERS, float), np.geomspace(1e-6, 1e-2, 16)
+    columns = (column.ravel() for column in np.meshgrid(*axes, indexing="ij"))
+    points: Points = dict(zip(("lam", "rho", "L", "eps"), columns, strict=True))
+    return dict.fromkeys(OBJECTIVES, points)
+
+
+def in_memory(points: dict[str, Points], samples: int = 0, **settings: Any) -> Callable[[], Any]:
+    """Predictions and solves of points, without files."""
 
     def run() -> None:
         for objective in OBJECTIVES:
-            system = DYNAMICS[objective]
+            system, p = DYNAMICS[objective], np.full((len(points[objective]["L"]), 1), P)
             predicted = lanes.predict(system, points[objective], p)
             times = predicted.values["t_exact"] * np.linspace(0, 2, samples) if samples else None
             lanes.solve(system, points[objective], p, predicted, Settings(**settings), times=times)
 
-    return run, 2 * count
+    return run
 
 
 def closed_form(count: int, repeats: int) -> Figure:
@@ -91,17 +101,19 @@ def closed_form(count: int, repeats: int) -> Figure:
 
 def trajectories(count: int, repeats: int) -> Figure:
     """64 samples of w(t) and the critical time, against the time alone."""
-    alone, both = (median_seconds(in_memory(count, samples)[0], repeats) for samples in (0, 64))
+    points = grid(count)
+    alone, both = (median_seconds(in_memory(points, samples, method="dopri8"), repeats) for samples in (0, 64))
     rates = f"{2 * count / both:,.0f} against {2 * count / alone:,.0f} points/s"
-    return Figure("time and 64 samples, against the time alone", f"{both / alone:.1f} times as long ({rates})")
+    what, value = "dopri8: time and 64 samples, against the time alone", f"{both / alone:.1f} times as long ({rates})"
+    return Figure(what, value, both / alone, "samples / alone")
 
 
 def scaling(counts: tuple[int, ...], repeats: int) -> Figure:
     """Time a point over the size of the sweep."""
     parts = []
     for count in counts:
-        run, points = in_memory(count // 2, 0)
-        parts.append(f"{points:,}: {median_seconds(run, repeats) / points * 1e6:.2f}")
+        seconds = median_seconds(in_memory(grid(count // 2)), repeats)
+        parts.append(f"{count:,}: {seconds / count * 1e6:.2f}")
     return Figure("microseconds a point (predictions and solves) by number of points", ", ".join(parts))
 
 
@@ -109,32 +121,35 @@ def runs(small: bool, repeats: int) -> list[Figure]:
     """Runs from the command line, from an empty compile cache on."""
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
         quickstart = str(HERE.parent / "sweeps" / "quickstart.toml")
-        cold = swept(1, "dopri8", cache)
-        warm = swept(1, "dopri8", cache)
-        out = [
-            Figure("compiling, scalar flows, empty cache", f"{cold['compile_seconds']:.1f} s"),
-            Figure("the same from the cache", f"{warm['compile_seconds']:.1f} s"),
-        ]
+        cold, warm = (swept(1, "dopri8", cache)["compile_seconds"] for _ in range(2))
         walls = [command("run", quickstart, "--out", f"{folder}/{n}", cache=cache)[0] for n in range(1 + repeats)]
         wall = statistics.median(walls[1:])
-        out.append(Figure("quickstart, wall time from a warm cache", f"{wall:.1f} s"))
-        again = command("run", quickstart, "--out", f"{folder}/1", cache=cache)
-        out.append(Figure("the same again, nothing to do", f"{again[0]:.1f} s"))
+        again = statistics.median(
+            command("run", quickstart, "--out", f"{folder}/1", cache=cache)[0] for _ in range(repeats)
+        )
+        out = [
+            Figure("compiling, scalar flows, empty cache", f"{cold:.1f} s", cold, "compile, cold"),
+            Figure("the same from the cache", f"{warm:.1f} s", warm, "compile, warm"),
+            Figure("quickstart, wall time from a warm cache", f"{wall:.1f} s"),
+            Figure("the same again, nothing to do", f"{again:.1f} s", again, "run, finished"),
+        ]
         large, larger = (1, 2) if small else (98, 977)  # a million points, and ten
+        many = 10_240 * larger
         for method in ("dopri8", "exact"):
             reports = [swept(lam, method, cache) for lam in [large] * repeats + [larger]]
             rate = statistics.median(r["points_per_second"] for r in reports[:-1])
+            into = reports[-1]["points_per_second"]
             peak, more = (reports[n]["peak_memory_bytes"] / 1e9 for n in (0, -1))
-            what = f"`jepa-sweep run`, {method}, {10_240 * large:,} points into Parquet"
+            goal = "run, exact" if method == "exact" else ""
             out += [
-                Figure(what, f"{rate:,.0f} points/s"),
-                Figure(f"the same, {10_240 * larger:,} points", f"{reports[-1]['points_per_second']:,.0f} points/s"),
+                Figure(f"`jepa-sweep run`, {method}, {10_240 * large:,} points into Parquet", f"{rate:,.0f} points/s"),
+                Figure(f"the same, {many:,} points", f"{into:,.0f} points/s", into, goal),
                 Figure("peak memory of the two", f"{peak:.2f} and {more:.2f} GB ({more / peak:.2f} times)"),
             ]
             if method == "dopri8":
-                bare, count = in_memory(10_240 * large // 2, 0)
-                rate = count / median_seconds(bare, repeats)
-                out.append(Figure("the same solves and predictions in memory, no files", f"{rate:,.0f} points/s"))
+                bare = many / median_seconds(in_memory(points_of_spec(larger), method=method), repeats)
+                value = f"{bare:,.0f} points/s, of which the run has {into / bare:.0%}"
+                out.append(Figure("the same in memory, no files", value, into / bare, "run / memory"))
     return out
 
 
@@ -156,9 +171,9 @@ def table(figures: list[Figure]) -> str:
 
 if __name__ == "__main__":
     devices.use_all_cores()
-    text = table(main(small="--small" in sys.argv))
+    measured = main(small="--small" in sys.argv)
+    text = table(measured)
     print(text)
     if "--small" not in sys.argv:
-        results = HERE / "results.md"
-        before = results.read_text().split(HEADING)[0].rstrip() if results.exists() else "# Results"
-        results.write_text(f"{before}\n\n{HEADING}\n\n{text}")
+        numbers = {figure.goal: figure.number for figure in measured if figure.goal}
+        print(goals.record("sweeps", numbers, f"## Whole sweeps\n\n{text}"))

@@ -9,18 +9,19 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import gpu, networks, peers
-from benchmarks.common import release
+from benchmarks import goals, gpu, networks, peers
+from benchmarks.common import Row, release
 from benchmarks.report import report
 from benchmarks.ways import ours, plain
 
 
 @pytest.mark.long
 def test_peers_are_compared_at_equal_accuracy(monkeypatch):
-    monkeypatch.setattr(peers, "WAYS", [*ours.WAYS, plain.WAYS[0]])
+    ways = [way for way in (*ours.WAYS, plain.WAYS[0]) if way.name != ours.SOLVE]  # starts and compiles for long
+    monkeypatch.setattr(peers, "WAYS", ways)
     rows = peers.main(small=True)
     release()
-    assert len(rows) == len(ours.WAYS) + 1
+    assert len(rows) == len(ways)
     assert all(row.points == 256 and row.points_per_second > 0 for row in rows)
     assert all(row.worst_error < 1e-5 for row in rows)
     assert "jepa_sweep closed form" in report(rows)
@@ -41,13 +42,36 @@ def test_the_gpu_script_says_what_it_needs():
 @pytest.mark.long
 def test_the_tables_of_the_gpu_script_can_be_made_anywhere():
     text = gpu.main("cpu", small=True)
-    assert text.count("share of the pool") == 2
+    assert text.count("share of the pool") == 1
+    assert text.count("points/s") == 2
+    assert text.count("gpu/cpu") + text.count("cpu/cpu") == 2
 
 
 @pytest.mark.long
 def test_networks_are_compared_at_equal_results():
     with jax.numpy_rank_promotion("allow"):  # peers are written as anyone would
-        rows, text = networks.main(small=True, peers=networks.PEERS[:2])
+        rows, numbers, text = networks.main(small=True, peers=networks.PEERS[:2])
     assert [row.name for row in rows] == ["jepa_sweep", "JAX, loop over networks", "JAX, vmap"]
     assert all(row.steps_per_second > 0 and row.error < 1e-5 for row in rows)
+    assert numbers.keys() == {"networks / peer", "networks / products"}
     assert "of the product rate" in text
+
+
+def test_goals_are_compared_at_equal_accuracy(tmp_path):
+    """A way that is faster but wrong does not count, and what was not measured is said to be missing."""
+    rows = [
+        Row("jepa_sweep engine, dopri8 over chi (default)", 1e-8, 256, 0.0, 8e6, 1e-9, 0.0),
+        Row("jepa_sweep engine, dopri8 over chi (default)", 1e-6, 256, 0.0, 9e9, 1e-7, 0.0),
+        Row("heyoka, over chi, 64 wide", 1e-8, 256, 0.0, 4e6, 1e-9, 0.0),
+        Row("js.critical_time, as it stands", 0.0, 256, 0.0, 16e6, 0.0, 0.0),
+    ]
+    numbers = goals.of_peers(rows)
+    assert numbers == {"engine / heyoka": 2.0, "js.critical_time": 16e6}
+    goals.record("sweeps", {"compile, cold": 2.0}, "## Whole sweeps", tmp_path)
+    table = goals.record("peers", numbers, "## Critical times", tmp_path)
+    assert "heyoka's best | at least 3 times | 2 times | no |" in table
+    assert "plain Python | at least 15,000,000 points/s | 16,000,000 points/s | yes |" in table
+    assert "empty cache | at most 2.5 s | 2 s | yes |" in table
+    assert table.count("not measured") == len(goals.GOALS) - 3
+    page = (tmp_path / "results.md").read_text()
+    assert page.index(table.strip()) < page.index("## Critical times") < page.index("## Whole sweeps")

@@ -1,7 +1,7 @@
-"""heyoka, a Taylor integrator which compiles each equation: over chi without an event, and in u with one.
+"""heyoka, a Taylor integrator which compiles each equation: over chi without an event, in u and in ln u with one.
 
-One integrator for each objective and depth, compiled once and fed parameters; `width` points go side by side in vector
-registers, each with steps of its own.
+`width` points go side by side in vector registers, each with steps of its own. Of its settings `fast_math` makes it
+faster; `force_avx512` and `compact_mode` do not, nor does writing the equation over chi as products of three states.
 """
 
 import functools
@@ -9,114 +9,142 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Points, Way, by_layers, clock, exponents, needs, on_each_core, scaled
+from benchmarks.common import Clock, Scaled, Way, clock, needs, on_each_core, scaled
 
 
-def integrator(right: Any, width: int, rtol: float, inverse: Any = None) -> Any:
-    """The integrator of y' = right, scalar or `width` wide, until y meets 1 / `inverse` if there is one.
+def integrator(equations: list[tuple[Any, Any]], pars: int, width: int, rtol: float, event: Any = None) -> Any:
+    """The integrator of equations with `pars` parameters, scalar or `width` wide, until `event` is zero if it is given.
 
     heyoka weighs the size of the event's function in its choice of steps, hence a function of order 1.
     """
     import heyoka as hy  # pyright: ignore[reportMissingImports]
 
-    y = hy.make_vars("y")
-    pars = len(hy.get_params([right] if inverse is None else [right, inverse]))
+    settings: dict[str, Any] = {"tol": rtol, "fast_math": True}
     if width == 1:
-        events = [] if inverse is None else [hy.t_event(y * inverse - 1.0)]
-        return hy.taylor_adaptive([(y, right)], [1.0], pars=[0.5] * pars, tol=rtol, t_events=events)
-    events = [] if inverse is None else [hy.t_event_batch(y * inverse - 1.0)]
-    start, half = np.ones((1, width)), np.full((pars, width), 0.5)
-    return hy.taylor_adaptive_batch([(y, right)], start, pars=half, tol=rtol, t_events=events)
+        events = [] if event is None else [hy.t_event(event)]
+        return hy.taylor_adaptive(equations, [1.0] * len(equations), pars=[0.5] * pars, t_events=events, **settings)
+    events = [] if event is None else [hy.t_event_batch(event)]
+    start, half = np.ones((len(equations), width)), np.full((pars, width), 0.5)
+    return hy.taylor_adaptive_batch(equations, start, pars=half, t_events=events, **settings)
 
 
 @functools.cache
-def over_chi(objective: str, L: int, width: int, rtol: float) -> Any:
-    """Time from s = 0 to 1, see `benchmarks.common.Clock`."""
+def over_chi(power: float, width: int, rtol: float) -> Any:
+    """Time from s = 0 to 1, see `benchmarks.common.Clock`; an integrator for each power, which is a constant."""
     import heyoka as hy  # pyright: ignore[reportMissingImports]
 
-    a, m = exponents(objective, L)
     span, start, scale = hy.par[0], hy.par[1], hy.par[2]
-    right = span * (scale * (1.0 + hy.exp(-start - span * hy.time))) ** ((a - 1) / m)
-    return integrator(right, width, rtol)
+    right = span * (scale * (1.0 + hy.exp(-start - span * hy.time))) ** power
+    return integrator([(hy.make_vars("y"), right)], 3 if power else 1, width, rtol)
 
 
 @functools.cache
-def in_u(objective: str, L: int, width: int, rtol: float) -> Any:
-    """v until it meets q / r, see `benchmarks.common.Scaled`."""
+def in_u(a: float, m: float, width: int, rtol: float) -> Any:
+    """Time and v until r / q v is 1, see `benchmarks.common.Scaled`."""
     import heyoka as hy  # pyright: ignore[reportMissingImports]
 
-    a, m = exponents(objective, L)
-    v = hy.make_vars("y")
-    right = v ** float(a) * (1.0 - (hy.par[0] * v) ** float(m))
-    return integrator(right, width, rtol, inverse=hy.par[1])
+    s, v = hy.make_vars("s", "v")
+    equations = [(s, hy.expression(1.0)), (v, v**a * (1.0 - (hy.par[0] * v) ** m))]
+    return integrator(equations, 2, width, rtol, event=hy.par[1] * v - 1.0)
 
 
-def solve_clock(objective: str, points: Points, rtol: float, width: int) -> np.ndarray:
-    """Times of `points` over chi."""
+@functools.cache
+def in_log_u(width: int, rtol: float) -> Any:
+    """Time and x = ln v until x / ln(q / r) is 1, on a clock on which x grows evenly at first."""
+    import heyoka as hy  # pyright: ignore[reportMissingImports]
 
-    def times(objective: str, L: int, points: Points) -> np.ndarray:
-        ta = over_chi(objective, L, width, rtol)
-        c = clock(objective, points)
-        state, pars = ta.state, ta.pars
-        rows = np.stack([c.span, c.start, c.scale])[: len(pars)]  # the integrand of MAE at L = 1 is a constant
-        count = len(c.unit)
-        out = np.empty(count)
-        if width == 1:
-            for i in range(count):
-                state[0], pars[:], ta.time = 0.0, rows[:, i], 0.0
-                ta.propagate_until(1.0)
-                out[i] = state[0]
-            return c.unit * out
-        rows = rows[:, np.minimum(np.arange(count + -count % width), count - 1)]
-        for i in range(0, count, width):
-            state[:], pars[:] = 0.0, rows[:, i : i + width]
-            ta.set_time(0.0)
+    s, x = hy.make_vars("s", "x")
+    a, m, r_to_m, inverse = (hy.par[i] for i in range(4))
+    equations = [(s, hy.exp((1.0 - a) * x)), (x, 1.0 - r_to_m * hy.exp(m * x))]
+    return integrator(equations, 4, width, rtol, event=inverse * x - 1.0)
+
+
+def solve_clock(c: Clock, rtol: float, width: int) -> np.ndarray:
+    """Times over chi."""
+    out = np.empty(len(c.unit))
+    for power in np.unique(c.power):
+        index = np.flatnonzero(c.power == power)
+        ta = over_chi(float(power), width, rtol)
+        pars = np.stack([c.span, c.start, c.scale])[: len(ta.pars), index]
+        out[index] = _to_the_end(ta, pars, width)
+    return c.unit * out
+
+
+def _to_the_end(ta: Any, pars: np.ndarray, width: int) -> np.ndarray:
+    """The state at time 1 from 0 at time 0, for columns of parameters."""
+    count, state, room = pars.shape[1], ta.state, ta.pars
+    out = np.empty(count)
+    if width == 1:
+        for i in range(count):
+            state[0], room[:], ta.time = 0.0, pars[:, i], 0.0
             ta.propagate_until(1.0)
-            out[i : i + width] = state[0, : count - i]
-        return c.unit * out
-
-    return by_layers(objective, points, times)
-
-
-def solve_event(objective: str, points: Points, rtol: float, width: int) -> np.ndarray:
-    """Times of `points` in u; a lane which met its threshold takes the next point."""
-
-    def times(objective: str, L: int, points: Points) -> np.ndarray:
-        ta = in_u(objective, L, width, rtol)
-        s = scaled(objective, points)
-        rows, state, pars = np.stack([s.r, s.r / s.q]), ta.state, ta.pars
-        count = len(s.unit)
-        out = np.empty(count)
-        if width == 1:
-            for i in range(count):
-                state[0], pars[:], ta.time = 1.0, rows[:, i], 0.0
-                ta.reset_cooldowns()
-                ta.propagate_until(1e30)
-                out[i] = ta.time
-            return s.unit * out
-        rows = rows[:, np.minimum(np.arange(count + width), count - 1)]  # for lanes with nothing left to do
-        out = np.empty(count + width)
-        lanes, waiting = np.arange(width), width
-        state[:], pars[:] = 1.0, rows[:, lanes]
+            out[i] = state[0]
+        return out
+    pars = np.pad(pars, ((0, 0), (0, -count % width)), mode="edge")
+    for i in range(0, count, width):
+        state[:], room[:] = 0.0, pars[:, i : i + width]
         ta.set_time(0.0)
-        while lanes.min() < count:
+        ta.propagate_until(1.0)
+        out[i : i + width] = state[0, : count - i]
+    return out
+
+
+def solve_u(s: Scaled, rtol: float, width: int) -> np.ndarray:
+    """Times by an event in u."""
+    out = np.empty(len(s.unit))
+    for a in np.unique(s.a):
+        index = np.flatnonzero(s.a == a)
+        ta = in_u(float(a), float(s.m[index[0]]), width, rtol)
+        out[index] = _to_the_event(ta, np.stack([s.r, s.r / s.q])[:, index], 1.0, width)
+    return s.unit * out
+
+
+def solve_log_u(s: Scaled, rtol: float, width: int) -> np.ndarray:
+    """Times by an event in ln u; points of one depth side by side end about together."""
+    index = np.argsort(s.a, kind="stable")
+    pars = np.stack([s.a, s.m, s.r**s.m, 1 / np.log(s.q / s.r)])[:, index]
+    out = np.empty(len(s.unit))
+    out[index] = _to_the_event(in_log_u(width, rtol), pars, 0.0, width)
+    return s.unit * out
+
+
+def _to_the_event(ta: Any, pars: np.ndarray, start: float, width: int) -> np.ndarray:
+    """The first variable, from 0, when the second, from `start`, times the last parameter is 1.
+
+    A lane which is there takes the next point.
+    """
+    count, state, room = pars.shape[1], ta.state, ta.pars
+    if width == 1:
+        out = np.empty(count)
+        for i in range(count):
+            state[:], room[:], ta.time = (0.0, start), pars[:, i], 0.0
             ta.reset_cooldowns()
             ta.propagate_until(1e30)
-            done = np.flatnonzero(state[0] * pars[1] > 1 - 1e-9)  # a lane at its event is there to rounding
-            now = ta.time.copy()
-            out[lanes[done]] = now[done]
-            lanes[done] = np.minimum(np.arange(waiting, waiting + len(done)), count + width - 1)
-            waiting += len(done)
-            state[0, done], pars[:, done], now[done] = 1.0, rows[:, lanes[done]], 0.0
-            ta.set_time(now)
-        out = out[:count]
-        return s.unit * out
+            out[i] = state[0]
+        return out
+    pars = pars[:, np.minimum(np.arange(count + width), count - 1)]  # for lanes with nothing left to do
+    out = np.empty(count + width)
+    lanes, waiting = np.arange(width), width
+    state[0], state[1], room[:] = 0.0, start, pars[:, lanes]
+    ta.set_time(0.0)
+    while lanes.min() < count:
+        ta.reset_cooldowns()
+        ta.propagate_until(1e30)
+        done = np.flatnonzero(state[1] * room[-1] > 1 - 1e-9)  # a lane at its event is there to rounding
+        out[lanes[done]] = state[0, done]
+        following = np.minimum(np.arange(waiting, waiting + len(done)), count + width - 1)
+        waiting += len(done)
+        lanes[done], room[:, done] = following, pars[:, following]
+        state[0, done], state[1, done] = 0.0, start
+    return out[:count]
 
-    return by_layers(objective, points, times)
+
+def _way(name: str, scale: Any, solve: Any, width: int) -> Way:
+    return Way(f"heyoka, {name}, {width} wide", on_each_core(scale, solve, width), needs("heyoka"))
 
 
-def _way(name: str, solve: Any, width: int) -> Way:
-    return Way(f"heyoka, {name}, {width} wide", on_each_core(solve, width), needs("heyoka"))
-
-
-WAYS = [_way("over chi", solve_clock, w) for w in (1, 8, 32)] + [_way("event in u", solve_event, w) for w in (1, 64)]
+WAYS = [
+    *(_way("over chi", clock, solve_clock, width) for width in (1, 8, 64)),
+    *(_way("event in u", scaled, solve_u, width) for width in (1, 128)),
+    *(_way("event in ln u", scaled, solve_log_u, width) for width in (1, 256)),
+]

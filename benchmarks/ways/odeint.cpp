@@ -6,18 +6,14 @@
 #include <array>
 #include <cmath>
 #include <exception>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include <boost/numeric/odeint.hpp>
 #include <boost/version.hpp>
 
-namespace odeint = boost::numeric::odeint;
+#include "threads.hpp"
 
-struct Clock {
-    const double *start, *span, *scale, *power;
-};
+namespace odeint = boost::numeric::odeint;
 
 template <class State, int order>
 auto stepper(double rtol) {
@@ -44,8 +40,10 @@ void clock_part(Clock c, double rtol, long first, long last, double *out) {
         }
         const auto field = [&](const State &, State &slope, double s) {
 #pragma omp simd
-            for (int j = 0; j < W; ++j)
-                slope[j] = span[j] * std::pow(scale[j] + scale[j] * std::exp(-start[j] - span[j] * s), power[j]);
+            for (int j = 0; j < W; ++j) {  // exp of log, which takes half as long as pow
+                const double base = scale[j] + scale[j] * std::exp(-start[j] - span[j] * s);
+                slope[j] = span[j] * std::exp(power[j] * std::log(base));
+            }
         };
         odeint::integrate_adaptive(stepper<State, order>(rtol), field, time, 0.0, 1.0, step);
         for (int j = 0; j < W && i + j < last; ++j) out[i + j] = time[j];
@@ -76,38 +74,38 @@ void event_part(const double *r, const double *q, const double *a, const double 
     }
 }
 
+// What a stepper gives up on gets the time 0, which the comparison will show.
 template <class Part>
-void on_threads(int threads, long n, double *out, Part part) {
-    std::vector<std::thread> pool;
-    // Small blocks in turn, because the costly points are the last ones.
-    for (int t = 0; t < threads; ++t)
-        pool.emplace_back([=] {
-            for (long i = 256L * t; i < n; i += 256L * threads) try {
-                    part(i, std::min(n, i + 256));
-                } catch (const std::exception &) {
-                    std::fill(out + i, out + std::min(n, i + 256), 0.0);  // which the comparison will show
-                }
-        });
-    for (auto &thread : pool) thread.join();
+void on_threads_or_zero(int threads, long n, double *out, Part part) {
+    on_threads(threads, n, [=](long first, long last) {
+        try {
+            part(first, last);
+        } catch (const std::exception &) {
+            std::fill(out + first, out + last, 0.0);
+        }
+    });
 }
 
 extern "C" {
 int boost_version() { return BOOST_VERSION; }
 
-// `order` is 5 (dopri5) or 0 (bulirsch_stoer, which chooses its own), `width` 1 or 16.
+// `order` is 5 (dopri5) or 0 (bulirsch_stoer, which chooses its own), `width` 1, 16 or 32.
 void clock_times(int order, int width, int threads, long n, const double *start, const double *span,
                  const double *scale, const double *power, double rtol, double *out) {
     const Clock c{start, span, scale, power};
-    on_threads(threads, n, out, [=](long first, long last) {
+    on_threads_or_zero(threads, n, out, [=](long first, long last) {
         if (order == 5 && width == 1) clock_part<5, 1>(c, rtol, first, last, out);
         if (order == 5 && width == 16) clock_part<5, 16>(c, rtol, first, last, out);
+        if (order == 5 && width == 32) clock_part<5, 32>(c, rtol, first, last, out);
         if (order == 0 && width == 1) clock_part<0, 1>(c, rtol, first, last, out);
         if (order == 0 && width == 16) clock_part<0, 16>(c, rtol, first, last, out);
+        if (order == 0 && width == 32) clock_part<0, 32>(c, rtol, first, last, out);
     });
 }
 
 void event_times(int threads, long n, const double *r, const double *q, const double *a, const double *m, double rtol,
                  double *out) {
-    on_threads(threads, n, out, [=](long first, long last) { event_part(r, q, a, m, rtol, first, last, out); });
+    on_threads_or_zero(threads, n, out,
+                       [=](long first, long last) { event_part(r, q, a, m, rtol, first, last, out); });
 }
 }

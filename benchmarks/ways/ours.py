@@ -8,6 +8,8 @@ import numpy as np
 from benchmarks.common import P, Points, Run, Times, Way
 
 ENGINE = "jepa_sweep engine"
+SOLVE = "js.solve, as it stands"
+CRITICAL_TIME = "js.critical_time, as it stands"
 
 
 def engine(points: dict[str, Points], rtol: float, **settings: Any) -> Run:
@@ -39,6 +41,14 @@ def closed_form(points: dict[str, Points], rtol: float) -> Run:
     return lambda: {o: np.asarray(js.critical_time(o, p=P, **columns[o])) for o in points}
 
 
+def as_it_stands(points: dict[str, Points], rtol: float) -> Run:
+    """The public function, with what it assumes where nothing is said."""
+    import jepa_sweep as js
+
+    columns: dict[str, Any] = {**points}
+    return lambda: {o: js.solve(o, rtol=rtol, **columns[o]).time for o in points}
+
+
 def _engine(name: str, **settings: Any) -> Way:
     return Way(f"{ENGINE}, {name}", functools.partial(engine, **settings), batch=65_536)
 
@@ -48,5 +58,7 @@ WAYS = [
     _engine("dopri8 over chi (default)"),
     _engine("dopri8, event in ln w", coordinate="log_w"),
     _engine("tsit5, event in ln w", coordinate="log_w", method="tsit5"),
+    Way(SOLVE, as_it_stands, apart=True, batch=65_536),
     Way("jepa_sweep closed form", closed_form, exact=True, batch=65_536),
+    Way(CRITICAL_TIME, closed_form, exact=True, apart=True, batch=65_536),
 ]

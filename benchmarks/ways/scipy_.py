@@ -5,13 +5,13 @@ import math
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from benchmarks.common import Points, Way, clock, on_each_core, scaled
+from benchmarks.common import Clock, Scaled, Way, clock, on_each_core, scaled
 
 LEAST = 100 * np.finfo(float).eps  # of a relative tolerance, in SciPy
 
 
-def solve_clock(objective: str, points: Points, rtol: float, method: str) -> np.ndarray:
-    """Times of `points` over chi, by the method `method`."""
+def solve_clock(c: Clock, rtol: float, method: str) -> np.ndarray:
+    """Times over chi, by the method `method`."""
 
     def one(start: float, span: float, scale: float, power: float) -> float:
         first = min(0.5, 1 / (1e-3 + power * span))  # no more than an e-fold of the integrand
@@ -26,12 +26,11 @@ def solve_clock(objective: str, points: Points, rtol: float, method: str) -> np.
         )
         return sol.y[0, -1]
 
-    c = clock(objective, points)
     return c.unit * [one(*row) for row in zip(c.start, c.span, c.scale, c.power, strict=True)]
 
 
-def solve_event(objective: str, points: Points, rtol: float, method: str) -> np.ndarray:
-    """Times of `points` in u, by the method `method`."""
+def solve_event(scaled: Scaled, rtol: float, method: str) -> np.ndarray:
+    """Times in u, by the method `method`."""
 
     def one(r: float, q: float, a: float, m: float) -> float:
         def event(s: float, v: np.ndarray) -> float:
@@ -50,14 +49,13 @@ def solve_event(objective: str, points: Points, rtol: float, method: str) -> np.
         )
         return sol.t_events[0][0] if len(sol.t_events[0]) else np.nan
 
-    s = scaled(objective, points)
     with np.errstate(over="ignore", invalid="ignore"):  # of steps tried and rejected
-        times = [one(*row) for row in zip(s.r, s.q, s.a, s.m, strict=True)]
-    return s.unit * times
+        times = [one(*row) for row in zip(*scaled[:4], strict=True)]
+    return scaled.unit * times
 
 
 WAYS = [
-    Way(f"scipy {method}, {name}", on_each_core(solve, method), batch=128)
-    for name, solve in (("over chi", solve_clock), ("event in u", solve_event))
+    Way(f"scipy {method}, {name}", on_each_core(scale, solve, method), batch=128)
+    for name, scale, solve in (("over chi", clock, solve_clock), ("event in u", scaled, solve_event))
     for method in ("DOP853", "LSODA")
 ]

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Points, Way, clock, needs, on_each_core
+from benchmarks.common import Clock, Way, clock, needs, on_each_core
 
 WIDTH = 32_768  # rows of one batch, which runs until its slowest row ends; fewer cost more in dispatching
 
 
-def solve(objective: str, points: Points, rtol: float, method: str) -> np.ndarray:
-    """Times of `points`, by the method `method`."""
+def solve(c: Clock, rtol: float, method: str) -> np.ndarray:
+    """Times by the method `method`."""
     import torch  # pyright: ignore[reportMissingImports]
 
     to: Any = importlib.import_module("torchode")  # its own types are too narrow for a checker
@@ -30,7 +30,6 @@ def solve(objective: str, points: Points, rtol: float, method: str) -> np.ndarra
         problem = to.InitialValueProblem(y0=zero[:, None], t_start=zero, t_end=one)
         return solver.solve(problem, dt0=first).ys[:, -1, 0]
 
-    c = clock(objective, points)
     columns = [torch.from_numpy(np.ascontiguousarray(x)) for x in c[:4]]
     with torch.no_grad():
         parts = [times(*(x[i : i + WIDTH] for x in columns)) for i in range(0, len(c.unit), WIDTH)]
@@ -38,6 +37,6 @@ def solve(objective: str, points: Points, rtol: float, method: str) -> np.ndarra
 
 
 WAYS = [
-    Way(f"torchode {method.lower()}, over chi", on_each_core(solve, method), needs("torchode"), batch=2 * WIDTH)
+    Way(f"torchode {method.lower()}, over chi", on_each_core(clock, solve, method), needs("torchode"), batch=2 * WIDTH)
     for method in ("Dopri5", "Tsit5")
 ]

@@ -7,22 +7,17 @@ JAX does not trace are checked before anything compiles. Where it traces none th
 transformation too; otherwise the result is traced.
 """
 
-import contextlib
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from jepa_sweep.checks import check_one_of, check_times, real_numbers
-from jepa_sweep.engine import lanes
-from jepa_sweep.engine.settings import METHODS, Settings
+from jepa_sweep.engine import lanes, pointwise
+from jepa_sweep.engine.settings import AUTO, METHODS, Settings
 from jepa_sweep.engine.tracing import is_traced, refuse_traced
 from jepa_sweep.physics import exact, response
 from jepa_sweep.physics.dynamics import Dynamics, labels
@@ -56,9 +51,8 @@ def _dynamics(objective: str, time: str = "paper") -> Dynamics:
     return DYNAMICS[objective]
 
 
-@functools.lru_cache(maxsize=64)
-def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time: str, power: int) -> Callable:
-    """A prediction as a compiled function of broadcasting arrays, times scaled by (flow factor)^power."""
+def _one(function: Callable, objective: str, names: tuple[str, ...], time: str, power: int) -> Callable:
+    """A prediction as a function of numbers by these names, times scaled by (flow factor)^power."""
     dynamics = DYNAMICS[objective]
 
     def one(*values):
@@ -70,22 +64,14 @@ def _broadcast(function: Callable, objective: str, names: tuple[str, ...], time:
         result = function(point, *given.values())
         return result * dynamics.flow_time(point) ** power if time == "flow" else result
 
-    return jax.jit(jnp.vectorize(one))
+    return one
 
 
 def _call(function: Callable, objective: str, time: str, power: int, **values: ArrayLike) -> Floats:
     _dynamics(objective, time)
     known = {k: real_numbers(k, v) for k, v in values.items() if not is_traced(v)}
     check_arguments(REDUCED, objective, known)
-    traced = len(known) < len(values)
-    at_once = contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
-    with at_once, jax.enable_x64(True):
-        arrays = [jnp.asarray(v).astype(float) for v in values.values()]
-        rank = max(a.ndim for a in arrays)
-        arrays = [lax.expand_dims(a, range(rank - a.ndim)) for a in arrays]  # hosts may forbid unequal ranks
-        result = _broadcast(function, objective, tuple(values), time, power)(*arrays)
-    # NumPy keeps all 64 bits, where a host program in float32 would round a JAX array.
-    return result if traced else np.asarray(result)[()]
+    return pointwise.call(_one, (function, objective, tuple(values), time, power), list((values | known).values()))
 
 
 def critical_time(
@@ -327,7 +313,7 @@ def solve(
     eps: ArrayLike,
     p: ArrayLike = 0.5,
     t: ArrayLike | None = None,
-    method: str = "dopri8",
+    method: str = AUTO,
     rtol: float = 1e-8,
     coordinate: str | None = None,
     precision: str = "float64",
@@ -349,8 +335,8 @@ def solve(
         eps: initial response, broadcastable.
         p: fraction of the rest point, broadcastable.
         t: increasing times, shape (s,), at which to return the response of every point.
-        method: "dopri8", "tsit5", "dopri5" or "kvaerno5" of diffrax, or "clenshaw_curtis", a rule for integrals that
-            is the fastest for critical times in "chi".
+        method: "dopri8", "tsit5", "dopri5" or "kvaerno5" of diffrax; "clenshaw_curtis", a rule for integrals that is
+            the fastest for critical times in "chi"; or "auto", that rule where it can be used, and dopri8 elsewhere.
         rtol: relative tolerance of one step.
         coordinate: "chi" (the default), "w", or "log_w" on a clock of its own.
         precision: "float64" or "float32".
@@ -374,9 +360,10 @@ def solve(
     here = jnp.zeros(())  # traced under jit, whatever the arguments
     refuse_traced("solve", (*given.values(), t, here), "use the exact functions (critical_time, trajectory)")
     dynamics = _dynamics(objective, time)
-    check_one_of("method", method, METHODS)  # "exact" is for tables
-    settings = Settings(method, rtol, max_steps, precision, coordinate)
-    check_measurement(REDUCED, Measurement(settings, samples=0 if t is None else 1))
+    check_one_of("method", method, (AUTO, *METHODS))  # "exact" is for tables
+    wanted = Settings(method, rtol, max_steps, precision, coordinate)
+    measurement = REDUCED.chosen(Measurement(wanted, samples=0 if t is None else 1))
+    check_measurement(REDUCED, measurement)
     arrays = {name: real_numbers(name, value) for name, value in given.items()}
     check_arguments(REDUCED, objective, arrays)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
@@ -388,11 +375,13 @@ def solve(
         empty, w = np.zeros(shape, precision), np.zeros((*shape, times.size), precision)
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), w)
     fractions = columns.pop("p")[:, None]  # one threshold a point
-    predicted = lanes.predict(dynamics, columns, fractions, device=device)
+    predicted = lanes.predict(dynamics, columns, fractions, only=(), device=device)
     factor = predicted.flow_time if time == "flow" else np.ones((size, 1))
-    solved = lanes.solve(dynamics, columns, fractions, predicted, settings, times=times / factor, device=device)
+    solved = lanes.solve(
+        dynamics, columns, fractions, predicted, measurement.solver, times=times / factor, device=device
+    )
     return Solution(
-        (solved.time * factor.astype(settings.precision)).reshape(shape),
+        (solved.time * factor.astype(precision)).reshape(shape),
         labels(solved.status[:, 0]).reshape(shape),
         solved.steps.reshape(shape),
         solved.samples[..., 0].reshape(*shape, times.size),

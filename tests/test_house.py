@@ -1,6 +1,7 @@
 """The house keeps its shape: floors, file sizes, names, examples, and a README that is true."""
 
 import ast
+import contextlib
 import doctest
 import graphlib
 import importlib
@@ -14,9 +15,15 @@ import pytest
 from conftest import ROOT
 
 import jepa_sweep as js
+from jepa_sweep.engine.settings import Settings
+from jepa_sweep.physics import data, network
 from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.spec.replicates import replicates
+from jepa_sweep.systems.networks import parameters as words
 from jepa_sweep.systems.registry import BUILT_IN
+from jepa_sweep.systems.shared import FAILED
+from jepa_sweep.systems.system import Measurement
 
 PACKAGE = ROOT / "jepa_sweep"
 README = (ROOT / "README.md").read_text()
@@ -118,6 +125,24 @@ def test_a_record_fits_itself(system):
     assert {*system.curves.lines} <= {*columns["trajectories"]}
     assert {*system.defaults} <= {*system.objectives}
     assert {*system.without_rtol} <= {*system.methods}
+
+
+def test_what_describes_a_system_says_what_its_physics_says():
+    """It is written twice, because describing a system must not bring JAX and its physics does."""
+    assert [status.label for status in Status if status.failed] == list(FAILED)
+    assert tuple(network.OBJECTIVES) == words.OBJECTIVES
+    assert tuple(network.ACTIVATIONS) == words.ACTIVATIONS
+    assert (words.STARTS, words.LAYOUTS) == (network.STARTS, data.LAYOUTS)
+    reduced = BUILT_IN["reduced"]
+    assert reduced.objectives == tuple(DYNAMICS)
+    for dynamics in DYNAMICS.values():
+        assert reduced.coordinates == tuple(c.name for c in dynamics.coordinates)
+        assert {q.name for q in dynamics.predictions} <= {c.name for c in reduced.tables["points"]}
+        for coordinate in dynamics.coordinates:
+            given = Measurement(Settings("clenshaw_curtis", coordinate=coordinate.name))
+            refused = contextlib.nullcontext() if coordinate.span else pytest.raises(js.SpecError, match="coordinate")
+            with refused:
+                reduced.check(given)
 
 
 PUBLIC = [

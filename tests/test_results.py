@@ -21,7 +21,7 @@ def test_the_store_of_a_run_has_its_report(tmp_path):
 
 
 def test_a_run_says_why_it_stopped(tmp_path):
-    failing = {**TINY, "solver": {"max_steps": 3}}
+    failing = {**TINY, "solver": {"method": "dopri8", "max_steps": 3}}
     report = js.run(failing, tmp_path / "run", chunk_points=4, max_failures=2).report
     assert not report.complete
     assert "points failed, more than the 2 that may" in report.stopped

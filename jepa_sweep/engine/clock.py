@@ -15,10 +15,10 @@ from jaxtyping import Array, Float
 from jepa_sweep.engine import dense, search
 from jepa_sweep.engine.dense import Knots
 from jepa_sweep.engine.pool import Course, Index, Trip
-from jepa_sweep.engine.quadrature import ClenshawCurtis
 from jepa_sweep.engine.search import Search
-from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper
+from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, integrates
 from jepa_sweep.physics.dynamics import Coordinate, Flag, Scalar
+from jepa_sweep.physics.elementary import log
 
 MAX_E_FOLDS = 30  # that the first step of a rule for integrals may span
 OVERSHOOT = 1.25  # of the time to the last sample: a step far beyond it would be less accurate there
@@ -51,7 +51,7 @@ class _Clock(NamedTuple):
     @property
     def integrates(self) -> bool:
         """True for a rule for integrals, which may step far."""
-        return isinstance(self.stepper.solver, ClenshawCurtis)
+        return integrates(self.stepper.settings)
 
     def start(self, goal: Goal, trip: Trip) -> Lane:
         coordinate, point = self.coordinate, goal.point
@@ -89,7 +89,7 @@ class _Clock(NamedTuple):
         x, tried = self.stepper.attempt(lane.x, lane.T, lane.slope, args, lane.control, tiny, stop)
         if knots is not None:
             half = (x - lane.x) / 2
-            bend = jnp.log(tried.carry / lane.slope)
+            bend = log(tried.carry / lane.slope)
             series = dense.polynomial(self.matrix, lane.T, tried.stages), jnp.stack([lane.x + half, half])
             knots = dense.remember(knots, trip, wanted, lane.T, tried.y, bend, *series)
         hits = jnp.where(tried.keep & (lane.stops == x), tried.y, lane.search.hits)
@@ -127,5 +127,4 @@ def course(coordinate: Coordinate, settings: Settings) -> Course:
     """Solves in a coordinate with `span`, for the pool."""
     stepper = Stepper(settings, functools.partial(_slope, coordinate))
     clock = _Clock(coordinate, stepper, dense.of_quadrature(stepper.solver))
-    share = 0.5 if clock.integrates else 0.25
-    return Course(clock.start, clock.blank, clock.advance, clock.rests, clock.settle, share)
+    return Course(clock.start, clock.blank, clock.advance, clock.rests, clock.settle, share=0.5)

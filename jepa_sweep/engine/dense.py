@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
 from jepa_sweep.physics.dynamics import Code, Flag, Scalar
+from jepa_sweep.physics.elementary import exp, log
 
 KNOTS = 32  # steps remembered before samples are read off
 
@@ -113,7 +114,7 @@ def root(coefficients: list[Scalar], share: Scalar, level: Scalar, bend: Scalar)
     # Exact for an exponential, which T(x) resembles within a step; Newton's method then converges at once.
     curved = jnp.abs(bend) > 1e-3
     safe = jnp.where(curved, bend, 1.0)
-    u = 2 * jnp.where(curved, jnp.log(1 + share * (jnp.exp(safe) - 1)) / safe, share) - 1
+    u = 2 * jnp.where(curved, log(1 + share * (exp(safe) - 1)) / safe, share) - 1
     for _ in range(3):
         b1 = b2 = d1 = d2 = jnp.zeros_like(level)
         for c in coefficients[:0:-1]:

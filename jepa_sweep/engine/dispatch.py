@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -17,9 +18,10 @@ MAX_ROWS_PER_LANE = 64  # of one part on one device: so many that the last, half
 
 
 class Compiled:
-    """Seconds that this process has compiled."""
+    """Seconds that this process has compiled, one program at a time."""
 
     seconds = 0.0
+    lock = threading.Lock()
 
 
 class Shape(NamedTuple):
@@ -36,13 +38,15 @@ class Shape(NamedTuple):
         return Shape(max(self.least, self.rows // 2), max(self.least, self.width // 2), self.least)
 
 
-def shape_for(count: int, where: tuple, lane_bytes: int, width: int | None = None) -> Shape:
-    """The shape of the parts for `count` rows on these devices."""
-    device, number = where[0], len(where)
-    share = -(-count // number)
+def shape_for(
+    count: int, where: tuple, lane_bytes: int, width: int | None = None, most: int = MAX_ROWS_PER_LANE
+) -> Shape:
+    """The shape of the parts for `count` rows on these devices; a lane gets `most` rows of one part at most."""
+    device = where[0]
+    share = -(-count // len(where))
     if width is None:
         width = min(devices.lanes_that_fit(device, lane_bytes), max(MIN_ROWS, 1 << (share - 1).bit_length()))
-    rows = width * min(MAX_ROWS_PER_LANE, 1 << max(0, (-(-share // width) - 1).bit_length()))
+    rows = width * min(most, 1 << max(0, (-(-share // width) - 1).bit_length()))
     return Shape(rows, width)
 
 
@@ -52,7 +56,7 @@ def _program(
 ) -> Any:
     """The compiled program for one part on each of the devices; `inner` are the shapes of one row's arguments."""
     began = time.perf_counter()
-    function, rows = build(*key, shape), len(where) * shape.rows
+    function, rows, options = build(*key, shape), len(where) * shape.rows, devices.compiler_options(where[0])
     mesh = jax.sharding.Mesh(np.array(where), ("devices",))
     split = jax.sharding.PartitionSpec("devices")
     if len(where) > 1:
@@ -60,7 +64,7 @@ def _program(
     placed = jax.sharding.NamedSharding(mesh, split)
     counts = jax.ShapeDtypeStruct((len(where),), np.dtype("int32"), sharding=placed)
     args = [jax.ShapeDtypeStruct((rows, *s), np.dtype(precision), sharding=placed) for s in inner]
-    program = jax.jit(function).lower(counts, *args).compile()
+    program = jax.jit(function).lower(counts, *args).compile(options)
     Compiled.seconds += time.perf_counter() - began
     return program
 
@@ -79,7 +83,8 @@ def parts(
         try:
             if start < count and len(under_way) < ahead:
                 stop = min(count, start + number * shape.rows)
-                program = _program(build, key, shape, inner, precision, where)
+                with Compiled.lock:  # or two threads would compile the same
+                    program = _program(build, key, shape, inner, precision, where)
                 shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
                 with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and a status says so
                     narrow = [a[start:stop].astype(precision, copy=False) for a in args]

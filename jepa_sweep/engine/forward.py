@@ -22,6 +22,7 @@ from jepa_sweep.engine.pool import Course, Index, Trip, choose
 from jepa_sweep.engine.search import Search
 from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, Tried
 from jepa_sweep.physics.dynamics import Coordinate, Flag, Scalar, State
+from jepa_sweep.physics.elementary import log
 
 TimeAndState = tuple[Scalar, State]  # time in units of dT/ds at the start
 
@@ -95,7 +96,7 @@ class _Forward(NamedTuple):
         keep = tried.keep & ~crossing
         if knots is not None:
             (T0, state0), (T1, state1), point = lane.y, tried.y, lane.search.goal.point
-            bend = jnp.log(_pace(self.coordinate, state0, point) / _pace(self.coordinate, state1, point))
+            bend = log(_pace(self.coordinate, state0, point) / _pace(self.coordinate, state1, point))
             series = dense.polynomial(self.matrix, lane.y, tried.stages)
             knots = dense.remember(knots, trip, wanted, T0, T1, bend, *series)
         lane = lane._replace(
@@ -168,8 +169,9 @@ def _field(coordinate: Coordinate, s: Any, y: TimeAndState, args: tuple) -> Time
     """d(T, state)/ds, T in units of `unit`."""
     del s
     (T, state), (point, unit) = y, args
-    per_s = 1 / _pace(coordinate, state, point)
-    return per_s / unit, jax.tree.map(lambda f: f * per_s, coordinate.field(T * unit, state, point))
+    pace = _pace(coordinate, state, point)
+    # Divided, not multiplied by 1 / pace: XLA computes what ends in a product anew wherever a later stage uses it.
+    return 1 / (pace * unit), jax.tree.map(lambda f: f / pace, coordinate.field(T * unit, state, point))
 
 
 def course(coordinate: Coordinate, settings: Settings) -> Course:

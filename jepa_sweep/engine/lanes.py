@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jepa_sweep.engine import clock, devices, dispatch, forward, pool, solver
+from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, solver, whole
 from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Status
 
@@ -27,7 +27,7 @@ class Predicted(NamedTuple):
     status: np.ndarray
     w_star: np.ndarray
     flow_time: np.ndarray  # flow time per unit of the field's time
-    values: dict[str, np.ndarray]  # of `Dynamics.predictions`, by name
+    values: dict[str, np.ndarray]  # of those of `Dynamics.predictions` that were asked for, by name
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
         """The same with a change to every array."""
@@ -68,14 +68,41 @@ def _treedef(dynamics: Dynamics) -> Any:
     return jax.tree.structure(dynamics.point(**{name: np.ones(1) for name in dynamics.parameters}))
 
 
-def _batched(
-    one: Callable, key: tuple, args: list[np.ndarray], batch: int | None, row_bytes: int, device: str
+def evaluate(
+    build: Callable[..., Callable],
+    key: tuple,
+    columns: list[np.ndarray],
+    *,
+    batch: int | None = None,
+    row_bytes: int = 1 << 10,
+    device: str = "auto",
 ) -> list[np.ndarray]:
-    """Evaluate a function of one point, without lanes: rows in, rows out, always in float64."""
+    """A function of one point for many, without lanes, always in float64.
+
+    Args:
+        build: makes the function, which takes numbers and returns a tuple of arrays.
+        key: what `build` is given; calls with the same share one program.
+        columns: the numbers of n points, each of shape (n, ...).
+        batch: points of a typical call; calls that name the same number share one program. n by default.
+        row_bytes: about what one point takes in memory.
+        device: where to compute, see `devices.pick`.
+
+    Returns:
+        Arrays with a first axis of n.
+    """
     where = devices.pick(device)
-    with devices.scope("float64", where[0]):
-        shape = dispatch.shape_for(batch or len(args[0]), where, row_bytes)
-        return dispatch.results(_map, (one, key), args, "float64", shape, where)
+    stretches = cores.stretches(len(columns[0]), where)
+    shape = dispatch.shape_for(cores.longest(stretches, batch), where, row_bytes)
+
+    def some(rows: slice) -> list[np.ndarray]:
+        with devices.scope("float64", where[0]):
+            return dispatch.results(_map, (build, key), [c[rows] for c in columns], "float64", shape, where)
+
+    return [_joined(parts) for parts in zip(*cores.each(some, stretches), strict=True)]
+
+
+def _joined(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _map(build: Callable[..., Callable], key: tuple, shape: dispatch.Shape) -> Callable:
@@ -109,27 +136,46 @@ def predict(
     columns: Columns,
     p: Float[np.ndarray, "n ..."],
     *,
+    only: tuple[str, ...] | None = None,
     batch: int | None = None,
     device: str = "auto",
 ) -> Predicted:
     """What theory says of every point and threshold, always in float64: status, rest point, predictions.
 
+    A time beyond the largest number has the status OVERFLOW, if its logarithm is among the predictions.
+
     Args:
         dynamics: the flow.
         columns: parameter name -> values, shape (n,).
         p: thresholds as fractions of the rest point, shape (n,) or (n, thresholds).
+        only: names of the predictions to compute; all by default.
         batch: rows of a typical call; calls that name the same number share one program. All of `p` by default.
         device: where to compute, see `devices.pick`.
 
     Returns:
         Arrays of the shape of `p`.
     """
-    names, values = [q.name for q in dynamics.predictions], tuple(q.value for q in dynamics.predictions)
-    key = (dynamics.status, dynamics.rest, dynamics.flow_time, values, _treedef(dynamics))
-    leaves = [np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
-    found = _batched(_predict_one, key, [p.ravel(), *leaves], batch, 1 << 10, device)
+    wanted = [q for q in dynamics.predictions if only is None or q.name in only]
+    key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(q.value for q in wanted), _treedef(dynamics))
+    leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
+    found = evaluate(_predict_one, key, [p.ravel(), *leaves], batch=batch, device=device)
     status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
-    return Predicted(status, rest, flow_time, dict(zip(names, others, strict=True)))
+    predicted = Predicted(status, rest, flow_time, dict(zip([q.name for q in wanted], others, strict=True)))
+    return predicted._replace(status=_judged(dynamics, predicted, "float64"))
+
+
+def _judged(dynamics: Dynamics, predicted: Predicted, precision: str) -> np.ndarray:
+    """Status codes, OVERFLOW where a time would be found that is predicted to be beyond the largest number."""
+    limit, status = np.log(np.finfo(precision).max), predicted.status
+    for name in _logarithms(dynamics):
+        if name in predicted.values:
+            status = np.where((status == Status.LEARNED) & (predicted.values[name] > limit), Status.OVERFLOW, status)
+    return status
+
+
+def _logarithms(dynamics: Dynamics) -> tuple[str, ...]:
+    """Names of the predictions that tell which times are beyond the largest number."""
+    return tuple(q.name for q in dynamics.predictions if q.logarithm)
 
 
 def exact_paths(
@@ -138,7 +184,7 @@ def exact_paths(
     """w at `times`, shape (n, samples), in closed form, and its condition number |d ln w / d ln T|; float64."""
     key = (dynamics.trajectory, dynamics.condition, _treedef(dynamics))
     args = [times, *_leaves(dynamics, columns)]
-    w, condition = _batched(_exact_path_one, key, args, batch, times.shape[1] << 8, device)
+    w, condition = evaluate(_exact_path_one, key, args, batch=batch, row_bytes=times.shape[1] << 8, device=device)
     return w, condition
 
 
@@ -184,6 +230,67 @@ def _cheap_first(dynamics: Dynamics, columns: Columns) -> np.ndarray:
     return np.argsort(((cost - low) * (1000 / max(high - low, 1e-300))).astype(np.int16), kind="stable")
 
 
+def _where(device: str, settings: Settings) -> tuple[devices.Device, ...]:
+    """The devices to integrate on: one for an implicit method, whose linear solves cannot be traced in `shard_map`."""
+    picked = devices.pick(device)
+    return picked if solver.is_explicit(settings) else picked[:1]
+
+
+def _any(flags: np.ndarray) -> np.ndarray:
+    """True for the rows with a flag in some column; NumPy's own takes long over one column."""
+    return functools.reduce(np.logical_or, flags.T, np.zeros(len(flags), bool))
+
+
+class _Call(NamedTuple):
+    """What is computed, where, and in what portions, by all programs of one call of `solve`."""
+
+    coordinate: Coordinate
+    settings: Settings
+    treedef: Any
+    where: tuple
+    batch: int
+    width: int | None
+    leaves: list[np.ndarray]  # of the points
+    p: np.ndarray
+    target: Callable[[np.ndarray], np.ndarray]  # rows -> p as responses
+    wanted: np.ndarray
+    times: np.ndarray
+
+    def by_rule(self, intervals: int, rows: np.ndarray, solves: Solves) -> np.ndarray:
+        """Note the times by a rule over the whole interval; the rows for which its tolerance is not kept."""
+        given, whole_batch = [self.p, *self.leaves], len(rows) == len(self.p)
+        if not whole_batch:
+            given = [a[rows] for a in given]
+        row_bytes = 128 * self.p.shape[1] * np.dtype(self.settings.precision).itemsize
+        few = intervals > whole.INTERVALS[0]  # are left by the first rule, and parts are always computed in full
+        shape = dispatch.shape_for(self.batch, self.where, row_bytes, most=2 if few else 16)
+        key, missed = (self.coordinate, intervals, self.treedef), np.ones(len(rows), bool)
+        for part, found in dispatch.parts(whole.part, key, given, self.settings.precision, shape, self.where):
+            if found is not None:
+                here = part if whole_batch else rows[part]
+                solves.time[here], error = found
+                missed[part] = _any(self.wanted[here] & ~(error <= self.settings.rtol))
+                solves.steps[here] += 1
+        return rows[missed]
+
+    def in_lanes(self, rows: np.ndarray, most: int, solves: Solves) -> int:
+        """Note what lanes find at these points, in the order given, `most` for each lane of a part; the steps paid."""
+        key, paid = (self.coordinate, self.settings, self.treedef), 0
+        args = [self.p[rows], self.target(rows), self.wanted[rows].astype(float), self.times[rows]]
+        args += [leaf[rows] for leaf in self.leaves]
+        lane_bytes = _lane_bytes(*key, tuple(a.shape[1:] for a in args))
+        shape = dispatch.shape_for(self.batch, self.where, lane_bytes, self.width, most)
+        for part, found in dispatch.parts(_pool_of, key, args, self.settings.precision, shape, self.where):
+            here = rows[part]
+            if found is None:
+                solves.ended[here] = Status.OOM
+                continue
+            solves.time[here], solves.samples[here], solves.ended[here], steps, trips = found
+            solves.steps[here] += steps
+            paid += int(trips[: len(self.where)].astype(np.int64).prod(axis=1).sum())
+        return paid
+
+
 def solve(
     dynamics: Dynamics,
     columns: Columns,
@@ -213,27 +320,61 @@ def solve(
     Returns:
         Results in the order of the points. Points that fit into no memory end as OOM.
     """
-    limit = np.log(np.finfo(settings.precision).max)
-    logarithms = [predicted.values[prediction.name] for prediction in dynamics.predictions if prediction.logarithm]
-    too_late = (predicted.status == Status.LEARNED) & np.any([log > limit for log in logarithms], axis=0)
-    ready = np.where(too_late, Status.OVERFLOW, predicted.status)
-    wanted = ready == Status.LEARNED
-    cheap = _cheap_first(dynamics, columns)
+    stretches = cores.stretches(len(p), _where(device, settings))
+    batch = cores.longest(stretches, batch)
     times = np.zeros((len(p), 0)) if times is None else times
-    args = [a[cheap] for a in (p, p * predicted.w_star, wanted.astype(float), times, *_leaves(dynamics, columns))]
-    coordinate, where = dynamics.coordinate(settings.coordinate), devices.pick(device)
-    if not solver.is_explicit(settings):
-        where = where[:1]  # the linear solves of lineax cannot be traced inside `shard_map`
-    key = (coordinate, settings, _treedef(dynamics))
-    solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.OOM), 0
+
+    def some(rows: slice) -> Solves:
+        own = {name: values[rows] for name, values in columns.items()}
+        theirs = predicted.map(lambda a: a[rows])
+        return _solve(dynamics, own, p[rows], theirs, settings, times[rows], batch, width, device)
+
+    *arrays, paid = zip(*cores.each(some, stretches), strict=True)
+    return Solves._make([*map(_joined, arrays), sum(paid)])
+
+
+def _solve(
+    dynamics: Dynamics,
+    columns: Columns,
+    p: Float[np.ndarray, "n p"],
+    predicted: Predicted,
+    settings: Settings,
+    times: Times,
+    batch: int,
+    width: int | None,
+    device: str,
+) -> Solves:
+    """`solve` for rows that go through each program together."""
+    where = _where(device, settings)
+    ready = _judged(dynamics, predicted, settings.precision)
+    wanted, coordinate = ready == Status.LEARNED, dynamics.coordinate(settings.coordinate)
+    leaves, treedef = _leaves(dynamics, columns), _treedef(dynamics)
+
+    def target(rows: np.ndarray) -> np.ndarray:
+        return p[rows] * predicted.w_star[rows]
+
+    call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
+    solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.LEARNED), 0
+    left = np.flatnonzero(_any(wanted) | _any(np.isfinite(times)))
     with devices.scope(settings.precision, where[0]):
-        shape = dispatch.shape_for(batch or len(p), where, _lane_bytes(*key, tuple(a.shape[1:] for a in args)), width)
-        for rows, found in dispatch.parts(_pool_of, key, args, settings.precision, shape, where):
-            if found is not None:
-                here = cheap[rows]
-                solves.time[here], solves.samples[here], solves.ended[here], solves.steps[here], paid = found
-                lane_steps += int(paid[: len(where)].astype(np.int64).prod(axis=1).sum())
+        by_rule = solver.integrates(settings) and not times.shape[1]
+        for intervals in whole.INTERVALS if by_rule else ():
+            lane_steps += len(left)
+            left = call.by_rule(intervals, left, solves)
+        if len(left):
+            some = {name: values[left] for name, values in columns.items()}
+            few = 4 if by_rule else dispatch.MAX_ROWS_PER_LANE
+            lane_steps += call.in_lanes(left[_cheap_first(dynamics, some)], few, solves)
     gave_up = np.where(solves.ended == Status.LEARNED, Status.NON_FINITE, solves.ended)[:, None]
     status = np.where(wanted, np.where(np.isfinite(solves.time), Status.LEARNED, gave_up), ready)
+    lost = np.flatnonzero(_any(status == Status.NON_FINITE))
+    if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
+        # They may be times that are too late, and whoever asked for no predictions has not been told.
+        some = {name: values[lost] for name, values in columns.items()}
+        late = predict(dynamics, some, p[lost], only=_logarithms(dynamics), device=device)
+        late = late._replace(status=np.where(status[lost] == Status.NON_FINITE, Status.LEARNED, Status.NOT_REACHED))
+        status[lost] = np.where(
+            _judged(dynamics, late, settings.precision) == Status.OVERFLOW, Status.OVERFLOW, status[lost]
+        )
     time = np.where(status == Status.LEARNED, solves.time, np.nan)
     return solves._replace(status=status, time=time, lane_steps=lane_steps)

@@ -52,7 +52,7 @@ class _Pool(NamedTuple):
 
     lanes: Lane
     notes: Notes
-    task: Places  # of each lane; the number of tasks where it is idle
+    task: Places  # of each lane; the number of tasks where it is idle, and one more where it has had none yet
     trip: Trip
     following: Index  # the next task
     results: Result
@@ -84,11 +84,12 @@ def choose(condition: Bool[Array, "*w"], yes: Any, no: Any) -> Any:
     return jax.tree.map(pick, yes, no)
 
 
-def _advance(course: Course, pool: _Pool, idle: Bool[Array, " w"], group: int) -> _Advancing:
+def _advance(course: Course, pool: _Pool, total: int, group: int) -> _Advancing:
     """Trips until a group of lanes waits to be settled, or every lane rests."""
+    without, idle = pool.task >= total, pool.task == total
 
     def resting(lanes: Lane) -> Bool[Array, " w"]:
-        return jax.vmap(course.rests)(lanes) | idle
+        return jax.vmap(course.rests)(lanes) | without
 
     def trip(at: _Advancing) -> _Advancing:
         ahead, notes = jax.vmap(course.advance, (0, 0, None, 0))(at.lanes, at.notes, at.trip, ~at.rest)
@@ -118,22 +119,25 @@ def run(course: Course, tasks: Task, count: Int[Array, ""], width: int) -> PoolR
     start_all = jax.vmap(course.start, (0, None))
     settle_all = jax.vmap(course.settle, (0, None, 0, None))
 
+    def zeros(shapes: Any) -> Any:
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
     def first() -> _Pool:
+        """Lanes without a task, which take one when they are settled: all start by the same code, and to the bit."""
         places, trip = jnp.arange(width), jnp.zeros((), int)
         some = _take(tasks, places)
-        lanes, notes = start_all(some, trip), jax.vmap(course.blank)(some)
+        lanes, notes = zeros(jax.eval_shape(start_all, some, trip)), jax.vmap(course.blank)(some)
         shapes = jax.eval_shape(settle_all, lanes, notes, places, trip)[1]
         results = jax.tree.map(lambda s: jnp.zeros((total, *s.shape[1:]), s.dtype), shapes)
-        task = jnp.where(places < count, places, total)
-        return _Pool(lanes, notes, task, trip, jnp.asarray(width, trip.dtype), results)
+        return _Pool(lanes, notes, jnp.full(width, total + 1), trip, jnp.zeros_like(trip), results)
 
     def settle(pool: _Pool) -> _Pool:
         """Advance, and settle the lanes that wait."""
-        task, idle = pool.task, pool.task == total
-        lanes, notes, rest, trip = _advance(course, pool, idle, group)
-        (here,) = jnp.nonzero(rest & ~idle, size=group, fill_value=width)
+        task = pool.task
+        lanes, notes, rest, trip = _advance(course, pool, total, group)
+        (here,) = jnp.nonzero(rest & (task != total), size=group, fill_value=width)
         gone_on, found, over = settle_all(_take(lanes, here), notes, here, trip)
-        over &= here < width
+        over = (over | (task[here] > total)) & (here < width)
         results = _put(pool.results, jnp.where(over, task[here], total), found)
         new = pool.following + jnp.cumsum(over) - 1
         fresh = start_all(_take(tasks, new), trip)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+AUTO = "auto"  # stands for the method that is best for what is asked
 METHODS = ("clenshaw_curtis", "tsit5", "dopri5", "dopri8", "kvaerno5")  # of one solve
 NETWORK_SOLVERS = ("dopri8", "dopri5", "tsit5")  # of the gradient flow of networks
 OPTIMIZERS = ("sgd", "momentum", "adam")  # of their training

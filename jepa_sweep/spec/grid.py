@@ -9,15 +9,17 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from jepa_sweep.physics.dynamics import Columns
 from jepa_sweep.spec.axes import Range
 from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.system import Parameter, Points
+from jepa_sweep.systems.system import Columns, Parameter, Points
+
+if TYPE_CHECKING:
+    from jepa_sweep.spec.listed import ListedGrid
 
 
 class ProductGrid:
@@ -33,8 +35,13 @@ class ProductGrid:
 
     def take(self, index: np.ndarray) -> Columns:
         """The parameters at the given row numbers."""
-        places = np.unravel_index(index, self._shape)
-        columns = {name: values[i] for (name, values), i in zip(self._axes.items(), places, strict=True)}
+        start, stop = int(index[0]), int(index[-1]) + 1
+        # Along a stretch, as chunks are, values are repeated: a tenth of the time of looking every row up.
+        stretch = stop - start == len(index) and np.array_equal(index, np.arange(start, stop))
+        columns, each = {}, self.size  # rows in which an axis keeps its value before it takes the next
+        for name, values in self._axes.items():
+            each //= len(values)
+            columns[name] = _repeated(values, each, start, stop) if stretch else values[index // each % len(values)]
         return columns | {name: columns[other] for name, other in self._same.items()}
 
     def find(self, columns: Columns) -> np.ndarray:
@@ -42,7 +49,7 @@ class ProductGrid:
         index = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
         known = np.ones(len(index), dtype=bool)
         for name, values in self._axes.items():
-            place = pd.Index(values).get_indexer(columns[name])
+            place = _places(values, columns[name])
             known &= place >= 0
             index = index * len(values) + place
         for name, other in self._same.items():
@@ -52,37 +59,6 @@ class ProductGrid:
     def starts(self) -> np.ndarray:
         """Row numbers at which a new group of files begins, the first being 0."""
         return np.arange(math.prod(self._shape[: self._groups])) * math.prod(self._shape[self._groups :])
-
-
-class ListedGrid:
-    """Rows written out one by one, put into the order of their groups; repeated rows count once."""
-
-    def __init__(self, columns: Columns, groups: int) -> None:
-        frame = pd.DataFrame(columns).drop_duplicates(ignore_index=True)
-        self._keys = list(columns)[:groups]
-        self._frame = frame.sort_values(self._keys, kind="stable", ignore_index=True) if self._keys else frame
-        self.size = len(self._frame)
-
-    def take(self, index: np.ndarray) -> Columns:
-        """The parameters at the given row numbers."""
-        return {str(name): self._frame[name].to_numpy()[index] for name in self._frame}
-
-    @functools.cached_property
-    def _lookup(self) -> pd.MultiIndex:
-        lookup = pd.MultiIndex.from_frame(self._frame)
-        lookup.get_indexer(lookup[:1])  # fills its table, before another thread may look into it
-        return lookup
-
-    def find(self, columns: Columns) -> np.ndarray:
-        """Row numbers of the given parameters, -1 where there is no such row; values compare exactly."""
-        wanted = pd.MultiIndex.from_arrays([columns[str(name)] for name in self._frame])
-        return self._lookup.get_indexer(wanted)
-
-    def starts(self) -> np.ndarray:
-        """Row numbers at which a new group of files begins, the first being 0."""
-        keys = np.stack([self._frame[key].to_numpy() for key in self._keys] or [np.zeros(self.size)])
-        changes = np.any(keys[:, 1:] != keys[:, :-1], axis=0)
-        return np.flatnonzero(np.concatenate([[True], changes]))
 
 
 class Grid:
@@ -132,15 +108,16 @@ class Grid:
         """The points at indices that lie in one segment."""
         number = int(np.searchsorted(self._offsets, index[0], side="right")) - 1
         rows, local = self._blocks[number], index - self._offsets[number]
-        row, threshold = np.divmod(local, len(self.p))
-        objective, row = np.divmod(row, rows.size)
-        assert objective[0] == objective[-1], "the indices of one call lie in one segment"
-        return Points(self.objectives[int(objective[0])], rows.take(row), self.p[threshold], index, self.p)
+        row, threshold = np.divmod(local, len(self.p)) if len(self.p) > 1 else (local, np.zeros_like(local))
+        objective = int(row[0]) // rows.size
+        assert objective == int(row[-1]) // rows.size, "the indices of one call lie in one segment"
+        columns = rows.take(row - objective * rows.size)
+        return Points(self.objectives[objective], columns, self.p[threshold], index, self.p)
 
     def find(self, points: Points, blocks: int | None = None) -> np.ndarray:
         """The first index of each point, looking in the first `blocks` blocks only; -1 where there is none."""
         found = np.full(len(points.p), -1, dtype=np.int64)
-        threshold = pd.Index(self.p).get_indexer(points.p)
+        threshold = _places(self.p, points.p)
         if points.objective not in self.objectives:
             return found
         number = self.objectives.index(points.objective)
@@ -157,13 +134,34 @@ class Grid:
         return self.find(points, blocks=number) >= 0 if number else np.zeros(len(index), dtype=bool)
 
 
-def rows_of(block: FullBlock, parameters: Sequence[Parameter]) -> ProductGrid | ListedGrid:
+def _repeated(values: np.ndarray, each: int, start: int, stop: int) -> np.ndarray:
+    """Entries [start, stop) of an endless sequence in which all values follow each other, every one `each` times."""
+    first, last = start // each, (stop - 1) // each
+    turns = values[np.arange(first, last + 1) % len(values)]
+    if each == 1:
+        return turns
+    times = np.full(len(turns), each)
+    times[0] -= start - first * each
+    times[-1] -= (last + 1) * each - stop
+    return np.repeat(turns, times)
+
+
+def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where among distinct values each of the wanted ones stands, -1 for those that do not; they compare exactly."""
+    order = np.argsort(values)
+    near = order[np.minimum(np.searchsorted(values, wanted, sorter=order), len(values) - 1)]
+    return np.where(values[near] == wanted, near, -1)
+
+
+def rows_of(block: FullBlock, parameters: Sequence[Parameter]) -> "ProductGrid | ListedGrid":
     """The parameters of a block, row by row, without objective and p."""
     ordered = sorted((q for q in parameters if q.name not in block.same), key=lambda q: not q.partitions_files)
     names, groups = [q.name for q in ordered], sum(q.partitions_files for q in ordered)
     if block.combine == "product":
         axes = {n: axis for n in names if not isinstance(axis := block.axes[n], Range)}
         return ProductGrid(axes, groups, block.same)
+    from jepa_sweep.spec.listed import ListedGrid  # not at the top: it brings pandas, which products do without
+
     columns = _sobol(block) if block.combine == "sobol" else block.listed()
     columns |= {name: columns[other] for name, other in block.same.items()}
     return ListedGrid({name: columns[name] for name in (*names, *block.same)}, groups)

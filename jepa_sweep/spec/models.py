@@ -12,7 +12,7 @@ import pydantic
 import tomli_w
 
 from jepa_sweep.checks import check_at, check_max_steps, check_one_of, check_tolerance, plain, shown
-from jepa_sweep.engine.settings import Settings
+from jepa_sweep.engine.settings import AUTO, Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_numbers
 from jepa_sweep.spec.blocks import FullBlock, check_distinct, complete
@@ -49,9 +49,13 @@ class Measure(Model):
 
 
 class Solver(Model):
-    """How to integrate; see `jepa_sweep.solve`. `method = "exact"` integrates nothing and tabulates the closed form."""
+    """How to integrate; see `jepa_sweep.solve`.
 
-    method: str = "dopri8"
+    `method = "auto"` is the fastest that keeps its promise, and the store says which that was; `method = "exact"`
+    integrates nothing and tabulates the closed form.
+    """
+
+    method: str = AUTO
     rtol: Annotated[float, pydantic.Strict(), pydantic.AllowInfNan(False)] = 1e-8
     precision: str = "float64"
     time: str = "paper"
@@ -92,7 +96,7 @@ class Sweep(Block):
         if system.p != Measure().p and isinstance(measure, dict):
             data["measure"] = {"p": system.p, **measure}
         if isinstance(data["solver"], dict):
-            data["solver"] = {"method": system.methods[0], "time": system.times[0], **data["solver"]}
+            data["solver"] = {"time": system.times[0], **data["solver"]}
         try:
             super().__init__(**data)
         except pydantic.ValidationError as error:
@@ -144,12 +148,19 @@ class Sweep(Block):
         solver, sampled = self.solver, self.measure.trajectories
         samples = {"samples": sampled.samples, "until": sampled.until} if sampled else {}
         settings = Settings(solver.method, solver.rtol, solver.max_steps, solver.precision, solver.coordinate)
-        return Measurement(settings, solver.time, thresholds=len(self.measure.p), **samples)
+        return self._system.chosen(Measurement(settings, solver.time, thresholds=len(self.measure.p), **samples))
+
+    def by(self, method: str) -> "Sweep":
+        """The same with this method in the place of "auto"."""
+        if self.solver.method != AUTO:
+            return self
+        return self.model_copy(update={"solver": self.solver.model_copy(update={"method": method})})
 
     def frozen(self) -> dict[str, Any]:
         """What decides a number in the tables: two sweeps in one store must agree on it."""
         system, solver = self._system, self.solver.model_dump(exclude={"max_steps", "coordinate"})
-        if self.solver.method in system.without_rtol:
+        solver["method"] = self.measurement.solver.method
+        if solver["method"] in system.without_rtol:
             del solver["rtol"]
         elif system.coordinates:
             solver["coordinate"] = self.solver.coordinate or system.coordinates[-1]
@@ -169,6 +180,7 @@ def _check_settings(sweep: Sweep) -> None:
     check_distinct("objective", sweep.objective, "[objective]")
     check_distinct("p", sweep.measure.p, "[measure.p]")
     check_at("[solver.time]", check_one_of, "time", solver.time, system.times)
+    check_at("[solver]", check_one_of, "method", solver.method, (AUTO, *system.methods))
     check_at("[solver]", check_measurement, system, sweep.measurement)
     given = {f"measure.{key}" for key in sweep.measure.model_fields_set}
     if sweep.measure.trajectories:

@@ -1,7 +1,6 @@
 """Points of a sweep that differ in nothing that matters, and would pass for independent runs."""
 
 import numpy as np
-import pandas as pd
 
 from jepa_sweep.spec.axes import Range
 from jepa_sweep.spec.blocks import FullBlock
@@ -15,7 +14,8 @@ def replicates(sweep: Sweep) -> list[str]:
     found = []
     for block in sweep.blocks:
         for idle in sweep.system.idle:
-            count = _count(block, sweep.system.parameters, idle) if sweep.solver.method in idle.methods else 1
+            method = sweep.measurement.solver.method
+            count = _count(block, sweep.system.parameters, idle) if method in idle.methods else 1
             if count > 1:
                 found.append(
                     f"`{idle.parameter}` cannot matter {idle.where}: {count:,} values of it give the same numbers "
@@ -32,6 +32,8 @@ def _count(block: FullBlock, parameters: tuple[Parameter, ...], idle: Idle) -> i
         mesh = np.meshgrid(*(axes[name] for name in idle.depends))
         holds = idle.holds(dict(zip(idle.depends, mesh, strict=True)))
         return len(axes[idle.parameter]) if holds.any() else 1
+    import pandas as pd  # not at the top: products, most of all sweeps, do without
+
     rows = rows_of(block, parameters)
     columns = pd.DataFrame(rows.take(np.arange(rows.size)))
     same = columns[idle.holds({str(name): columns[name].to_numpy() for name in columns})].drop(columns=idle.parameter)

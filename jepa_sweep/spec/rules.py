@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.systems.system import Rule, System
+from jepa_sweep.systems.system import Columns, Rule, System
 
 Where = Callable[[tuple[str, ...]], str]  # parameters -> where they are set, for messages
 
@@ -21,7 +20,7 @@ def check_arguments(system: System, objective: str, columns: Columns) -> None:
     except ValueError:
         shapes = ", ".join(f"`{name}` {np.shape(v)}" for name, v in columns.items())
         raise SpecError(f"The shapes of the arguments must broadcast together, but they are {shapes}.") from None
-    floats = {name: value.astype(float) for name, value in columns.items()}
+    floats = {name: value.astype(float, copy=False) for name, value in columns.items()}
     binding = [rule for rule in system.rules_of(objective) if rule.scope == "every"]
     check_rules(system, binding, floats, lambda names: "argument " + ", ".join(f"`{n}`" for n in names))
 

@@ -16,7 +16,6 @@ from jepa_sweep.checks import said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.dynamics import (
     Code,
-    Columns,
     Coordinate,
     Dynamics,
     Flag,
@@ -29,7 +28,7 @@ from jepa_sweep.physics.dynamics import (
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
 from jepa_sweep.systems.shared import FRACTION_OF_REST, THRESHOLD
-from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule, System
+from jepa_sweep.systems.system import Columns, Mask, Pair, Parameter, Rule, System
 
 RESERVED = (  # columns, words that stand beside the axes of a spec, and words of `select`, `plot` and `compare`
     *("objective", "p", "status", "message", "steps", "try", "w_star", "t_numeric", "t_exact", "relative_difference"),
@@ -193,7 +192,11 @@ def flow(
     return flows.system(
         name,
         version,
-        {name: dynamics},
+        (name,),
+        lambda: {name: dynamics},
+        coordinates=tuple(c.name for c in dynamics.coordinates),
+        by_clock=tuple(c.name for c in dynamics.coordinates if c.span),
+        curve=path is not None,
         parameters=tuple(q.parameter for q in parameters),
         rules=(*(rule for q in parameters for rule in q.rules), FRACTION_OF_REST if rest else THRESHOLD),
         predicted=() if critical_time is None else (T_EXACT,),

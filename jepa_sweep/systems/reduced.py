@@ -1,15 +1,17 @@
 """The system `reduced`: JEPA and MAE as one scalar flow a feature; Littwin et al. 2024, Theorem 4.2."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jepa_sweep.physics.dynamics import Columns
-from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
 from jepa_sweep.systems.shared import FRACTION_OF_REST
-from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule
+from jepa_sweep.systems.system import Columns, Mask, Pair, Parameter, Rule
+
+if TYPE_CHECKING:
+    from jepa_sweep.physics.dynamics import Dynamics
 
 
 def _normal(x: np.ndarray) -> Mask:
@@ -59,10 +61,19 @@ def _reachable(objective: str, exponent: Callable[[np.ndarray], np.ndarray]) -> 
     return Rule(("lam", "rho", "L", "eps", "p"), holds, must, scope="any", objective=objective)
 
 
+def _dynamics() -> "Mapping[str, Dynamics]":
+    from jepa_sweep.physics.reduced import DYNAMICS  # not at the top: planning needs no JAX
+
+    return DYNAMICS
+
+
 REDUCED = flows.system(
     "reduced",
-    1,
-    DYNAMICS,
+    2,
+    ("jepa", "mae"),
+    _dynamics,
+    coordinates=("w", "log_w", "chi"),
+    by_clock=("chi",),
     parameters=PARAMETERS,
     rules=(*RULES, _reachable("jepa", lambda L: L), _reachable("mae", lambda L: L / (L + 1))),
     predicted=(

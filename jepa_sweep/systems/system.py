@@ -1,23 +1,26 @@
 """`System`: all that the rest of the package needs to know of what it sweeps, as data and functions.
 
 A system is one module that makes one `System`. Whoever plans, computes, stores, compares or draws asks it and
-knows nothing of the system itself.
+knows nothing of the system itself. Describing a system needs no JAX: what computes its rows stands in a module of its
+own, imported when there is something to compute. So plans, and runs with nothing left to do, answer at once.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from jepa_sweep.engine.settings import Settings
-from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.engine.settings import AUTO, Settings
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import sha256
 from jepa_sweep.store.schema import TRY, Column
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the host
 Mask = np.ndarray | np.bool_  # the second of a single point
 
 
@@ -157,7 +160,7 @@ class System(NamedTuple):
     parameters: tuple[Parameter, ...]
     rules: tuple[Rule, ...]
     tables: dict[str, tuple[Column, ...]]  # what is measured; objective and parameters stand before it
-    methods: tuple[str, ...]  # of computing it; the first is the default
+    methods: tuple[str, ...]  # of computing it
     compute: Callable[[Points, Measurement, Place], tuple[dict[str, Rows], Effort]]
     # Of some points: how many, and their parameters, which are only looked at where the cost depends on them.
     cost: Callable[[int, Callable[[], Columns], Measurement], Cost]
@@ -165,7 +168,7 @@ class System(NamedTuple):
     memory: Callable[[int, list[Columns], Measurement], float]
     # Points of a chunk: how many there are in all, and the parameters of the first.
     chunk: Callable[[int, Callable[[], Columns], Measurement], int]
-    compare: Callable[[Reader], pd.DataFrame]  # of a store: measured beside predicted
+    compare: Callable[[Reader], "pd.DataFrame"]  # of a store: measured beside predicted
     curves: Curves
     most_points: int = 10**12
     p: tuple[float, ...] = (0.5,)  # thresholds of a spec that names none
@@ -175,9 +178,17 @@ class System(NamedTuple):
     times: tuple[str, ...] = ("paper", "flow")  # conventions of time, the first is the default
     without_rtol: tuple[str, ...] = ()  # methods that keep no relative tolerance
     unused: Mapping[str, str] = MappingProxyType({})  # keys of a spec that say nothing here -> why, in words
+    # The method where `method` is "auto"; the first of all by default.
+    automatic: Callable[[Measurement], str] | None = None
     check: Callable[[Measurement], None] = lambda measurement: None  # SpecError where settings do not go together
     idle: tuple[Idle, ...] = ()
     source: str = ""  # text of the file that a user's own system stands in
+
+    def chosen(self, measurement: Measurement) -> Measurement:
+        """The same with a method in the place of "auto"."""
+        if measurement.solver.method != AUTO:
+            return measurement
+        return measurement.with_solver(method=self.automatic(measurement) if self.automatic else self.methods[0])
 
     @property
     def digest(self) -> str:

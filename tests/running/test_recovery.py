@@ -19,7 +19,7 @@ from jepa_sweep.store import writer_names
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer
 
-FAILING = {**TINY, "measure": {"p": [0.5, 0.9]}, "solver": {"max_steps": 12}}
+FAILING = {**TINY, "measure": {"p": [0.5, 0.9]}, "solver": {"method": "dopri8", "max_steps": 12}}
 POINTS = 2 * 2 * 3 * 3 * 2 * 2
 
 

@@ -155,3 +155,19 @@ def test_large_sweeps_make_few_files(size):
     grid = Grid(spec)
     chunks = list(plan.chunks(grid, Intervals(), plan.points_per_chunk(spec, grid)))
     assert len(chunks) <= max(10, 2000 if size > 10**8 else 200)
+
+
+@pytest.mark.parametrize("p", [[0.5], [0.25, 0.5]])
+def test_a_stretch_of_a_product_has_the_rows_that_its_indices_have_one_by_one(p):
+    """Whatever axes it begins and ends in the midst of; stretches and scattered indices take different ways."""
+    axes = {"lam": [1.0, 2.0, 3.0], "rho": [0.5, 1.0], "L": [1, 2], "eps": [1e-4, 1e-3, 1e-2]}
+    grid = Grid(js.Sweep(name="x", axes=axes, measure={"p": p}))
+    for low, high in grid.segments():
+        for start, stop in ((low, high), (low + 1, high), (low, high - 5), (low + 4, low + 9), (high - 1, high)):
+            stretch = grid.take(np.arange(start, stop))
+            singles = [grid.take(np.array([index])) for index in range(start, stop)]
+            backwards = grid.take(np.arange(start, stop)[::-1])
+            for name, values in stretch.columns.items():
+                assert values.tolist() == [one.columns[name][0] for one in singles]
+                assert values.tolist() == backwards.columns[name][::-1].tolist()
+            assert stretch.p.tolist() == [one.p[0] for one in singles]

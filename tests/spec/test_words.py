@@ -174,8 +174,21 @@ def test_further_objectives_are_there_when_named(system):
 @pytest.mark.parametrize(("system", "method"), [("training", "sgd"), ("network", "dopri8"), ("temporal", "blocks")])
 def test_methods_of_a_system(system, method):
     spec = js.Sweep(name="x", system=system, axes=LEAST[system])
-    assert spec.solver.method == method
+    assert spec.measurement.solver.method == spec.frozen()["solver"]["method"] == method
     assert js.Sweep.parse(spec.to_toml()) == spec
+
+
+@pytest.mark.parametrize(("more", "method"), [
+    ({}, "clenshaw_curtis"),
+    ({"solver": {"coordinate": "chi", "precision": "float32", "rtol": 1e-5}}, "clenshaw_curtis"),
+    ({"measure": {"p": [0.1, 0.5]}}, "clenshaw_curtis"),
+    ({"measure": {"trajectories": {"samples": 8}}}, "dopri8"),
+    ({"solver": {"coordinate": "log_w"}}, "dopri8"),
+    ({"solver": {"method": "tsit5"}}, "tsit5"),
+])  # fmt: skip
+def test_the_method_is_the_fastest_that_can_be_used_and_the_store_says_which(more, method):
+    spec = js.Sweep(name="x", axes={"lam": 1.0, "rho": 0.5, "L": 2, "eps": 1e-3}, **more)
+    assert spec.measurement.solver.method == spec.frozen()["solver"]["method"] == method
 
 
 def test_width_and_predictor_follow():
@@ -244,8 +257,8 @@ TEMPORAL = {"data": "temporal", "lam_low": 0.5, "lam_high": 0.9, "rho_low": 0.2,
 REFUSED = {
     "coordinate": ({}, {"solver": {"coordinate": "chi"}}, r"`coordinate` must be left out.*\[solver\]"),
     "until": ({}, {"measure": {"trajectories": {"until": 2.0}}}, r"`until` says nothing for.*trajectories.until\]"),
-    "unknown optimizer": ({}, {"solver": {"method": "adamw"}}, r"one of sgd, .*Did you mean `adam`.*\[solver\]"),
-    "solver of flows": ({}, {"solver": {"method": "dopri8"}}, r"`method` must be one of sgd.*\[solver\]"),
+    "unknown optimizer": ({}, {"solver": {"method": "adamw"}}, r"one of auto, sgd, .*Did you mean `adam`.*\[solver\]"),
+    "solver of flows": ({}, {"solver": {"method": "dopri8"}}, r"`method` must be one of auto, sgd.*\[solver\]"),
     "narrow": ({"width": 2}, {}, r"aligned start.*start = aligned, features = 3, width = 2.*\[axes.width\]"),
     "narrow in a product": ({"features": [3, 4], "width": [4, 3]}, {}, r"features = 4, width = 3.*\[axes.width\]"),
     "narrow in a zip": ({"features": [3, 4], "width": [4, 3]}, {"combine": "zip"}, r"features = 4, width = 3"),

@@ -123,7 +123,7 @@ def test_points_without_a_time_stand_in_the_table_with_their_status(tmp_path):
 
 
 def test_failed_points_stand_apart_and_are_not_tried_again(tmp_path):
-    sweep = js.Sweep(**TINY, solver={"max_steps": 4})
+    sweep = js.Sweep(**TINY, solver={"method": "dopri8", "max_steps": 4})
     report = execute(sweep, tmp_path)
     failures = report.store.read("failures")
     assert len(failures) == report.failed > 0

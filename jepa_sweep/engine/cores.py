@@ -1,0 +1,42 @@
+"""All cores of a processor that JAX sees as one device: threads call compiled programs for stretches of the rows.
+
+A program runs its loops on one core, and leaves the interpreter to other threads meanwhile, as NumPy does.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+STRETCH = 1 << 16  # rows of one stretch at most: their arrays are not far from a core, and threads end about together
+
+T = TypeVar("T")
+
+
+def number() -> int:
+    """Cores of the processor that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def stretches(count: int, where: Sequence[Any]) -> list[slice]:
+    """Rows for one thread at a time: all together, unless the only device is a processor and they are many."""
+    if len(where) > 1 or where[0].platform != "cpu" or count <= STRETCH:
+        return [slice(0, count)]
+    edges = np.linspace(0, count, -(-count // STRETCH) + 1).astype(int).tolist()
+    return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+
+def longest(rows: list[slice], batch: int | None) -> int:
+    """Rows that a program should be made for: of the longest stretch, or of a typical call that was not cut up."""
+    return max(each.stop - each.start for each in rows) if len(rows) > 1 or batch is None else batch
+
+
+def each(function: Callable[[slice], T], rows: list[slice]) -> list[T]:
+    """What a function returns for each stretch, called from a thread on each core."""
+    if len(rows) == 1:
+        return [function(rows[0])]
+    with ThreadPoolExecutor(min(number(), len(rows))) as threads:
+        return list(threads.map(function, rows))

@@ -1,0 +1,126 @@
+"""Critical times by one rule over the whole interval, against the closed form: where that is easy, and where hard."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jepa_sweep as js
+from jepa_sweep.engine import cores, devices, dispatch, lanes, quadrature, whole
+from jepa_sweep.engine.solver import Settings
+from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.reduced import DYNAMICS
+
+COUNT = 4096
+WORST = 4  # times what is estimated, at most: the estimate is of the size of the error, and no bound
+KINDS = ("usual", "to the rest point", "deep", "decay")
+
+
+def drawn(objective, kind):
+    """Points that are learned: lam, rho, L, eps and p."""
+    rng = np.random.default_rng(KINDS.index(kind))
+    L = rng.integers(1, 101 if kind == "deep" else 13, COUNT).astype(float)
+    rho, lam = 10 ** rng.uniform(-0.5, 0.3, COUNT), 10 ** rng.uniform(-1, 1, COUNT)
+    p = 1 - 10 ** rng.uniform(*{"to the rest point": (-9, -2), "deep": (-6, -0.01)}.get(kind, (-1, -0.01)), COUNT)
+    w_star = rho ** (L if objective == "jepa" else L / (L + 1))
+    away = 10 ** -rng.uniform(0.1, 250 if kind == "deep" else 8, COUNT)
+    if kind == "decay":
+        p, away = 1 + 10 ** rng.uniform(-6, 0.5, COUNT), 10 ** rng.uniform(0.01, 2, COUNT)
+    points = {"lam": lam, "rho": rho, "L": L, "eps": p * w_star * away, "p": p}
+    learned = js.status(objective, **points) == "learned"
+    assert learned.mean() > 0.5
+    points = {name: values[learned] for name, values in points.items()}
+    return points, js.critical_time(objective, **points)
+
+
+def found(objective, points, intervals):
+    """Times of the rule, and errors as it estimates them."""
+    dynamics, where = DYNAMICS[objective], devices.pick("cpu")[:1]
+    with devices.scope("float64", where[0]):
+        point = dynamics.point(**{name: points[name] for name in dynamics.parameters})
+        leaves, treedef = jax.tree.flatten(point)
+        args = [points["p"][:, None], *(leaf * np.ones_like(points["p"]) for leaf in leaves)]
+        key, shape = (dynamics.coordinate(), intervals, treedef), dispatch.Shape(COUNT, 1024)
+        time, error = dispatch.results(whole.part, key, args, "float64", shape, where)
+    return time[:, 0], error[:, 0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("intervals", whole.INTERVALS)
+@pytest.mark.parametrize("objective", DYNAMICS)
+def test_no_time_is_much_farther_off_than_estimated(objective, intervals):
+    """At every size of the estimate: whoever asks for a tolerance gets times that keep it."""
+    for kind in KINDS:
+        points, exact = drawn(objective, kind)
+        time, estimate = found(objective, points, intervals)
+        accepted = estimate < 1e-4
+        error = np.abs(time / exact - 1)[accepted]
+        # Beside the rule's own error stand those of chi and of exponents, as `test_reduced` measures them.
+        rounding = 64 * np.finfo(float).eps * (50 + np.abs(np.log(points["eps"][accepted])))
+        for tolerance in (1e-4, 1e-6, 1e-8, 1e-10):
+            kept = estimate[accepted] < tolerance
+            assert (error[kept] <= WORST * tolerance + rounding[kept]).all(), kind
+
+
+@pytest.mark.parametrize("objective", DYNAMICS)
+def test_most_points_need_one_rule_and_all_keep_the_tolerance(objective):
+    points, exact = drawn(objective, "usual")
+    sol = js.solve(objective, **points, rtol=1e-8)
+    assert (sol.status == "learned").all()
+    assert np.abs(sol.time / exact - 1).max() <= WORST * 1e-8
+    assert np.mean(sol.steps == 1) > 0.3
+    assert np.mean(sol.steps <= 2) > 0.97
+
+
+@pytest.mark.long
+def test_what_the_rules_cannot_do_is_left_to_steps():
+    points, exact = drawn("jepa", "to the rest point")
+    sol = js.solve("jepa", **points, rtol=1e-10)
+    assert (sol.status == "learned").all()
+    assert np.abs(sol.time / exact - 1).max() <= 1e-8
+    assert (sol.steps > 2).any()
+
+
+def test_the_estimate_of_a_rule():
+    """Nothing for a polynomial, about the error for a pole, and never less than 1/32 of the last coefficients."""
+    with jax.enable_x64(True):
+        for n in whole.INTERVALS:
+            x = quadrature.nodes(n)
+            smooth, none = quadrature.integral(list(jnp.asarray(1 + x**3)))
+            assert smooth == pytest.approx(1.25, rel=1e-15)
+            assert none < 1e-15
+            pole, estimate = quadrature.integral(list(jnp.asarray(1 / (x + 0.05))))
+            missed = abs(float(pole) / np.log(21) - 1)
+            assert missed / WORST < float(estimate) < 1e4 * missed
+
+
+def test_a_time_too_late_is_told_without_predictions():
+    """Whoever asks for no predictions is told in the end; one that is lost for another reason is not called late."""
+    point = {"lam": [1.0, 1.0], "rho": [1.0, 1.0], "L": [3, 3], "eps": [1e-200, 1e-3]}
+    assert js.solve("jepa", **point).status.tolist() == ["overflow", "learned"]
+    assert js.solve("jepa", **point, method="dopri8").status.tolist() == ["overflow", "learned"]
+    assert js.solve("jepa", **point, method="dopri8", max_steps=2).status.tolist() == ["overflow", "max_steps"]
+
+
+@pytest.mark.long
+def test_stretches_of_many_points_are_computed_as_all_together(monkeypatch):
+    """To the bit, and in their order; whether a processor's cores take turns or one does all."""
+    points, _ = drawn("mae", "usual")
+    columns, p = {k: v for k, v in points.items() if k != "p"}, points["p"][:, None]
+    together = lanes.solve(DYNAMICS["mae"], columns, p, lanes.predict(DYNAMICS["mae"], columns, p), Settings("dopri8"))
+    monkeypatch.setattr(cores, "STRETCH", 700)
+    monkeypatch.setattr(devices, "pick", lambda device="auto", real=devices.pick: real(device)[:1])
+    apart = lanes.solve(DYNAMICS["mae"], columns, p, lanes.predict(DYNAMICS["mae"], columns, p), Settings("dopri8"))
+    assert (together.status == Status.LEARNED).all()
+    for name in ("status", "time", "steps", "samples", "ended"):
+        np.testing.assert_array_equal(getattr(apart, name), getattr(together, name), err_msg=name)
+
+
+def test_stretches_cover_all_rows_once():
+    where = devices.pick("cpu")[:1]
+    for count in (1, cores.STRETCH, cores.STRETCH + 1, 5 * cores.STRETCH - 3):
+        rows = cores.stretches(count, where)
+        assert [r.start for r in rows] == [0, *(r.stop for r in rows[:-1])]
+        assert rows[-1].stop == count
+        assert cores.longest(rows, None) <= cores.STRETCH
+    assert len(cores.stretches(10 * cores.STRETCH, where * 2)) == 1  # several devices share a program

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from jepa_sweep.engine.cores import number as cores
+
 OBJECTIVES = ("jepa", "mae")
 LAYERS = (1, 2, 3, 5, 8)
 P = 0.5
@@ -136,11 +138,6 @@ def clock(objective: str, points: Points) -> Clock:
 
 
 # --- a process on each core ---------------------------------------------------------------------------------------
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with(parent: int) -> None:

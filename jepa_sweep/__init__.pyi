@@ -18,9 +18,9 @@ from .errors import SpecWarning as SpecWarning
 from .errors import StorageError as StorageError
 from .matrices import NetworkPath as NetworkPath
 from .matrices import network_flow as network_flow
-from .physics.dynamics import SENTENCES as SENTENCES
 from .physics.dynamics import Coordinate as Coordinate
-from .physics.dynamics import Status as Status
+from .physics.host import SENTENCES as SENTENCES
+from .physics.host import Status as Status
 from .physics.moments import Estimate as Estimate
 from .reproduction import figure as figure
 from .reproduction import reproduce as reproduce

@@ -20,7 +20,8 @@ from jepa_sweep.engine import lanes, pointwise
 from jepa_sweep.engine.settings import AUTO, METHODS, Settings
 from jepa_sweep.engine.tracing import is_traced, refuse_traced
 from jepa_sweep.physics import exact, response
-from jepa_sweep.physics.dynamics import Dynamics, labels
+from jepa_sweep.physics.dynamics import Dynamics
+from jepa_sweep.physics.host import labels
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.spec.models import check_measurement
 from jepa_sweep.spec.rules import check_arguments

@@ -60,8 +60,8 @@ def test_networks_are_compared_at_equal_results():
 def test_goals_are_compared_at_equal_accuracy(tmp_path):
     """A way that is faster but wrong does not count, and what was not measured is said to be missing."""
     rows = [
-        Row("jepa_sweep engine, dopri8 over chi (default)", 1e-8, 256, 0.0, 8e6, 1e-9, 0.0),
-        Row("jepa_sweep engine, dopri8 over chi (default)", 1e-6, 256, 0.0, 9e9, 1e-7, 0.0),
+        Row("jepa_sweep engine, dopri8 over chi", 1e-8, 256, 0.0, 8e6, 1e-9, 0.0),
+        Row("jepa_sweep engine, dopri8 over chi", 1e-6, 256, 0.0, 9e9, 1e-7, 0.0),
         Row("heyoka, over chi, 64 wide", 1e-8, 256, 0.0, 4e6, 1e-9, 0.0),
         Row("js.critical_time, as it stands", 0.0, 256, 0.0, 16e6, 0.0, 0.0),
     ]

@@ -16,8 +16,8 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep.engine.settings import Settings
-from jepa_sweep.physics import data, network
-from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.physics import data, host, network
+from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.systems.networks import parameters as words
@@ -132,7 +132,7 @@ def test_what_describes_a_system_says_what_its_physics_says():
     assert [status.label for status in Status if status.failed] == list(FAILED)
     assert tuple(network.OBJECTIVES) == words.OBJECTIVES
     assert tuple(network.ACTIVATIONS) == words.ACTIVATIONS
-    assert (words.STARTS, words.LAYOUTS) == (network.STARTS, data.LAYOUTS)
+    assert (words.STARTS, words.LAYOUTS) == (host.STARTS, data.LAYOUTS)
     reduced = BUILT_IN["reduced"]
     assert reduced.objectives == tuple(DYNAMICS)
     for dynamics in DYNAMICS.values():

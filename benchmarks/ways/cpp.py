@@ -30,7 +30,7 @@ def missing(header: str = "cmath") -> str:
 
 
 @functools.cache
-def library(name: str) -> ctypes.CDLL:
+def compiled(name: str) -> ctypes.CDLL:
     """The compiled program of a file here; once for all that use it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.so"

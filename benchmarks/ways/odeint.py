@@ -18,13 +18,13 @@ def missing() -> str:
 
 def version() -> str:
     """Boost's version."""
-    number = cpp.library(PROGRAM).boost_version()
+    number = cpp.compiled(PROGRAM).boost_version()
     return f"{number // 100_000}.{number // 100 % 1000}.{number % 100}"
 
 
 def prepare(points: dict[str, Points], rtol: float, order: int, width: int) -> Run:
     """Over chi (`order` 5: dopri5, 0: bulirsch_stoer), or in u with an event when `width` is 0."""
-    program = cpp.library(PROGRAM)
+    program = cpp.compiled(PROGRAM)
     call = partial(program.clock_times, order, width) if width else program.event_times
     # Points of one depth side by side, because those that share a state share their steps.
     index = {o: np.argsort(points[o]["L"], kind="stable") for o in points}

@@ -55,7 +55,7 @@ def _engine(name: str, **settings: Any) -> Way:
 
 WAYS = [
     _engine("clenshaw_curtis over chi", method="clenshaw_curtis"),
-    _engine("dopri8 over chi (default)"),
+    _engine("dopri8 over chi"),
     _engine("dopri8, event in ln w", coordinate="log_w"),
     _engine("tsit5, event in ln w", coordinate="log_w", method="tsit5"),
     Way(SOLVE, as_it_stands, apart=True, batch=65_536),

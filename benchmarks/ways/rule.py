@@ -31,7 +31,7 @@ def gauss(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def prepare(points: dict[str, Points], rtol: float, form: str, rule: tuple[np.ndarray, ...]) -> Run:
     """By the function `form` of `rule.cpp`, with the nodes and weights of `rule`."""
-    call = functools.partial(getattr(cpp.library("rule.cpp"), form), len(rule[0]), *map(cpp.doubles, rule))
+    call = functools.partial(getattr(cpp.compiled("rule.cpp"), form), len(rule[0]), *map(cpp.doubles, rule))
     given = {objective: clock(objective, points[objective]) for objective in points}
     return lambda: {objective: cpp.solve(call, given[objective], rtol) for objective in points}
 

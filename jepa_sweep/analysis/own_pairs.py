@@ -12,7 +12,7 @@ from jepa_sweep.engine import lanes
 from jepa_sweep.engine.tracing import refuse_traced
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import moments as physics
-from jepa_sweep.physics.dynamics import Status, labels
+from jepa_sweep.physics.host import Status, labels
 from jepa_sweep.physics.moments import Estimate
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.spec.rules import check_arguments

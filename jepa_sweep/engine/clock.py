@@ -48,11 +48,6 @@ class _Clock(NamedTuple):
     stepper: Stepper
     matrix: Float[np.ndarray, "terms stages"]  # of `dense.polynomial`
 
-    @property
-    def integrates(self) -> bool:
-        """True for a rule for integrals, which may step far."""
-        return integrates(self.stepper.settings)
-
     def start(self, goal: Goal, trip: Trip) -> Lane:
         coordinate, point = self.coordinate, goal.point
         assert coordinate.span is not None, "only a coordinate that knows its span can be the clock"
@@ -63,7 +58,7 @@ class _Clock(NamedTuple):
         # The relative tolerance cannot choose a first step for a T that starts at 0: one e-fold of the field, or with
         # a rule for integrals all the way.
         e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
-        first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if self.integrates else e_fold)
+        first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if integrates(self.stepper.settings) else e_fold)
         return Lane(
             search=search.begin(goal, 1 / rate, coordinate.width, trip),
             start=begin,

@@ -16,7 +16,10 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, solver, whole
 from jepa_sweep.engine.solver import Goal, Settings
-from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Status
+from jepa_sweep.physics.dynamics import Coordinate, Dynamics
+from jepa_sweep.physics.host import Columns, Status
+
+FEW_ROWS = 4  # for each lane of a part, where the rules have left few points
 
 Times = Float[np.ndarray, "n s"]
 
@@ -262,8 +265,7 @@ class _Call(NamedTuple):
         if not whole_batch:
             given = [a[rows] for a in given]
         row_bytes = 128 * self.p.shape[1] * np.dtype(self.settings.precision).itemsize
-        few = intervals > whole.INTERVALS[0]  # are left by the first rule, and parts are always computed in full
-        shape = dispatch.shape_for(self.batch, self.where, row_bytes, most=2 if few else 16)
+        shape = dispatch.shape_for(self.batch, self.where, row_bytes, most=whole.BLOCKS[intervals])
         key, missed = (self.coordinate, intervals, self.treedef), np.ones(len(rows), bool)
         for part, found in dispatch.parts(whole.part, key, given, self.settings.precision, shape, self.where):
             if found is not None:
@@ -355,7 +357,7 @@ def _solve(
 
     call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
     solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.LEARNED), 0
-    left = np.flatnonzero(_any(wanted) | _any(np.isfinite(times)))
+    left = np.flatnonzero(_any(wanted) | _any(np.isfinite(times[:, :1])))
     with devices.scope(settings.precision, where[0]):
         by_rule = solver.integrates(settings) and not times.shape[1]
         for intervals in whole.INTERVALS if by_rule else ():
@@ -363,8 +365,8 @@ def _solve(
             left = call.by_rule(intervals, left, solves)
         if len(left):
             some = {name: values[left] for name, values in columns.items()}
-            few = 4 if by_rule else dispatch.MAX_ROWS_PER_LANE
-            lane_steps += call.in_lanes(left[_cheap_first(dynamics, some)], few, solves)
+            most = FEW_ROWS if by_rule else dispatch.MAX_ROWS_PER_LANE
+            lane_steps += call.in_lanes(left[_cheap_first(dynamics, some)], most, solves)
     gave_up = np.where(solves.ended == Status.LEARNED, Status.NON_FINITE, solves.ended)[:, None]
     status = np.where(wanted, np.where(np.isfinite(solves.time), Status.LEARNED, gave_up), ready)
     lost = np.flatnonzero(_any(status == Status.NON_FINITE))

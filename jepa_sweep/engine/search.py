@@ -11,7 +11,8 @@ from jepa_sweep.engine import dense
 from jepa_sweep.engine.dense import KNOTS, Knots
 from jepa_sweep.engine.pool import Index, Trip
 from jepa_sweep.engine.solver import Control, Goal, Outcome
-from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar
+from jepa_sweep.physics.host import Status
 
 
 class Search(NamedTuple):

@@ -23,7 +23,7 @@ from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.engine.solver import is_explicit
 from jepa_sweep.errors import JepaSweepError
-from jepa_sweep.physics.dynamics import Columns
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.physics.reduced import DYNAMICS
 
 POINTS = 4096

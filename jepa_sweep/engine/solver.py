@@ -18,8 +18,9 @@ from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.engine.quadrature import ClenshawCurtis
 from jepa_sweep.engine.settings import METHODS, Settings
-from jepa_sweep.physics.dynamics import Code, Point, Scalar, State, Status
+from jepa_sweep.physics.dynamics import Code, Point, Scalar, State
 from jepa_sweep.physics.elementary import exp, log
+from jepa_sweep.physics.host import Status
 
 SOLVERS = {
     "clenshaw_curtis": ClenshawCurtis,

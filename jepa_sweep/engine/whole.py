@@ -21,7 +21,10 @@ from jepa_sweep.engine import dispatch, quadrature
 from jepa_sweep.physics.dynamics import Coordinate, Point, Scalar
 from jepa_sweep.physics.elementary import exp, log
 
-INTERVALS = (16, 32)  # of the rules, in the order in which they are tried
+# Intervals of each rule, in the order in which they are tried, and blocks of one part: fewer for the second, because
+# the first leaves few points, and parts are computed in full.
+BLOCKS = {16: 16, 32: 2}
+INTERVALS = tuple(BLOCKS)
 STRETCH = 0.12  # theta: with this the 17 points are enough most often
 
 PerThreshold = Float[Array, "n p"]

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jepa_sweep.physics.host import LAYOUTS
+
 Values = Float[Array, " d"]  # one number per feature
 Number = Float[Array, ""] | float
 Matrix = Any  # (d, d): a JAX array, or on the host a NumPy one
 Pairs = tuple[Float[Array, "n d"], Float[Array, "n d"]]
-
-LAYOUTS = ("same", "opposite", "equal_lam", "equal_rho", "crossed")
 
 
 class Moments(NamedTuple):

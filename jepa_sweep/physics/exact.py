@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jepa_sweep.physics import elementary
-from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar
+from jepa_sweep.physics.host import Status
 
 # Loops run in blocks: under `vmap` every turn of a loop reads and writes whole batches, and all rows wait for the last.
 BLOCK = 7  # powers of z

@@ -31,7 +31,6 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": jax.nn.gelu,
     "tanh": jnp.tanh,
 }
-STARTS = ("aligned", "gaussian")
 
 
 class Weights(NamedTuple):

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_sweep.physics import exact, response
-from jepa_sweep.physics.dynamics import Columns, Coordinate, Dynamics, Prediction, Scalar
+from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Prediction, Scalar
 from jepa_sweep.physics.elementary import exp, expm1, log, log1p
 from jepa_sweep.physics.exact import Point
+from jepa_sweep.physics.host import Columns
 
 Number = Any  # a scalar, or on the host a column of them
 

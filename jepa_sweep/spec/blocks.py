@@ -11,9 +11,10 @@ import numpy as np
 
 from jepa_sweep.checks import check_at, check_one_of, did_you_mean, plain, shown
 from jepa_sweep.errors import SpecError
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec.axes import Axis, Block, Range
 from jepa_sweep.spec.rules import check_rules, corners
-from jepa_sweep.systems.system import Columns, Parameter, Rule, System
+from jepa_sweep.systems.system import Parameter, Rule, System
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to whether they are equal

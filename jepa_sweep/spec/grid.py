@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec.axes import Range
 from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.systems.system import Columns, Parameter, Points
+from jepa_sweep.systems.system import Parameter, Points
 
 if TYPE_CHECKING:
     from jepa_sweep.spec.listed import ListedGrid

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.systems.system import Columns
+from jepa_sweep.physics.host import Columns
 
 
 class ListedGrid:

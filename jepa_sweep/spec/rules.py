@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.systems.system import Columns, Rule, System
+from jepa_sweep.physics.host import Columns
+from jepa_sweep.systems.system import Rule, System
 
 Where = Callable[[tuple[str, ...]], str]  # parameters -> where they are set, for messages
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.physics.dynamics import Dynamics, Prediction, Status
+from jepa_sweep.physics.dynamics import Dynamics, Prediction
+from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.systems.rows import Integrations, pick
-from jepa_sweep.systems.system import Columns, Effort, Measurement, Place, Points, Rows
+from jepa_sweep.systems.system import Effort, Measurement, Place, Points, Rows
 
 # w(t) is called unresolved where rounding t to the solver's precision costs all but about three of its digits.
 RESOLVED_DIGITS = 2e-3

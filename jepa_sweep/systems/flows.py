@@ -13,10 +13,11 @@ import numpy as np
 from jepa_sweep.checks import shown
 from jepa_sweep.engine.settings import METHODS
 from jepa_sweep.errors import SpecError
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import MESSAGE, STATUS, STEPS, Column, P, T
 from jepa_sweep.systems.shared import ROWS_PER_FILE
-from jepa_sweep.systems.system import Columns, Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
+from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,21 +14,12 @@ import numpy as np
 
 from jepa_sweep.checks import said, shown
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.dynamics import (
-    Code,
-    Coordinate,
-    Dynamics,
-    Flag,
-    Point,
-    Prediction,
-    Scalar,
-    State,
-    Status,
-)
+from jepa_sweep.physics.dynamics import Code, Coordinate, Dynamics, Flag, Point, Prediction, Scalar, State
+from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
 from jepa_sweep.systems.shared import FRACTION_OF_REST, THRESHOLD
-from jepa_sweep.systems.system import Columns, Mask, Pair, Parameter, Rule, System
+from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule, System
 
 RESERVED = (  # columns, words that stand beside the axes of a spec, and words of `select`, `plot` and `compare`
     *("objective", "p", "status", "message", "steps", "try", "w_star", "t_numeric", "t_exact", "relative_difference"),

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
 from jepa_sweep.systems.shared import FRACTION_OF_REST
-from jepa_sweep.systems.system import Columns, Mask, Pair, Parameter, Rule
+from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule
 
 if TYPE_CHECKING:
     from jepa_sweep.physics.dynamics import Dynamics

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from jepa_sweep.systems.system import Columns, Points, Rows, System
+from jepa_sweep.physics.host import SENTENCES, Columns, Status
+from jepa_sweep.systems.system import Points, Rows, System
 
 
 class Integrations:
@@ -56,8 +57,6 @@ def pick(rows: Rows, mask: np.ndarray) -> Rows:
 
 def words_of(system: System) -> dict[str, list[str]]:
     """What the numbers in a text column stand for, until it is written."""
-    from jepa_sweep.physics.dynamics import SENTENCES, Status  # not at the top: it brings JAX
-
     return {
         "objective": list(system.objectives),
         "status": [status.label for status in Status],

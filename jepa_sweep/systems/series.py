@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column
 from jepa_sweep.systems.shared import MOST_SEED, between, chunk_of_runs, whole
 from jepa_sweep.systems.system import (
-    Columns,
     Cost,
     Curves,
     Effort,

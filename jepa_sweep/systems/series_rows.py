@@ -6,9 +6,9 @@ from jaxtyping import Array
 
 from jepa_sweep.engine import devices, series
 from jepa_sweep.physics import data
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.systems.rows import pick
-from jepa_sweep.systems.system import Columns, Effort, Measurement, Place, Points, Rows
+from jepa_sweep.systems.system import Effort, Measurement, Place, Points, Rows
 
 
 def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dict[str, Rows], Effort]:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jepa_sweep.systems.system import Columns, Mask, Measurement, Rule
+from jepa_sweep.physics.host import Columns, Status
+from jepa_sweep.systems.system import Mask, Measurement, Rule
 
 MOST_SEED = 2**24 - 1  # the largest that single precision holds with all smaller ones
 ROWS_PER_FILE = 1_000_000  # about what one file of trajectories should hold
 MOST_RUNS = 256  # of a chunk, where each run is much work
-FAILED = ("max_steps", "non_finite", "oom", "diverged")  # words of the column `status` where the numerics gave up
+FAILED = tuple(s.label for s in Status if s.failed)  # words of the column `status` where the numerics gave up
 
 THRESHOLD = Rule(("p",), lambda c: np.isfinite(c["p"]) & (c["p"] > 0), "be finite and positive")
 FRACTION_OF_REST = Rule(

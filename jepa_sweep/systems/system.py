@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jepa_sweep.engine.settings import AUTO, Settings
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import sha256
 from jepa_sweep.store.schema import TRY, Column
@@ -20,7 +21,6 @@ from jepa_sweep.store.schema import TRY, Column
 if TYPE_CHECKING:
     import pandas as pd
 
-Columns = dict[str, np.ndarray]  # name -> values, one entry per point, on the host
 Mask = np.ndarray | np.bool_  # the second of a single point
 
 

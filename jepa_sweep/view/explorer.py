@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
-from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.systems.system import Curves

@@ -24,7 +24,7 @@ from batches import (
 
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.solver import SOLVERS, Settings, Stepper
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Status
 
 pytestmark = pytest.mark.long  # every way to solve is a program of its own
 NO_SAMPLES = np.zeros((COUNT, 0))

@@ -6,7 +6,7 @@ import pytest
 from batches import CHI, COUNT, points, predict, solve
 
 from jepa_sweep.engine import dispatch, lanes
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Status
 
 NO_SAMPLES = np.zeros((COUNT, 0))
 FULL = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes.")

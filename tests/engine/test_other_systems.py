@@ -7,7 +7,8 @@ from batches import custom, same, solve, solved_rows, wanting
 
 import jepa_sweep as js
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.dynamics import Coordinate, Status
+from jepa_sweep.physics.dynamics import Coordinate
+from jepa_sweep.physics.host import Status
 
 # --- poisoned points ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from batches import CHI, COUNT, JEPA, LOG_W, RTOL, SAMPLES, no_times, points, pr
 
 from jepa_sweep.engine import dense, lanes
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Status
 
 pytestmark = pytest.mark.long  # each number of samples is a program of its own
 BY = {"clock": CHI, "forward": LOG_W}

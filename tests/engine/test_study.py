@@ -5,7 +5,7 @@ import pytest
 from many import LAM, RHO, P, flow, learn
 
 import jepa_sweep as js
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Status
 
 SCALE = {1: 0.05, 3: 0.25}  # w(0) = scale^L lies below every threshold
 

@@ -12,7 +12,7 @@ from jepa_sweep.engine.networks import common
 from jepa_sweep.engine.networks.common import Given
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Moments
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Status
 
 L = 2  # layers
 

@@ -8,7 +8,7 @@ import pytest
 import jepa_sweep as js
 from jepa_sweep.engine import cores, devices, dispatch, lanes, quadrature, whole
 from jepa_sweep.engine.solver import Settings
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.reduced import DYNAMICS
 
 COUNT = 4096

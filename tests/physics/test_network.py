@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jepa_sweep.physics import network
+from jepa_sweep.physics import host, network
 from jepa_sweep.physics.data import Moments, gaussian
 from jepa_sweep.physics.network import OBJECTIVES, Weights
 
@@ -306,7 +306,7 @@ def test_a_gaussian_start_has_the_spread_it_promises(objective):
         assert abs(np.mean(a * b)) < 4 / 3000**0.5  # no key serves twice
 
 
-@pytest.mark.parametrize("kind", network.STARTS)
+@pytest.mark.parametrize("kind", host.STARTS)
 def test_seeds_tell_starts_apart(kind):
     first, again, other = (begun(OBJECTIVES["ema"], kind, seed)[0] for seed in (1, 1, 2))
     jax.tree.map(np.testing.assert_array_equal, first, again)

@@ -7,7 +7,7 @@ import pytest
 
 import jepa_sweep as js
 from jepa_sweep.physics import exact
-from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.physics.reduced import DYNAMICS
 
 GOOD = {"lam": 1.0, "rho": 0.5, "L": 2.0, "eps": 1e-3, "p": 0.5}

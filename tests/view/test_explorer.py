@@ -10,7 +10,7 @@ import pytest
 from pages import critical_times, curves, grid, held, rows_of, stored, unpacked
 
 from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.physics.dynamics import SENTENCES, Status
+from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.view import explorer, thinning

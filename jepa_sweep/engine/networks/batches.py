@@ -18,7 +18,7 @@ from jepa_sweep.engine import devices, dispatch
 from jepa_sweep.engine.networks import common, gradient_flow, training
 from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
-from jepa_sweep.physics.dynamics import Columns, Status
+from jepa_sweep.physics.host import Columns, Status
 
 CACHE = 2 << 20  # bytes, of a core: what the matrices of a group should take on a processor
 

@@ -23,7 +23,8 @@ from jepa_sweep.engine.pool import choose
 from jepa_sweep.engine.solver import SOLVERS, Control, Settings, Stepper, Tried
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Features, Moments
-from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar
+from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.network import Objective, Seen, Weights
 
 # Chebyshev points at which responses are read within a step that crosses a threshold, and the matrix from values there

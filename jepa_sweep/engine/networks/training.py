@@ -16,7 +16,8 @@ from jepa_sweep.engine.networks import common
 from jepa_sweep.engine.networks.common import Crossings, Fixed, Method, Recipe, Sample, each
 from jepa_sweep.engine.pool import choose
 from jepa_sweep.physics import network
-from jepa_sweep.physics.dynamics import Code, Flag, Scalar, Status
+from jepa_sweep.physics.dynamics import Code, Flag, Scalar
+from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.network import Seen, Signals, Weights
 
 

@@ -3,14 +3,13 @@
 import math
 
 from jepa_sweep.engine.settings import NETWORK_SOLVERS
+from jepa_sweep.physics.host import LAYOUTS, STARTS, Columns
 from jepa_sweep.systems.shared import MOST_SEED, between, whole
-from jepa_sweep.systems.system import Columns, Idle, Mask, Parameter, Rule
+from jepa_sweep.systems.system import Idle, Mask, Parameter, Rule
 
 # The words of physics, in its order: written out because physics brings JAX, which describing a system must not.
 OBJECTIVES = ("jepa", "mae", "nosg", "ema")
 MODELS = ("gaussian", "temporal", "masked", "complementary")
-LAYOUTS = ("same", "opposite", "equal_lam", "equal_rho", "crossed")
-STARTS = ("aligned", "gaussian")
 ACTIVATIONS = ("linear", "relu", "gelu", "tanh")
 MOST_STEPS = 2**24  # that single precision can count
 

@@ -8,11 +8,11 @@ from jepa_sweep.engine.networks.batches import Learned
 from jepa_sweep.engine.networks.common import Recipe
 from jepa_sweep.engine.settings import OPTIMIZERS
 from jepa_sweep.physics import network
-from jepa_sweep.physics.dynamics import Status
+from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.physics.reduced import DYNAMICS
 from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.rows import Integrations, pick
-from jepa_sweep.systems.system import Columns, Effort, Measurement, Place, Points, Rows
+from jepa_sweep.systems.system import Effort, Measurement, Place, Points, Rows
 
 UNSAMPLED = 8  # samples nobody asked for: the steps between them are what one loop of the engine takes
 

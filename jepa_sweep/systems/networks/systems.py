@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jepa_sweep.engine.settings import COPIES, GROUP, NETWORK_SOLVERS, OPTIMIZERS
+from jepa_sweep.physics.host import Columns
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import FEATURE, MESSAGE, STATUS, Column, P, T
 from jepa_sweep.systems.networks import parameters
 from jepa_sweep.systems.shared import chunk_of_runs
-from jepa_sweep.systems.system import Columns, Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
+from jepa_sweep.systems.system import Cost, Curves, Effort, Measurement, Pair, Place, Points, Rows, System
 
 if TYPE_CHECKING:
     import pandas as pd

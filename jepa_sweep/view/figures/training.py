@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from jepa_sweep.physics.data import LAYOUTS
+from jepa_sweep.physics.host import LAYOUTS
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.view import style
 from jepa_sweep.view.choosing import having, where_largest

@@ -16,7 +16,7 @@ from jepa_sweep.engine import dense, search
 from jepa_sweep.engine.dense import Knots
 from jepa_sweep.engine.pool import Course, Index, Trip
 from jepa_sweep.engine.search import Search
-from jepa_sweep.engine.solver import Control, Goal, Outcome, Settings, Stepper, integrates
+from jepa_sweep.engine.solver import Control, Goal, IntegralStepper, Outcome, Settings, integrates
 from jepa_sweep.physics.dynamics import Coordinate, Flag, Scalar
 from jepa_sweep.physics.elementary import log
 
@@ -45,7 +45,7 @@ class _Clock(NamedTuple):
     """The functions of a `Course` in a coordinate with `span`."""
 
     coordinate: Coordinate
-    stepper: Stepper
+    stepper: IntegralStepper
     matrix: Float[np.ndarray, "terms stages"]  # of `dense.polynomial`
 
     def start(self, goal: Goal, trip: Trip) -> Lane:
@@ -120,6 +120,6 @@ def _slope(coordinate: Coordinate, x: Any, T: Any, args: tuple) -> Scalar:
 
 def course(coordinate: Coordinate, settings: Settings) -> Course:
     """Solves in a coordinate with `span`, for the pool."""
-    stepper = Stepper(settings, functools.partial(_slope, coordinate))
-    clock = _Clock(coordinate, stepper, dense.of_quadrature(stepper.solver))
+    stepper = IntegralStepper(settings, functools.partial(_slope, coordinate))
+    clock = _Clock(coordinate, stepper, dense.of_rule(stepper.rule.nodes))
     return Course(clock.start, clock.blank, clock.advance, clock.rests, clock.settle, share=0.5)

@@ -139,12 +139,7 @@ def of_flow(solver: Any) -> Float[np.ndarray, "terms stages"]:
     return np.linalg.solve(chebyshev.chebvander(u, terms - 1), np.stack(columns, axis=1))
 
 
-@functools.lru_cache
-def of_quadrature(solver: Any) -> Float[np.ndarray, "terms stages"]:
+def of_rule(nodes: Float[np.ndarray, " stages"]) -> Float[np.ndarray, "terms stages"]:
     """Matrix (terms, stages) such that y(u) = y0 + matrix @ (h k) integrates the polynomial through all stages."""
-    c = np.concatenate([[0.0], solver.tableau.c])
-    nodes, stage = np.unique(c, return_index=True)
     through_nodes = np.linalg.inv(chebyshev.chebvander(2 * nodes - 1, len(nodes) - 1))
-    matrix = np.zeros((len(nodes) + 1, len(c)))
-    matrix[:, stage] = chebyshev.chebint(through_nodes, lbnd=-1, scl=0.5, axis=0)  # dx = h/2 du
-    return matrix
+    return chebyshev.chebint(through_nodes, lbnd=-1, scl=0.5, axis=0)  # dx = h/2 du

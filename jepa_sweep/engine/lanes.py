@@ -259,21 +259,22 @@ class _Call(NamedTuple):
     wanted: np.ndarray
     times: np.ndarray
 
-    def by_rule(self, intervals: int, rows: np.ndarray, solves: Solves) -> np.ndarray:
-        """Note the times by a rule over the whole interval; the rows for which its tolerance is not kept."""
-        given, whole_batch = [self.p, *self.leaves], len(rows) == len(self.p)
+    def by_rule(self, rows: np.ndarray, solves: Solves) -> tuple[np.ndarray, int]:
+        """Note the times by rules over the whole interval; the rows they cannot do, and the rules that were taken."""
+        tolerance = np.where(self.wanted, self.settings.rtol, np.inf)
+        given, whole_batch, paid = [self.p, tolerance, *self.leaves], len(rows) == len(self.p), 0
         if not whole_batch:
             given = [a[rows] for a in given]
         row_bytes = 128 * self.p.shape[1] * np.dtype(self.settings.precision).itemsize
-        shape = dispatch.shape_for(self.batch, self.where, row_bytes, most=whole.BLOCKS[intervals])
-        key, missed = (self.coordinate, intervals, self.treedef), np.ones(len(rows), bool)
+        shape = dispatch.shape_for(self.batch, self.where, row_bytes, most=whole.BLOCKS)
+        key, missed = (self.coordinate, self.treedef), np.ones(len(rows), bool)
         for part, found in dispatch.parts(whole.part, key, given, self.settings.precision, shape, self.where):
             if found is not None:
                 here = part if whole_batch else rows[part]
-                solves.time[here], error = found
-                missed[part] = _any(self.wanted[here] & ~(error <= self.settings.rtol))
-                solves.steps[here] += 1
-        return rows[missed]
+                solves.time[here], error, solves.steps[here] = found
+                missed[part] = _any(~(error <= given[1][part]))
+                paid += int(found[2].sum())
+        return rows[missed], paid
 
     def in_lanes(self, rows: np.ndarray, most: int, solves: Solves) -> int:
         """Note what lanes find at these points, in the order given, `most` for each lane of a part; the steps paid."""
@@ -360,9 +361,8 @@ def _solve(
     left = np.flatnonzero(_any(wanted) | _any(np.isfinite(times[:, :1])))
     with devices.scope(settings.precision, where[0]):
         by_rule = solver.integrates(settings) and not times.shape[1]
-        for intervals in whole.INTERVALS if by_rule else ():
-            lane_steps += len(left)
-            left = call.by_rule(intervals, left, solves)
+        if by_rule and len(left):
+            left, lane_steps = call.by_rule(left, solves)
         if len(left):
             some = {name: values[left] for name, values in columns.items()}
             most = FEW_ROWS if by_rule else dispatch.MAX_ROWS_PER_LANE

@@ -7,7 +7,7 @@ difference of the two estimates the error, as for any embedded method.
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import diffrax as dfx
 import jax.numpy as jnp
@@ -48,6 +48,23 @@ def _tableau() -> dfx.ButcherTableau:
         b_error=np.concatenate([fine - coarse, [0.0]]),
         c=np.concatenate([c, [1.0]]),
     )
+
+
+class Rule(NamedTuple):
+    """Points of a rule on [0, 1] in increasing order, 0 and 1 among them, its weights, and those of its error."""
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    error_weights: np.ndarray
+
+
+def rule_of(tableau: dfx.ButcherTableau) -> Rule:
+    """What a Runge-Kutta method is for fields that depend on x alone: stages at the same point count together."""
+    c, both = np.concatenate([[0.0], tableau.c]), np.stack([tableau.b_sol, tableau.b_error])
+    nodes, of_stage = np.unique(c, return_inverse=True)
+    weights = np.stack([np.bincount(of_stage, row) for row in both])
+    used = (weights != 0).any(axis=0) | np.isin(nodes, (0, 1))
+    return Rule(nodes[used], *weights[:, used])
 
 
 def integral(values: list[Float[Array, "..."]]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:

@@ -50,13 +50,11 @@ def shape_for(
     return Shape(rows, width)
 
 
-@functools.lru_cache(maxsize=64)
-def _program(
+def traced(
     build: Callable[..., Callable], key: tuple, shape: Shape, inner: tuple, precision: str, where: tuple
-) -> Any:
-    """The compiled program for one part on each of the devices; `inner` are the shapes of one row's arguments."""
-    began = time.perf_counter()
-    function, rows, options = build(*key, shape), len(where) * shape.rows, devices.compiler_options(where[0])
+) -> jax.stages.Traced:
+    """The program for one part on each of the devices, not compiled; `inner` are the shapes of one row's arguments."""
+    function, rows = build(*key, shape), len(where) * shape.rows
     mesh = jax.sharding.Mesh(np.array(where), ("devices",))
     split = jax.sharding.PartitionSpec("devices")
     if len(where) > 1:
@@ -64,7 +62,15 @@ def _program(
     placed = jax.sharding.NamedSharding(mesh, split)
     counts = jax.ShapeDtypeStruct((len(where),), np.dtype("int32"), sharding=placed)
     args = [jax.ShapeDtypeStruct((rows, *s), np.dtype(precision), sharding=placed) for s in inner]
-    program = jax.jit(function).lower(counts, *args).compile(options)
+    return jax.jit(function).trace(counts, *args)
+
+
+@functools.lru_cache(maxsize=64)
+def _program(*args: Any) -> Any:
+    """The compiled program; the arguments are those of `traced`."""
+    began = time.perf_counter()
+    *_, where = args
+    program = traced(*args).lower().compile(devices.compiler_options(where[0]))
     Compiled.seconds += time.perf_counter() - began
     return program
 

@@ -29,9 +29,9 @@ def stretches(count: int, where: Sequence[Any]) -> list[slice]:
     return [slice(*pair) for pair in itertools.pairwise(edges)]
 
 
-def longest(rows: list[slice], batch: int | None) -> int:
-    """Rows that a program should be made for: of the longest stretch, or of a typical call that was not cut up."""
-    return max(each.stop - each.start for each in rows) if len(rows) > 1 or batch is None else batch
+def longest(count: int, where: Sequence[Any]) -> int:
+    """Rows of the longest stretch of so many."""
+    return max(each.stop - each.start for each in stretches(count, where))
 
 
 def each(function: Callable[[slice], T], rows: list[slice]) -> list[T]:

@@ -16,10 +16,8 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, solver, whole
 from jepa_sweep.engine.solver import Goal, Settings
-from jepa_sweep.physics.dynamics import Coordinate, Dynamics
+from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Prediction
 from jepa_sweep.physics.host import Columns, Status
-
-FEW_ROWS = 4  # for each lane of a part, where the rules have left few points
 
 Times = Float[np.ndarray, "n s"]
 
@@ -95,7 +93,7 @@ def evaluate(
     """
     where = devices.pick(device)
     stretches = cores.stretches(len(columns[0]), where)
-    shape = dispatch.shape_for(cores.longest(stretches, batch), where, row_bytes)
+    shape = dispatch.shape_for(cores.longest(batch or len(columns[0]), where), where, row_bytes)
 
     def some(rows: slice) -> list[np.ndarray]:
         with devices.scope("float64", where[0]):
@@ -117,11 +115,23 @@ def _map(build: Callable[..., Callable], key: tuple, shape: dispatch.Shape) -> C
 
 
 def _predict_one(
-    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Callable, ...], treedef: Any
+    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Prediction, ...], treedef: Any
 ) -> Callable:
+    elsewhere = list(dict.fromkeys(q.at for q in predictions if q.at))
+    # In a loop over all fractions, or a program would hold their code once for each; logarithms share what they need.
+    looped = list(dict.fromkeys(q.value for q in predictions if q.at or q.logarithm)) if elsewhere else []
+
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return status(point, p), rest(point), flow_time(point), *(value(point, p) for value in predictions)
+        fractions = jnp.stack([p, *(at(point) for at in elsewhere)])
+        found = jax.lax.map(lambda fraction: [value(point, fraction) for value in looped], fractions)
+
+        def of(q: Prediction) -> Any:
+            if q.value in looped:
+                return found[looped.index(q.value)][1 + elsewhere.index(q.at) if q.at else 0]
+            return q.value(point, p)
+
+        return status(point, p), rest(point), flow_time(point), *map(of, predictions)
 
     return one
 
@@ -159,7 +169,7 @@ def predict(
         Arrays of the shape of `p`.
     """
     wanted = [q for q in dynamics.predictions if only is None or q.name in only]
-    key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(q.value for q in wanted), _treedef(dynamics))
+    key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(wanted), _treedef(dynamics))
     leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = evaluate(_predict_one, key, [p.ravel(), *leaves], batch=batch, device=device)
     status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
@@ -239,11 +249,6 @@ def _where(device: str, settings: Settings) -> tuple[devices.Device, ...]:
     return picked if solver.is_explicit(settings) else picked[:1]
 
 
-def _any(flags: np.ndarray) -> np.ndarray:
-    """True for the rows with a flag in some column; NumPy's own takes long over one column."""
-    return functools.reduce(np.logical_or, flags.T, np.zeros(len(flags), bool))
-
-
 class _Call(NamedTuple):
     """What is computed, where, and in what portions, by all programs of one call of `solve`."""
 
@@ -259,30 +264,21 @@ class _Call(NamedTuple):
     wanted: np.ndarray
     times: np.ndarray
 
-    def by_rule(self, rows: np.ndarray, solves: Solves) -> tuple[np.ndarray, int]:
-        """Note the times by rules over the whole interval; the rows they cannot do, and the rules that were taken."""
-        tolerance = np.where(self.wanted, self.settings.rtol, np.inf)
-        given, whole_batch, paid = [self.p, tolerance, *self.leaves], len(rows) == len(self.p), 0
-        if not whole_batch:
+    def by_rule(self, rows: np.ndarray, solves: Solves) -> None:
+        """Note the times that rules over whole intervals, or parts of them, find at these points."""
+        given = [self.p, self.wanted, *self.leaves]
+        if len(rows) != len(self.p):
             given = [a[rows] for a in given]
-        row_bytes = 128 * self.p.shape[1] * np.dtype(self.settings.precision).itemsize
-        shape = dispatch.shape_for(self.batch, self.where, row_bytes, most=whole.BLOCKS)
-        key, missed = (self.coordinate, self.treedef), np.ones(len(rows), bool)
-        for part, found in dispatch.parts(whole.part, key, given, self.settings.precision, shape, self.where):
-            if found is not None:
-                here = part if whole_batch else rows[part]
-                solves.time[here], error, solves.steps[here] = found
-                missed[part] = _any(~(error <= given[1][part]))
-                paid += int(found[2].sum())
-        return rows[missed], paid
+        key = (self.coordinate, self.settings, self.treedef)
+        solves.time[rows], solves.steps[rows], solves.ended[rows] = whole.solve(*key, self.where, self.batch, *given)
 
-    def in_lanes(self, rows: np.ndarray, most: int, solves: Solves) -> int:
-        """Note what lanes find at these points, in the order given, `most` for each lane of a part; the steps paid."""
+    def in_lanes(self, rows: np.ndarray, solves: Solves) -> int:
+        """Note what lanes find at these points, in the order given; the steps paid."""
         key, paid = (self.coordinate, self.settings, self.treedef), 0
         args = [self.p[rows], self.target(rows), self.wanted[rows].astype(float), self.times[rows]]
         args += [leaf[rows] for leaf in self.leaves]
         lane_bytes = _lane_bytes(*key, tuple(a.shape[1:] for a in args))
-        shape = dispatch.shape_for(self.batch, self.where, lane_bytes, self.width, most)
+        shape = dispatch.shape_for(self.batch, self.where, lane_bytes, self.width)
         for part, found in dispatch.parts(_pool_of, key, args, self.settings.precision, shape, self.where):
             here = rows[part]
             if found is None:
@@ -323,8 +319,8 @@ def solve(
     Returns:
         Results in the order of the points. Points that fit into no memory end as OOM.
     """
-    stretches = cores.stretches(len(p), _where(device, settings))
-    batch = cores.longest(stretches, batch)
+    where = _where(device, settings)
+    stretches, batch = cores.stretches(len(p), where), cores.longest(batch or len(p), where)
     times = np.zeros((len(p), 0)) if times is None else times
 
     def some(rows: slice) -> Solves:
@@ -358,18 +354,17 @@ def _solve(
 
     call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
     solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.LEARNED), 0
-    left = np.flatnonzero(_any(wanted) | _any(np.isfinite(times[:, :1])))
+    left = np.flatnonzero(dispatch.any_of(wanted) | dispatch.any_of(np.isfinite(times[:, :1])))
     with devices.scope(settings.precision, where[0]):
-        by_rule = solver.integrates(settings) and not times.shape[1]
-        if by_rule and len(left):
-            left, lane_steps = call.by_rule(left, solves)
-        if len(left):
+        if len(left) and solver.integrates(settings) and not times.shape[1]:
+            call.by_rule(left, solves)
+            lane_steps = int(solves.steps.sum())
+        elif len(left):
             some = {name: values[left] for name, values in columns.items()}
-            most = FEW_ROWS if by_rule else dispatch.MAX_ROWS_PER_LANE
-            lane_steps += call.in_lanes(left[_cheap_first(dynamics, some)], most, solves)
+            lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)
     gave_up = np.where(solves.ended == Status.LEARNED, Status.NON_FINITE, solves.ended)[:, None]
     status = np.where(wanted, np.where(np.isfinite(solves.time), Status.LEARNED, gave_up), ready)
-    lost = np.flatnonzero(_any(status == Status.NON_FINITE))
+    lost = np.flatnonzero(dispatch.any_of(status == Status.NON_FINITE))
     if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
         # They may be times that are too late, and whoever asked for no predictions has not been told.
         some = {name: values[lost] for name, values in columns.items()}

@@ -6,7 +6,6 @@ method that answers wrongly there.
 """
 
 import contextlib
-import functools
 import hashlib
 import importlib.metadata
 import json
@@ -32,6 +31,7 @@ RTOL, MOST_STEPS = 1e-8, 100  # of the solves; each step may err by RTOL of what
 # A forward step errs by RTOL |chi|, which moves T by up to 45 RTOL T at these points: the largest |chi| dT/dchi / T.
 FORWARD = 50
 ROUNDINGS = 2 * 8 * 2 * 17 * 2.0**-53  # of exponents up to 2 |ln eps| <= 2 * 17, eight each, here and in the reference
+_found_right: set[tuple[str, tuple[str, ...]]] = set()  # devices and methods, by this process
 MAKERS = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optimistix")  # of compiled programs
 
 
@@ -91,21 +91,22 @@ def reference(objective: str, columns: Columns, p: np.ndarray) -> tuple[np.ndarr
     return L / (lam * rho**power * m) * np.exp(top) * values, float(error / values.min())
 
 
-def answers(device: str = "auto", methods: tuple[str, ...] = (EXACT, *METHODS)) -> list[Answer]:
-    """How these methods do on a device, in float64."""
+def answers(
+    device: str = "auto", methods: tuple[str, ...] = (EXACT, *METHODS), batch: int | None = None
+) -> list[Answer]:
+    """How these methods do on a device, in float64, in programs for a typical call of `batch` points."""
     found = []
     for objective, dynamics in DYNAMICS.items():
         columns, p = points(objective)
         truth, uncertain = reference(objective, columns, p)
-        predicted = lanes.predict(dynamics, columns, p, device=device)
+        predicted = lanes.predict(dynamics, columns, p, batch=batch, device=device)
         for method in methods:
             if method == EXACT:
                 found.append(judge(objective, method, predicted.values["t_exact"], truth, uncertain + ROUNDINGS))
                 continue
             settings = Settings(method, RTOL)
-            solved = lanes.solve(
-                dynamics, columns, p[:, None], predicted.map(lambda a: a[:, None]), settings, device=device
-            )
+            theirs = predicted.map(lambda a: a[:, None])
+            solved = lanes.solve(dynamics, columns, p[:, None], theirs, settings, batch=batch, device=device)
             allowed = MOST_STEPS * RTOL * (1 if is_explicit(settings) else FORWARD)
             found.append(judge(objective, method, solved.time[:, 0], truth, allowed))
     return found
@@ -138,8 +139,7 @@ def refuse_wrong(found: list[Answer], device: str = "auto") -> None:
     )
 
 
-@functools.cache
-def require(device: str, method: str) -> None:
+def require(device: str, method: str, batch: int | None = None) -> None:
     """Check the closed form and a method before a machine first uses them, if JAX keeps compiled programs.
 
     What was found right is noted beside the programs, for these versions, flags, processor and device. Where JAX keeps
@@ -149,6 +149,7 @@ def require(device: str, method: str) -> None:
     Args:
         device: where to compute, see `devices.pick`.
         method: one of `METHODS`; for any other word only the closed form is checked.
+        batch: points of a typical call to come, so that the programs which are checked are those that it will use.
 
     Raises:
         JepaSweepError: JAX computes wrongly here.
@@ -156,11 +157,13 @@ def require(device: str, method: str) -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         return
     methods = (EXACT, *(m for m in METHODS if m == method))
-    notes = _notes(device, methods)
-    if notes and all(os.path.exists(note) for note in notes):
+    if (device, methods) in _found_right:
         return
-    refuse_wrong(answers(device, methods), device)
-    remember(device, methods)
+    notes = _notes(device, methods)
+    if not (notes and all(os.path.exists(note) for note in notes)):
+        refuse_wrong(answers(device, methods, batch), device)
+        remember(device, methods)
+    _found_right.add((device, methods))
 
 
 def remember(device: str, methods: tuple[str, ...] = (EXACT, *METHODS)) -> None:

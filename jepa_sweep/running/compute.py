@@ -42,7 +42,7 @@ def compute(
     from jepa_sweep.engine import dispatch, selfcheck  # not at the top: planning needs no engine
 
     began = time.perf_counter()
-    selfcheck.require(place.device, measurement.solver.method)
+    selfcheck.require(place.device, measurement.solver.method, place.batch)
     checking, compiling = time.perf_counter() - began, dispatch.Compiled.seconds
     points = grid.take(index)
     rows, effort = system.compute(points, measurement, place)

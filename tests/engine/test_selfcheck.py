@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from conftest import ROOT, TINY
 
 import jepa_sweep as js
-from jepa_sweep.engine import lanes, selfcheck
+from jepa_sweep.engine import dispatch, lanes, selfcheck
 from jepa_sweep.engine.selfcheck import EXACT, Answer, require
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.errors import JepaSweepError
@@ -122,22 +123,22 @@ def asked(monkeypatch, tmp_path):
     """The methods asked about, with a folder for compiled programs of this test's own; all is found right."""
     seen: list[str] = []
 
-    def answers(device, methods):
+    def answers(device, methods, batch):
         seen.extend(methods)
         return [Answer("mae", method, 0.0, 1e-12, 0) for method in methods]
 
     monkeypatch.setattr(selfcheck, "answers", answers)
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
-    require.cache_clear()
+    selfcheck._found_right.clear()
     yield seen
     jax.config.update("jax_compilation_cache_dir", before)
-    require.cache_clear()
+    selfcheck._found_right.clear()
 
 
 def next_process():
     """Forget what this process knows."""
-    require.cache_clear()
+    selfcheck._found_right.clear()
 
 
 def test_a_machine_is_asked_once_about_a_method(asked, monkeypatch):
@@ -195,7 +196,7 @@ def test_where_no_note_can_be_left_every_process_asks(asked, tmp_path, where):
 
 
 def test_a_run_asks_before_anything_is_stored(command, monkeypatch, tmp_path):
-    def wrong(device, method):
+    def wrong(device, method, batch):
         raise JepaSweepError(f"wrong by {method} on {device}")
 
     monkeypatch.setattr(selfcheck, "require", wrong)
@@ -210,6 +211,18 @@ def test_a_run_with_nothing_left_to_do_does_not_ask(command, monkeypatch):
     assert command(js.Sweep(**TINY)).exit_code == 0
     monkeypatch.setattr(selfcheck, "require", lambda *_: pytest.fail("asked"))
     assert command(js.Sweep(**TINY)).exit_code == 0
+
+
+@pytest.mark.long
+def test_a_run_uses_the_programs_that_were_checked(asked, monkeypatch, command):
+    """So that a first run compiles nothing twice."""
+    monkeypatch.undo()  # the check itself, with a folder for programs where nothing was found right yet
+    monkeypatch.setattr(selfcheck, "require", require)
+    before = dispatch._program.cache_info().misses
+    assert command(js.Sweep(**TINY, solver={"method": "dopri8"})).exit_code == 0
+    notes = Path(jax.config.values["jax_compilation_cache_dir"]).glob("*right*")
+    assert {note.name.split("-is-")[0] for note in notes} == {"jepa_sweep-dopri8", "jepa_sweep-exact"}
+    assert dispatch._program.cache_info().misses - before <= 2  # of predictions and of steps
 
 
 @pytest.mark.process

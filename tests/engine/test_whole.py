@@ -40,7 +40,13 @@ def found(objective, points, tolerance):
         point = dynamics.point(**{name: points[name] for name in dynamics.parameters})
         leaves, treedef = jax.tree.flatten(point)
         p = points["p"][:, None]
-        args = [p, np.full_like(p, tolerance), *(leaf * np.ones_like(points["p"]) for leaf in leaves)]
+        args = [
+            p,
+            np.full_like(p, tolerance),
+            np.zeros_like(p),
+            np.ones_like(p),
+            *(leaf * np.ones_like(points["p"]) for leaf in leaves),
+        ]
         key, shape = (dynamics.coordinate(), treedef), dispatch.Shape(COUNT, 1024)
         time, error, rules = dispatch.results(whole.part, key, args, "float64", shape, where)
     return time[:, 0], error[:, 0], rules
@@ -75,12 +81,39 @@ def test_most_points_need_one_rule_and_all_keep_the_tolerance(objective):
 
 
 @pytest.mark.long
-def test_what_the_rules_cannot_do_is_left_to_steps():
-    points, exact = drawn("jepa", "to the rest point")
-    sol = js.solve("jepa", **points, rtol=1e-10)
-    assert (sol.status == "learned").all()
-    assert np.abs(sol.time / exact - 1).max() <= 1e-8
-    assert (sol.steps > 2).any()
+@pytest.mark.parametrize("objective", DYNAMICS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_rules_cannot_do_at_once_they_do_by_parts(objective, kind):
+    """Whatever the tolerance, and whichever points are computed beside it."""
+    points, exact = drawn(objective, kind)
+    for rtol in (1e-8, 1e-11):
+        sol = js.solve(objective, **points, rtol=rtol)
+        # A time can be a number where the largest rate on the way, which it is an integral of, is none.
+        assert (sol.status[exact < 1e300] == "learned").all()
+        learned = sol.status == "learned"
+        rounding = 64 * np.finfo(float).eps * (50 + np.abs(np.log(points["eps"][learned])))
+        assert (np.abs(sol.time / exact - 1)[learned] <= WORST * rtol + rounding).all()
+        assert (sol.steps > 2).any() or kind == "usual"
+        some = {name: values[::7] for name, values in points.items()}
+        # A program for another number of points groups operations in another way.
+        np.testing.assert_allclose(js.solve(objective, **some, rtol=rtol).time, sol.time[::7], rtol=1e-13)
+
+
+def test_parts_count_as_steps():
+    """Whoever allows few steps is told so; thresholds that need no parts have their times."""
+    points, _ = drawn("mae", "deep")
+    needed = js.solve("mae", **points).steps
+    sol = js.solve("mae", **points, max_steps=20)
+    assert (sol.status[needed <= 20] == "learned").all()
+    assert (sol.status[needed > 60] == "max_steps").all()
+    columns = {name: values[needed > 60][:9] for name, values in points.items() if name != "p"}
+    start = columns["eps"] / columns["rho"] ** (columns["L"] / (columns["L"] + 1))
+    p = np.stack([2 * start, points["p"][needed > 60][:9]], axis=1)
+    predicted = lanes.predict(DYNAMICS["mae"], columns, p)
+    found = lanes.solve(DYNAMICS["mae"], columns, p, predicted, Settings("clenshaw_curtis", max_steps=20))
+    assert (found.status[:, 0] == Status.LEARNED).all()
+    assert (found.status[:, 1] == Status.MAX_STEPS).all()
+    np.testing.assert_allclose(found.time[:, 0], predicted.values["t_exact"][:, 0], rtol=1e-8)
 
 
 def test_the_estimate_of_a_rule():
@@ -124,5 +157,5 @@ def test_stretches_cover_all_rows_once():
         rows = cores.stretches(count, where)
         assert [r.start for r in rows] == [0, *(r.stop for r in rows[:-1])]
         assert rows[-1].stop == count
-        assert cores.longest(rows, None) <= cores.STRETCH
+        assert cores.longest(count, where) == max(r.stop - r.start for r in rows) <= cores.STRETCH
     assert len(cores.stretches(10 * cores.STRETCH, where * 2)) == 1  # several devices share a program

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, solver, whole
 from jepa_sweep.engine.solver import Goal, Settings
-from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Prediction
+from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
 Times = Float[np.ndarray, "n s"]
@@ -115,23 +115,11 @@ def _map(build: Callable[..., Callable], key: tuple, shape: dispatch.Shape) -> C
 
 
 def _predict_one(
-    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Prediction, ...], treedef: Any
+    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Callable, ...], treedef: Any
 ) -> Callable:
-    elsewhere = list(dict.fromkeys(q.at for q in predictions if q.at))
-    # In a loop over all fractions, or a program would hold their code once for each; logarithms share what they need.
-    looped = list(dict.fromkeys(q.value for q in predictions if q.at or q.logarithm)) if elsewhere else []
-
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        fractions = jnp.stack([p, *(at(point) for at in elsewhere)])
-        found = jax.lax.map(lambda fraction: [value(point, fraction) for value in looped], fractions)
-
-        def of(q: Prediction) -> Any:
-            if q.value in looped:
-                return found[looped.index(q.value)][1 + elsewhere.index(q.at) if q.at else 0]
-            return q.value(point, p)
-
-        return status(point, p), rest(point), flow_time(point), *map(of, predictions)
+        return status(point, p), rest(point), flow_time(point), *(value(point, p) for value in predictions)
 
     return one
 
@@ -169,7 +157,7 @@ def predict(
         Arrays of the shape of `p`.
     """
     wanted = [q for q in dynamics.predictions if only is None or q.name in only]
-    key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(wanted), _treedef(dynamics))
+    key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(q.value for q in wanted), _treedef(dynamics))
     leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = evaluate(_predict_one, key, [p.ravel(), *leaves], batch=batch, device=device)
     status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)

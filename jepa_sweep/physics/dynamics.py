@@ -53,15 +53,13 @@ class Prediction(NamedTuple):
     """What theory says about one point: a column of the table `points`.
 
     `where` says of which thresholds it speaks: "crossing" of those that are met, "growth" of those that are met from
-    below, "always" of all. A `logarithm` is that of the time which would overflow first. Where `at` is given, the value
-    is that at this fraction of the rest point, and not at p.
+    below, "always" of all. A `logarithm` is that of the time which would overflow first.
     """
 
     name: str
     value: Callable[[Point, Scalar], Scalar]  # (point, p) -> time
     where: str = "crossing"
     logarithm: bool = False
-    at: Callable[[Point], Scalar] | None = None
 
 
 def _unity(point: Point) -> Scalar:

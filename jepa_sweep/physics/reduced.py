@@ -116,7 +116,7 @@ PREDICTIONS = (  # the same functions for both objectives, so that they share a 
     Prediction("t_exact", exact.critical_time),
     Prediction("t_leading", lambda point, p: exact.leading_critical_time(point), where="growth"),
     Prediction("t_asymptotic", exact.asymptotic_critical_time, where="growth"),
-    Prediction("t_inflection", exact.critical_time, where="always", at=exact.inflection_fraction),
+    Prediction("t_inflection", lambda point, p: exact.inflection_time(point), where="always"),
     Prediction("log_t_exact", exact.log_critical_time, logarithm=True),
 )
 

@@ -182,11 +182,16 @@ class IntegralStepper(Stepper):
         nodes, weights, error_weights = self.rule
         h = x1 - x0
 
+        @jax.jit  # traced once
         def at(node: Scalar) -> State:
             return self._field(jnp.where(node == 1, x1, x0 + node * h), y0, args)
 
-        # In a loop, so that a program is compiled for one point, and one product with lanes for all of them.
-        ks = [carry, *lax.map(at, jnp.asarray(nodes[1:], h.dtype))]
+        # A processor goes round a loop, whose code is compiled once; an accelerator would have to start as many kernels.
+        ks = [carry, *lax.platform_dependent(
+            jnp.asarray(nodes[1:], h.dtype),
+            cpu=lambda nodes: lax.map(at, nodes),
+            default=lambda nodes: jnp.stack([at(node) for node in nodes]),
+        )]  # fmt: skip
         stages = h * jnp.stack(ks)
         return _combine(weights, ks, h, y0), _combine(error_weights, ks, h, None), ks[-1], stages
 

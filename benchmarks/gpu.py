@@ -74,8 +74,8 @@ def on_device(problem: Problem, device: str, repeats: int) -> str:
 
         def rule(rtol: float) -> Any:
             whole_interval, rows = whole.part(best, treedef, dispatch.Shape(count, count)), jnp.full(1, count)
-            tolerance = jnp.full_like(goals.p, rtol)
-            return lambda goals: whole_interval(rows, goals.p, tolerance, *jax.tree.leaves(goals.point))[0]
+            tolerance, low, high = (jnp.full_like(goals.p, value) for value in (rtol, 0, 1))
+            return lambda goals: whole_interval(rows, goals.p, tolerance, low, high, *jax.tree.leaves(goals.point))[0]
 
         def in_lanes(coordinate: str) -> Any:
             course = lanes.course_of(system.coordinate(coordinate), Settings("dopri8", 1e-8))

@@ -68,9 +68,9 @@ def assert_whole(out, whole):
         assert list((out / folder).iterdir()) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_ten_times_sigkill_at_random_moments_loses_and_repeats_nothing(uninterrupted, writer, tmp_path, seed):
-    """Five times ten rounds."""
+    """Real processes; `store/test_replay.py` tries every instant."""
     rng, out, deaths = random.Random(seed), tmp_path / "out", 0
     for _ in range(10):
         before = listed(out / "commits")

@@ -66,7 +66,7 @@ def test_a_rounding_is_no_change():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": 99}, "`version` of reduced is 99, but the tables kept are of 2; have the tables written anew"),
+        ({"version": 99}, "`version` of reduced is 99, but the tables kept are of 3; have the tables written anew"),
         ({"spec": 'name = "clock"'}, "`clock` is another sweep than the one whose tables are kept; have the tables"),
     ],
 )

@@ -186,12 +186,12 @@ class IntegralStepper(Stepper):
         def at(node: Scalar) -> State:
             return self._field(jnp.where(node == 1, x1, x0 + node * h), y0, args)
 
-        # A processor goes round a loop, whose code is compiled once; an accelerator would have to start as many kernels.
-        ks = [carry, *lax.platform_dependent(
-            jnp.asarray(nodes[1:], h.dtype),
-            cpu=lambda nodes: lax.map(at, nodes),
-            default=lambda nodes: jnp.stack([at(node) for node in nodes]),
-        )]  # fmt: skip
+        def written_out(nodes: Float[Array, " n"]) -> State:
+            return jnp.stack([at(node) for node in nodes])
+
+        # A processor goes round a loop, whose code is compiled once; an accelerator would start a kernel for each turn.
+        inner = jnp.asarray(nodes[1:], h.dtype)
+        ks = [carry, *lax.platform_dependent(inner, cpu=lambda nodes: lax.map(at, nodes), default=written_out)]
         stages = h * jnp.stack(ks)
         return _combine(weights, ks, h, y0), _combine(error_weights, ks, h, None), ks[-1], stages
 

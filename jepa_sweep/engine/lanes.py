@@ -76,6 +76,7 @@ def evaluate(
     *,
     batch: int | None = None,
     row_bytes: int = 1 << 10,
+    elementwise: bool = False,
     device: str = "auto",
 ) -> list[np.ndarray]:
     """A function of one point for many, without lanes, always in float64.
@@ -86,6 +87,7 @@ def evaluate(
         columns: the numbers of n points, each of shape (n, ...).
         batch: points of a typical call; calls that name the same number share one program. n by default.
         row_bytes: about what one point takes in memory.
+        elementwise: whether the function takes arrays of points as well.
         device: where to compute, see `devices.pick`.
 
     Returns:
@@ -97,7 +99,9 @@ def evaluate(
 
     def some(rows: slice) -> list[np.ndarray]:
         with devices.scope("float64", where[0]):
-            return dispatch.results(_map, (build, key), [c[rows] for c in columns], "float64", shape, where)
+            return dispatch.results(
+                _map, (build, key, elementwise), [c[rows] for c in columns], "float64", shape, where
+            )
 
     return [_joined(parts) for parts in zip(*cores.each(some, stretches), strict=True)]
 
@@ -106,10 +110,14 @@ def _joined(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _map(build: Callable[..., Callable], key: tuple, shape: dispatch.Shape) -> Callable:
+def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: dispatch.Shape) -> Callable:
     def part(count: Any, *args: Any) -> Any:
         del count
-        return jax.lax.map(lambda row: build(*key)(*row), args, batch_size=shape.width)
+        function = build(*key)
+        each = function if elementwise else jax.vmap(function)
+        blocks = [arg.reshape(-1, shape.width, *arg.shape[1:]) for arg in args]
+        found = jax.lax.map(lambda block: each(*block), blocks)
+        return [out.reshape(-1, *out.shape[2:]) for out in found]
 
     return part
 
@@ -159,7 +167,8 @@ def predict(
     wanted = [q for q in dynamics.predictions if only is None or q.name in only]
     key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(q.value for q in wanted), _treedef(dynamics))
     leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
-    found = evaluate(_predict_one, key, [p.ravel(), *leaves], batch=batch, device=device)
+    columns_of_rows = [p.ravel(), *leaves]
+    found = evaluate(_predict_one, key, columns_of_rows, batch=batch, elementwise=dynamics.elementwise, device=device)
     status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
     predicted = Predicted(status, rest, flow_time, dict(zip([q.name for q in wanted], others, strict=True)))
     return predicted._replace(status=_judged(dynamics, predicted, "float64"))

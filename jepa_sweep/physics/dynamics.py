@@ -17,6 +17,7 @@ from jepa_sweep.physics.host import Columns
 Scalar = Float[Array, ""]
 Code = Int[Array, ""]
 Flag = Bool[Array, ""]
+Numbers, Codes, Flags = Float[Array, "*n"], Int[Array, "*n"], Bool[Array, "*n"]  # of one point, or of arrays of points
 State = Any  # a pytree of arrays: the unknown of the flow
 Point = Any  # a pytree of scalars: one setting of the parameters
 
@@ -83,6 +84,9 @@ class Dynamics(NamedTuple):
     predictions: tuple[Prediction, ...] = ()
     trajectory: Callable[[Point, Scalar], Scalar] | None = None  # (point, time) -> response
     condition: Callable[[Point, Scalar], Scalar] | None = None  # of the same: |d ln response / d ln time|
+    elementwise: bool = (
+        False  # rest, status, flow_time and predictions take arrays of points, too: traced twice as fast
+    )
 
     def coordinate(self, name: str | None = None) -> Coordinate:
         """Look a coordinate up by name; the last one, which integrates best, by default."""

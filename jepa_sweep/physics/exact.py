@@ -10,23 +10,24 @@ With `z = (w/w*)^(1/L)`, both objectives obey one law, `dz/dtau = z^a (1 - z^m)`
 
 so everything here follows from the one integral `I(r, q) = int_r^q dz / (z^a (1 - z^m))`. Times are paper
 times `T = L t`, from Littwin et al. 2024, arXiv 2407.03475. `L`, `a` and `m` are traced numbers with integer
-values: one compile serves every depth.
+values: one compile serves every depth. Every function takes one point, or arrays of points of one shape, which are traced
+faster than by `vmap`.
 """
 
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jepa_sweep.physics import elementary
-from jepa_sweep.physics.dynamics import Code, Flag, Scalar
+from jepa_sweep.physics.dynamics import Codes, Flags, Numbers
 from jepa_sweep.physics.host import Status
 
-# Loops run in blocks: under `vmap` every turn of a loop reads and writes whole batches, and all rows wait for the last.
+# Loops run in blocks: every turn of a loop reads and writes whole batches, and all rows wait for the last.
 BLOCK = 7  # powers of z
 PAIRS = 4  # roots of unity
 
@@ -39,36 +40,36 @@ SINE = (  # sin(pi x) / x in x^2, to the last digit for |x| <= 1/2; XLA's own is
 class Point(NamedTuple):
     """One feature under one objective: its parameters and the exponents (a, m) of its law."""
 
-    lam: Scalar  # covariance E[xy]
-    rho: Scalar  # regression coefficient E[xy] / E[x^2]
-    L: Scalar  # encoder layers
-    eps: Scalar  # initial response w(0)
-    a: Scalar
-    m: Scalar
+    lam: Numbers  # covariance E[xy]
+    rho: Numbers  # regression coefficient E[xy] / E[x^2]
+    L: Numbers  # encoder layers
+    eps: Numbers  # initial response w(0)
+    a: Numbers
+    m: Numbers
 
 
-def log_fixed_point(point: Point) -> Scalar:
+def log_fixed_point(point: Point) -> Numbers:
     """ln w* = (L/m) ln rho."""
     return point.L / point.m * elementary.log(point.rho)
 
 
-def fixed_point(point: Point) -> Scalar:
+def fixed_point(point: Point) -> Numbers:
     """w* = rho^(L/m): rho^L for JEPA, rho^(L/(L+1)) for MAE."""
     return point.rho ** (point.L / point.m)
 
 
-def log_rate(point: Point) -> Scalar:
+def log_rate(point: Point) -> Numbers:
     """ln k, with k = lam rho^((a-1)/m) the rate of approach to the rest point in units of T/L."""
     return elementary.log(point.lam) + (point.a - 1) / point.m * elementary.log(point.rho)
 
 
-def growth_rate(point: Point, log_fraction: Scalar) -> Scalar:
+def growth_rate(point: Point, log_fraction: Numbers) -> Numbers:
     """d ln w / dT = k z^(a-1) (1 - z^m) where w = exp(log_fraction) w*; keeps its accuracy at the rest point."""
     log_z = log_fraction / point.L
     return elementary.exp(log_rate(point) + (point.a - 1) * log_z) * -elementary.expm1(point.m * log_z)
 
 
-def log_power(chi: Scalar, side: Scalar | float) -> Scalar:
+def log_power(chi: Numbers, side: Numbers | float) -> Numbers:
     """ln z^m for chi = ln(z^m / |1 - z^m|); side is +1 below the rest point, -1 above it."""
     below = jnp.minimum(chi, 0.0) - elementary.log1p(elementary.exp(-jnp.abs(chi)))
     high = jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)
@@ -76,35 +77,45 @@ def log_power(chi: Scalar, side: Scalar | float) -> Scalar:
     return jnp.where(side > 0, below, above)
 
 
-def _where_any(needed: Flag, function: Callable[[Scalar], Scalar], x: Scalar, otherwise: Scalar) -> Scalar:
+def _loop(going: Callable[[Any], Flags], turn: Callable[[Any], Any], start: Any) -> Any:
+    """`lax.while_loop` for each element of arrays: those that are done wait as they are for the others."""
+
+    def turn_or_wait(carry: Any) -> Any:
+        goes = going(carry)
+        return jax.tree.map(lambda new, old: jnp.where(goes, new, old), turn(carry), carry)
+
+    return lax.while_loop(lambda carry: jnp.any(going(carry)), turn_or_wait, start)
+
+
+def _where_any(needed: Flags, function: Callable[[Numbers], Numbers], x: Numbers, otherwise: Numbers) -> Numbers:
     """function(x) where needed, else otherwise; unlike with `jnp.where`, a batch without such rows pays nothing for it.
 
     A loop of one turn, and x is what it carries, because XLA computes all that does not depend on that before the loop.
     """
 
-    def once(carry: tuple[Flag, Scalar]) -> tuple[Flag, Scalar]:
+    def once(carry: tuple[Flags, Numbers]) -> tuple[Flags, Numbers]:
         return jnp.zeros_like(needed), function(carry[1])
 
-    return jnp.where(needed, lax.while_loop(lambda carry: carry[0], once, (needed, x))[1], otherwise)
+    return jnp.where(needed, lax.while_loop(lambda carry: jnp.any(carry[0]), once, (needed, x))[1], otherwise)
 
 
-def start_to_threshold(point: Point, p: Scalar) -> Scalar:
+def start_to_threshold(point: Point, p: Numbers) -> Numbers:
     """d = ln(q/r) = (1/L) ln(p w*/eps), without cancellation where the start is close to the threshold."""
     far = (elementary.log(p) - elementary.log(point.eps)) / point.L + elementary.log(point.rho) / point.m
 
-    def near(rho: Scalar) -> Scalar:
+    def near(rho: Numbers) -> Numbers:
         target = p * fixed_point(point._replace(rho=rho))
         return elementary.log1p((target - point.eps) / point.eps) / point.L
 
     return _where_any(jnp.abs(far) * point.L < 0.5, near, point.rho, far)
 
 
-def _lowest_power(a: Scalar, m: Scalar) -> Scalar:
+def _lowest_power(a: Numbers, m: Numbers) -> Numbers:
     """The smallest n >= 0 among a-1, a-1-m, a-1-2m, ...; where it is 0, the integral has a logarithm ln(q/r)."""
     return a - 1 - m * jnp.floor((a - 1) / m)
 
 
-def _powers(log_r: Scalar, d: Scalar, a: Scalar, m: Scalar) -> Scalar:
+def _powers(log_r: Numbers, d: Numbers, a: Numbers, m: Numbers) -> Numbers:
     """sum_n r^(a-1-n) (1 - e^(-n d)) / n over n = a-1, a-1-m, a-1-2m, ... > 0.
 
     Horner's scheme in blocks: products grow a rounding at each term, so every block starts from exponentials anew.
@@ -112,7 +123,7 @@ def _powers(log_r: Scalar, d: Scalar, a: Scalar, m: Scalar) -> Scalar:
     top, lowest = a - 1, _lowest_power(a, m)
     ratio, step = elementary.exp(m * log_r), -elementary.expm1(-m * d)
 
-    def block(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+    def block(carry: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers]:
         n, total = carry
         part, left = jnp.zeros_like(total), -elementary.expm1(-n * d)  # 1 - e^(-n d), then a sum of positive terms
         for _ in range(BLOCK):
@@ -122,13 +133,13 @@ def _powers(log_r: Scalar, d: Scalar, a: Scalar, m: Scalar) -> Scalar:
 
     first = -elementary.expm1(-top * d) / jnp.maximum(top, 1.0)  # the only one for MAE
     start = jnp.where(lowest > 0, lowest, m)
-    return first + lax.while_loop(lambda carry: carry[0] < top, block, (start, jnp.zeros_like(d)))[1]
+    return first + _loop(lambda carry: carry[0] < top, block, (start, jnp.zeros_like(d)))[1]
 
 
-def _circle(turns: Scalar) -> tuple[Scalar, Scalar]:
+def _circle(turns: Numbers) -> tuple[Numbers, Numbers]:
     """1 - cos and sin of 2 pi turns, for |turns| <= 1/2, where a polynomial of sin(pi x) is all they need."""
 
-    def sine(x: Scalar) -> Scalar:
+    def sine(x: Numbers) -> Numbers:
         total = jnp.full_like(x, SINE[-1])
         for c in SINE[-2::-1]:
             total = total * (x * x) + c
@@ -138,16 +149,16 @@ def _circle(turns: Scalar) -> tuple[Scalar, Scalar]:
     return 2 * sin_half * sin_half, 2 * sin_half * cos_half
 
 
-def _logarithms(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> Scalar:
+def _logarithms(d: Numbers, log_q: Numbers, a: Numbers, m: Numbers) -> Numbers:
     """int_r^q z^(m-1-lowest) / (1 - z^m) dz by the m-th roots of unity, with the lowest power, for r = q exp(-d)."""
     q, below_q = elementary.exp(log_q), -elementary.expm1(log_q)  # below_x = 1 - x
     gap = -q * elementary.expm1(-d)  # q - r
 
-    def other_roots(log_r: Scalar) -> Scalar:
+    def other_roots(log_r: Numbers) -> Numbers:
         lowest, inverse = _lowest_power(a, m), 1 / m
         r, below_r = elementary.exp(log_r), -elementary.expm1(log_r)
 
-        def pairs(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:  # exp(+-i theta), theta = 2 pi j / m
+        def pairs(carry: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers]:  # exp(+-i theta), theta = 2 pi j / m
             j, total = carry
             for _ in range(PAIRS):
                 j = j + 1
@@ -162,30 +173,30 @@ def _logarithms(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> Scalar:
             return j, total
 
         zero = jnp.zeros_like(log_r)
-        return lax.while_loop(lambda carry: 2 * carry[0] + 1 < m, pairs, (zero, zero))[1]
+        return _loop(lambda carry: 2 * carry[0] + 1 < m, pairs, (zero, zero))[1]
 
     roots = _where_any(m > 1, other_roots, log_q - d, jnp.zeros_like(log_q))  # JEPA has none but 1
     return (elementary.log1p(gap / below_q) + roots) / m
 
 
-def _tail(log_q: Scalar, width: Scalar, n: Scalar, m: Scalar) -> Scalar:
+def _tail(log_q: Numbers, width: Numbers, n: Numbers, m: Numbers) -> Numbers:
     """sum of q^(n_0-n) (1 - e^(-n width)) / n over n = n_0, n_0 + m, ...: the integral beyond 1, in powers of 1/z."""
 
-    def term(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
+    def term(carry: tuple[Numbers, Numbers, Numbers]) -> tuple[Numbers, Numbers, Numbers]:
         k, total, _ = carry
         new = elementary.exp(-k * log_q) * -elementary.expm1(-(n + k) * width) / (n + k)
         return k + m, total + new, new
 
-    def unconverged(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
+    def unconverged(carry: tuple[Numbers, Numbers, Numbers]) -> Flags:
         _, total, last = carry
         return last > jnp.finfo(total.dtype).eps * 1e-2 * total
 
     zero = jnp.zeros_like(log_q)
-    return lax.while_loop(unconverged, term, (zero, zero, jnp.where(width > 0, jnp.inf, 0.0)))[1]
+    return _loop(unconverged, term, (zero, zero, jnp.where(width > 0, jnp.inf, 0.0)))[1]
 
 
 @jax.jit  # traced once, however often a prediction asks for it
-def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Scalar]:
+def integral(d: Numbers, log_q: Numbers, a: Numbers, m: Numbers) -> tuple[Numbers, Numbers]:
     """I(r, q) as a pair (scale, value) with I = exp(scale) value, for r = q exp(-d) on the same side of 1 as q.
 
     `z^-a / (1 - z^m)` splits into powers of z and partial fractions over the roots of unity. Every term is
@@ -196,7 +207,7 @@ def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Sc
     split = 1 / top  # of ln z; where z^-top has fallen to 1/e
     far = log_q > split
 
-    def beyond(log_q: Scalar) -> Scalar:
+    def beyond(log_q: Numbers) -> Numbers:
         start = jnp.maximum(log_q, split)
         return _tail(start, log_q - d - start, top, m)
 
@@ -212,7 +223,7 @@ def integral(d: Scalar, log_q: Scalar, a: Scalar, m: Scalar) -> tuple[Scalar, Sc
     )
 
 
-def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
+def _scaled_time(point: Point, p: Numbers) -> tuple[Numbers, Numbers]:
     """T as (exponent, value), T = (L/lam) exp(exponent) value; NaN where there is no crossing."""
     crosses = has_crossing(point, p)
     d = jnp.where(crosses, start_to_threshold(point, p), 0.0)  # elsewhere an empty interval, without a tail
@@ -223,14 +234,14 @@ def _scaled_time(point: Point, p: Scalar) -> tuple[Scalar, Scalar]:
     return exponent, jnp.where(crosses, value, jnp.nan)
 
 
-def has_crossing(point: Point, p: Scalar) -> Flag:
+def has_crossing(point: Point, p: Numbers) -> Flags:
     """True for growth to 0 < p < 1 from below the threshold, and for decay to p > 1 from above it."""
     d = start_to_threshold(point, p)
     return (point.lam > 0) & (point.rho > 0) & (((p > 0) & (p < 1) & (d > 0)) | ((p > 1) & (d < 0)))
 
 
 @jax.custom_jvp
-def critical_time(point: Point, p: Scalar) -> Scalar:
+def critical_time(point: Point, p: Numbers) -> Numbers:
     """T(p) = (L/k) I(r, q): the paper time at which w(T) = p w*; Theorems 4.3 and 4.5.
 
     NaN without a crossing, inf beyond the largest float. Differentiable in lam, rho, eps and p (not in L,
@@ -242,7 +253,7 @@ def critical_time(point: Point, p: Scalar) -> Scalar:
 
 
 @critical_time.defjvp
-def _critical_time_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar]) -> tuple[Scalar, Scalar]:
+def _critical_time_jvp(primals: tuple[Point, Numbers], tangents: tuple[Point, Numbers]) -> tuple[Numbers, Numbers]:
     (point, p), (d_point, d_p) = primals, tangents
     time = critical_time(point, p)
     at_start = 1 / growth_rate(point, elementary.log(point.eps) - log_fixed_point(point))  # dT / d ln w
@@ -257,27 +268,27 @@ def _critical_time_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Sca
     return time, tangent
 
 
-def log_critical_time(point: Point, p: Scalar) -> Scalar:
+def log_critical_time(point: Point, p: Numbers) -> Numbers:
     """ln T(p), finite even where T itself overflows."""
     exponent, value = _scaled_time(point, p)
     return elementary.log(point.L / point.lam) + exponent + elementary.log(value)
 
 
-def _differentiable(function: Callable[..., Scalar]) -> Callable[..., Scalar]:
+def _differentiable(function: Callable[..., Numbers]) -> Callable[..., Numbers]:
     """Reverse mode for a function of (point, p...) with loops: its few partial derivatives, each by forward mode."""
     wrapped = jax.custom_jvp(function)
 
     @wrapped.defjvp
-    def rule(primals: tuple, tangents: tuple) -> tuple[Scalar, Scalar]:
+    def rule(primals: tuple, tangents: tuple) -> tuple[Numbers, Numbers]:
         (point, *rest), (d_point, *d_rest) = primals, tangents
 
-        def partial(part: Callable[..., Scalar], value: Scalar) -> Scalar:
+        def partial(part: Callable[..., Numbers], value: Numbers) -> Numbers:
             return jax.jvp(part, (value,), (jnp.ones_like(value),))[1]
 
         total = jnp.zeros_like(point.eps)
         for name in ("lam", "rho", "eps"):  # L, a and m take whole numbers
 
-            def moved(value: Scalar, name: str = name) -> Scalar:
+            def moved(value: Numbers, name: str = name) -> Numbers:
                 return function(point._replace(**{name: value}), *rest)
 
             total = total + partial(moved, getattr(point, name)) * getattr(d_point, name)
@@ -288,10 +299,10 @@ def _differentiable(function: Callable[..., Scalar]) -> Callable[..., Scalar]:
     return functools.wraps(function)(wrapped)
 
 
-def _leading_powers(log_x: Scalar, log_y: Scalar, a: Scalar, m: Scalar) -> Scalar:
+def _leading_powers(log_x: Numbers, log_y: Numbers, a: Numbers, m: Numbers) -> Numbers:
     """sum_k x^n y^k / n over n = a-1-mk > 0."""
 
-    def block(carry: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+    def block(carry: tuple[Numbers, Numbers]) -> tuple[Numbers, Numbers]:
         k, total = carry
         for _ in range(BLOCK):
             n = a - 1 - m * k
@@ -300,11 +311,11 @@ def _leading_powers(log_x: Scalar, log_y: Scalar, a: Scalar, m: Scalar) -> Scala
         return k, total
 
     zero = jnp.zeros_like(log_x)
-    return lax.while_loop(lambda carry: a - 1 > m * carry[0], block, (zero, zero))[1]
+    return _loop(lambda carry: a - 1 > m * carry[0], block, (zero, zero))[1]
 
 
 @_differentiable
-def leading_critical_time(point: Point) -> Scalar:
+def leading_critical_time(point: Point) -> Numbers:
     """The paper's leading order for eps -> 0; Theorems 4.4 and 4.6.
 
     JEPA: (L/lam) sum_{n=1}^{2L-1} eps^(-n/L) / (n rho^(2L-1-n)). MAE: L / ((L-1) lam eps^((L-1)/L)), and
@@ -317,7 +328,7 @@ def leading_critical_time(point: Point) -> Scalar:
 
 
 @_differentiable
-def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
+def asymptotic_critical_time(point: Point, p: Numbers) -> Numbers:
     """The leading order plus its logarithm and constant: relative error O(eps^(a/L)) or smaller.
 
     JEPA: + |ln eps| / k + (L/k) (ln rho + F(q)), F(q) = ln(q/(1-q)) - sum_n q^-n / n. MAE: + (L/k) c_L(p).
@@ -333,18 +344,18 @@ def asymptotic_critical_time(point: Point, p: Scalar) -> Scalar:
     return jnp.where(has_crossing(point, p) & (p < 1), time, jnp.nan)
 
 
-def inflection_fraction(point: Point) -> Scalar:
+def inflection_fraction(point: Point) -> Numbers:
     """w/w* where dw/dT is largest: z^m = (a+L-1) / (a+L-1+m)."""
     top = point.a + point.L - 1
     return elementary.exp(point.L / point.m * elementary.log(top / (top + point.m)))
 
 
-def inflection_time(point: Point) -> Scalar:
+def inflection_time(point: Point) -> Numbers:
     """Paper time of fastest growth; NaN for a start beyond that point."""
     return critical_time(point, inflection_fraction(point))
 
 
-def prospect(point: Point, p: Scalar) -> Code:
+def prospect(point: Point, p: Numbers) -> Codes:
     """The `Status` of the search for T(p), decided before any integration, however late T(p) may be."""
     w_star = fixed_point(point)
     rounding = 4 * jnp.finfo(w_star.dtype).eps * w_star
@@ -357,7 +368,7 @@ def prospect(point: Point, p: Scalar) -> Code:
     return jnp.where(point.lam == 0, Status.NO_SIGNAL, answer)
 
 
-def status(point: Point, p: Scalar) -> Code:
+def status(point: Point, p: Numbers) -> Codes:
     """The same, and OVERFLOW where T(p) is beyond the largest number."""
     answer = prospect(point, p)
     too_late = log_critical_time(point, p) > math.log(float(jnp.finfo(point.eps.dtype).max))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_sweep.physics import exact, response
-from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Prediction, Scalar
+from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Numbers, Prediction, Scalar
 from jepa_sweep.physics.elementary import exp, expm1, log, log1p
 from jepa_sweep.physics.exact import Point
 from jepa_sweep.physics.host import Columns
@@ -50,7 +50,7 @@ LOG_W = Coordinate(
 )
 
 
-def flow_time(p: Point) -> Scalar:
+def flow_time(p: Point) -> Numbers:
     """t = T / L: plain gradient flow on the layers carries a factor L."""
     return 1 / p.L
 
@@ -133,6 +133,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         predictions=PREDICTIONS,
         trajectory=response.trajectory,
         condition=response.condition,
+        elementwise=True,
     )
 
 

@@ -10,8 +10,8 @@ With `z = (w/w*)^(1/L)`, both objectives obey one law, `dz/dtau = z^a (1 - z^m)`
 
 so everything here follows from the one integral `I(r, q) = int_r^q dz / (z^a (1 - z^m))`. Times are paper
 times `T = L t`, from Littwin et al. 2024, arXiv 2407.03475. `L`, `a` and `m` are traced numbers with integer
-values: one compile serves every depth. Every function takes one point, or arrays of points of one shape, which are traced
-faster than by `vmap`.
+values: one compile serves every depth. Every function takes one point, or arrays of points of one shape, which are
+traced faster than by `vmap`.
 """
 
 import functools

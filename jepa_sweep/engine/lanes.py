@@ -167,8 +167,9 @@ def predict(
     wanted = [q for q in dynamics.predictions if only is None or q.name in only]
     key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(q.value for q in wanted), _treedef(dynamics))
     leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
-    columns_of_rows = [p.ravel(), *leaves]
-    found = evaluate(_predict_one, key, columns_of_rows, batch=batch, elementwise=dynamics.elementwise, device=device)
+    found = evaluate(
+        _predict_one, key, [p.ravel(), *leaves], batch=batch, elementwise=dynamics.elementwise, device=device
+    )
     status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
     predicted = Predicted(status, rest, flow_time, dict(zip([q.name for q in wanted], others, strict=True)))
     return predicted._replace(status=_judged(dynamics, predicted, "float64"))

@@ -17,7 +17,9 @@ from jepa_sweep.physics.host import Columns
 Scalar = Float[Array, ""]
 Code = Int[Array, ""]
 Flag = Bool[Array, ""]
-Numbers, Codes, Flags = Float[Array, "*n"], Int[Array, "*n"], Bool[Array, "*n"]  # of one point, or of arrays of points
+Numbers = Float[Array, "*n"]  # of one point, or of arrays of points
+Codes = Int[Array, "*n"]
+Flags = Bool[Array, "*n"]
 State = Any  # a pytree of arrays: the unknown of the flow
 Point = Any  # a pytree of scalars: one setting of the parameters
 
@@ -25,9 +27,9 @@ Point = Any  # a pytree of scalars: one setting of the parameters
 class Coordinate(NamedTuple):
     """A variable in which to integrate the flow.
 
-    `span(fraction, point)` is given for a scalar coordinate that moves in one direction only, growing with time: how
-    far it is from its start to where the response is `fraction` times the rest point. Time is then a function of the
-    coordinate, and a critical time is the integral of `1 / field` over a fixed interval. Without `span` the engine
+    `span(fraction, point)` is given for a scalar coordinate that moves in one direction only, growing with time, by a
+    field that does not depend on time: how far it is from its start to where the response is `fraction` times the rest
+    point. A critical time is then the integral of `1 / field` over a fixed interval. Without `span` the engine
     integrates forward in time until the response meets the threshold, over the coordinate's own clock s if `pace`
     says how fast that runs, `ds/dT`: best so that the state changes evenly in s, however unevenly in T.
     """

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=  # what Python compiles is kept, whatever the environment says
-WORKERS = -n $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))') --dist worksteal  # some only wait
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test quick lint types unit deaths oldest browser bench clean
 

@@ -6,6 +6,7 @@ method that answers wrongly there.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -31,7 +32,6 @@ RTOL, MOST_STEPS = 1e-8, 100  # of the solves; each step may err by RTOL of what
 # A forward step errs by RTOL |chi|, which moves T by up to 45 RTOL T at these points: the largest |chi| dT/dchi / T.
 FORWARD = 50
 ROUNDINGS = 2 * 8 * 2 * 17 * 2.0**-53  # of exponents up to 2 |ln eps| <= 2 * 17, eight each, here and in the reference
-_found_right: set[tuple[str, tuple[str, ...]]] = set()  # devices and methods, by this process
 MAKERS = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optimistix")  # of compiled programs
 
 
@@ -139,6 +139,7 @@ def refuse_wrong(found: list[Answer], device: str = "auto") -> None:
     )
 
 
+@functools.cache
 def require(device: str, method: str, batch: int | None = None) -> None:
     """Check the closed form and a method before a machine first uses them, if JAX keeps compiled programs.
 
@@ -157,13 +158,11 @@ def require(device: str, method: str, batch: int | None = None) -> None:
     if jax.config.values["jax_compilation_cache_dir"] is None:
         return
     methods = (EXACT, *(m for m in METHODS if m == method))
-    if (device, methods) in _found_right:
-        return
     notes = _notes(device, methods)
-    if not (notes and all(os.path.exists(note) for note in notes)):
-        refuse_wrong(answers(device, methods, batch), device)
-        remember(device, methods)
-    _found_right.add((device, methods))
+    if notes and all(os.path.exists(note) for note in notes):
+        return
+    refuse_wrong(answers(device, methods, batch), device)
+    remember(device, methods)
 
 
 def remember(device: str, methods: tuple[str, ...] = (EXACT, *METHODS)) -> None:

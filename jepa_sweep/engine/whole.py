@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from jepa_sweep.engine import dispatch, quadrature
 from jepa_sweep.engine.settings import Settings
-from jepa_sweep.physics.dynamics import Coordinate, Point, Scalar
+from jepa_sweep.physics.dynamics import Coordinate, Numbers, Point, Scalar
 from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.host import Status
 
@@ -31,18 +31,17 @@ CUTS = 40  # in two, of one interval, at most
 CUTS_TO_A_NUMBER = 5  # the same, where the integral of no part may be a number
 STRETCH = 0.12  # theta: with this the 17 points are enough most often
 
-Number = Float[Array, "..."]
 PerThreshold = Float[Array, "n p"]
 
 
 class Interval(NamedTuple):
     """Where the coordinate starts, how far it goes, and what the rules need to know of the slopes at both ends."""
 
-    start: Number
-    span: Number
-    unit: Number  # dT/dx at the start
-    stretch: Number  # 1 + kappa
-    fall: Number  # dT/dx at the end, in this unit
+    start: Numbers
+    span: Numbers
+    unit: Numbers  # dT/dx at the start
+    stretch: Numbers  # 1 + kappa
+    fall: Numbers  # dT/dx at the end, in this unit
 
 
 def _extent(coordinate: Coordinate, cut: tuple[Scalar, Scalar, Scalar], point: Point) -> tuple[Scalar, Scalar]:
@@ -86,13 +85,13 @@ def part(
 
         return jax.vmap(jax.vmap(one), (0, *[None] * len(leaves)))(values, *leaves)
 
-    def interval(extent: tuple[Number, Number], leaves: list[Array]) -> Interval:
+    def interval(extent: tuple[Numbers, Numbers], leaves: list[Array]) -> Interval:
         start, span = extent
         first, last = lax.map(lambda x: over_block(_field, x, leaves), jnp.stack([start, start + span]))
         fall = first / last
         return Interval(start, span, 1 / first, exp(-STRETCH / 2 * log(fall)), fall)
 
-    def integrate(intervals: int, at: Interval, leaves: list[Array]) -> tuple[Number, Number]:
+    def integrate(intervals: int, at: Interval, leaves: list[Array]) -> tuple[Numbers, Numbers]:
         # Node by node, so that what is the same for all of them is computed once.
         inner = jnp.asarray(quadrature.nodes(intervals)[1:-1], at.span.dtype)
         between = lax.map(lambda y: over_block(functools.partial(_slope, y), at, leaves), inner)

@@ -96,7 +96,7 @@ def _where_any(needed: Flags, function: Callable[[Numbers], Numbers], x: Numbers
     def once(carry: tuple[Flags, Numbers]) -> tuple[Flags, Numbers]:
         return jnp.zeros_like(needed), function(carry[1])
 
-    return jnp.where(needed, lax.while_loop(lambda carry: jnp.any(carry[0]), once, (needed, x))[1], otherwise)
+    return jnp.where(needed, _loop(lambda carry: carry[0], once, (needed, x))[1], otherwise)
 
 
 def start_to_threshold(point: Point, p: Numbers) -> Numbers:

@@ -24,6 +24,7 @@ class Work(NamedTuple):
 
     def plus(self, other: "Work") -> "Work":
         """The work of two chunks together."""
+        # To a type checker all that `zip` gives may be a fraction, the counts too.
         both = Work(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))  # type: ignore[arg-type]
         return both._replace(
             recheck_error=max(self.recheck_error, other.recheck_error),

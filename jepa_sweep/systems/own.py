@@ -327,7 +327,7 @@ def _check_functions(
 
     with jax.enable_x64(True):
         number = jax.ShapeDtypeStruct((), jnp.float64)
-        q = Q(*[number] * len(Q._fields))  # type: ignore[attr-defined]
+        q = Q(*[number] * len(Q._fields))  # type: ignore[attr-defined]  # of a class that was made from the parameters
         try:
             y, slope, found = jax.eval_shape(all_of, q)
         except Exception as error:  # of any kind: it is the user's code

@@ -1,5 +1,6 @@
 """Every program lowered for devices that are not here: what XLA would be given there, without compiling it."""
 
+import functools
 import re
 
 import jax
@@ -9,6 +10,7 @@ from many import descent, flow, learn
 
 import jepa_sweep as js
 from jepa_sweep.engine import devices, dispatch, lanes, series
+from jepa_sweep.physics import elementary
 from jepa_sweep.physics.reduced import DYNAMICS
 
 POINTS = {"lam": np.ones(2), "rho": np.full(2, 0.5), "L": np.full(2, 3.0), "eps": np.full(2, 1e-3)}
@@ -29,15 +31,6 @@ def estimate():
     series.estimate(np.full((1, 3), 0.5), np.ones((1, 3)), np.array([100]), np.array([0]))
 
 
-WAYS = {
-    "predictions": predict,
-    "series": estimate,
-    **{
-        f"{name}-{precision}": lambda name=name, precision=precision: SOLVES[name](precision)
-        for name in ("rule", "clock", "samples", "forward", "implicit", "flow of networks", "training")
-        for precision in PRECISIONS
-    },
-}
 SOLVES = {
     "rule": lambda precision: solve("auto", precision),
     "clock": lambda precision: solve("dopri8", precision),
@@ -46,6 +39,10 @@ SOLVES = {
     "implicit": lambda precision: solve("kvaerno5", precision, coordinate="w"),
     "flow of networks": lambda precision: learn(flow("jepa", 1), 1, precision=precision),
     "training": lambda precision: learn(descent("mae", "adam"), 1, precision=precision),
+}
+BITS_OF_FLOAT64 = r"bitcast_convert \S+ : \(tensor<[^>]*f64>\)"
+WAYS = {"predictions": predict, "series": estimate} | {
+    f"{name}-{precision}": functools.partial(way, precision) for name, way in SOLVES.items() for precision in PRECISIONS
 }
 
 
@@ -66,4 +63,12 @@ def test_every_program_can_be_lowered_for_accelerators(way, monkeypatch):
     assert lowered
     for text in lowered:
         assert "callback" not in text
-        assert not re.search(r"bitcast_convert \S+ : \(tensor<[^>]*f64>\)", text)
+        assert not re.search(BITS_OF_FLOAT64, text)
+
+
+def test_a_processor_does_take_the_bits_of_float64():
+    """So the pattern sees them where they are."""
+    with jax.enable_x64(True):
+        traced = jax.jit(elementary.log).trace(jax.ShapeDtypeStruct((8,), np.float64))
+        lowered = {name: traced.lower(lowering_platforms=(name,)).as_text() for name in ("cpu", *PLATFORMS)}
+    assert [name for name, text in lowered.items() if re.search(BITS_OF_FLOAT64, text)] == ["cpu"]

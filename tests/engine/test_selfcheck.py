@@ -130,15 +130,15 @@ def asked(monkeypatch, tmp_path):
     monkeypatch.setattr(selfcheck, "answers", answers)
     before = jax.config.values["jax_compilation_cache_dir"]
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
-    selfcheck._found_right.clear()
+    require.cache_clear()
     yield seen
     jax.config.update("jax_compilation_cache_dir", before)
-    selfcheck._found_right.clear()
+    require.cache_clear()
 
 
 def next_process():
     """Forget what this process knows."""
-    selfcheck._found_right.clear()
+    require.cache_clear()
 
 
 def test_a_machine_is_asked_once_about_a_method(asked, monkeypatch):

@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import P, Points, grid, median_seconds
-from jepa_sweep.engine import devices, dispatch, lanes, pool, whole
+from jepa_sweep.engine import devices, lanes, pool, programs, whole
 from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import exact
@@ -73,7 +73,7 @@ def on_device(problem: Problem, device: str, repeats: int) -> str:
         goals = Goal(point, jnp.asarray(p), jnp.asarray(p * predicted.w_star), wanted, jnp.zeros((count, 0)))
 
         def rule(rtol: float) -> Any:
-            whole_interval, rows = whole.part(best, treedef, dispatch.Shape(count, count)), jnp.full(1, count)
+            whole_interval, rows = whole.part(best, treedef, programs.Shape(count, count)), jnp.full(1, count)
             tolerance, low, high = (jnp.full_like(goals.p, value) for value in (rtol, 0, 1))
             return lambda goals: whole_interval(rows, goals.p, tolerance, low, high, *jax.tree.leaves(goals.point))[0]
 

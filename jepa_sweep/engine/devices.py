@@ -1,7 +1,10 @@
 """Devices, precision, how many lanes fit into memory, and where compiled programs are kept between runs."""
 
 import contextlib
+import functools
+import importlib.metadata
 import os
+import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ from jepa_sweep.errors import SpecError
 
 Device = Any  # a `jax.Device`, which type checkers do not see as a class
 KINDS = ("auto", "cpu", "gpu", "tpu")
+MAKERS = ("jepa_sweep", "jax", "jaxlib", "diffrax", "equinox", "lineax", "optimistix")  # of compiled programs
 
 
 def pick(wanted: str = "auto") -> tuple[Device, ...]:
@@ -78,6 +82,34 @@ def lanes_that_fit(device: Device, lane_bytes: int) -> int:
     else:
         most, room = 1 << 17, int((device.memory_stats() or {}).get("bytes_limit", 8 << 30)) // 5
     return max(8, min(most, 1 << (room // max(1, lane_bytes)).bit_length() - 1)) if room > lane_bytes else 8
+
+
+def programs_folder() -> Path | None:
+    """Where JAX keeps compiled programs, if it does so in a folder."""
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    return None if folder is None or "://" in folder else Path(folder)
+
+
+@functools.cache
+def circumstances(device: Device) -> dict[str, object]:
+    """What compiled programs, and what they compute, may depend on: versions, flags, device and processor."""
+    info, processor = Path("/proc/cpuinfo"), [platform.machine(), platform.processor()]
+    if info.exists():  # the model and what it can do, as it is said of the first core
+        said = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
+        processor += [
+            v.strip() for k, v in said.items() if k.strip() in ("model name", "flags", "CPU part", "Features")
+        ]
+    return {
+        "versions": versions(),
+        "flags": os.environ.get("XLA_FLAGS", ""),
+        "device": [device.platform, device.device_kind, device.client.platform_version],
+        "processor": processor,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that make programs."""
+    return {name: importlib.metadata.version(name) for name in MAKERS}
 
 
 # --- for the command line only: a library must not change the settings of the program that imports it -----------------

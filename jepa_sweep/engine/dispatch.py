@@ -2,40 +2,16 @@
 
 import collections
 import functools
-import threading
-import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jepa_sweep.engine import devices
+from jepa_sweep.engine import devices, programs
+from jepa_sweep.engine.programs import Compiled, Program, Shape
 
-MIN_LANES = 8
 MIN_ROWS = 64  # fewer are computed as if they were so many, so that calls of any small size share one program
 MAX_ROWS_PER_LANE = 64  # of one part on one device: so many that the last, half-empty trips of a pool hardly count
-
-
-class Compiled:
-    """Seconds that this process has compiled, one program at a time."""
-
-    seconds = 0.0
-    lock = threading.Lock()
-
-
-class Shape(NamedTuple):
-    """What one call of a compiled program takes, on each device."""
-
-    rows: int
-    width: int  # lanes, at most `rows`
-    least: int = MIN_LANES  # that a device may advance together
-
-    def halved(self) -> "Shape":
-        """The same in half the memory, or itself if it is as small as may be."""
-        if self.width <= self.least:
-            return self
-        return Shape(max(self.least, self.rows // 2), max(self.least, self.width // 2), self.least)
 
 
 def shape_for(
@@ -48,31 +24,6 @@ def shape_for(
         width = min(devices.lanes_that_fit(device, lane_bytes), max(MIN_ROWS, 1 << (share - 1).bit_length()))
     rows = width * min(most, 1 << max(0, (-(-share // width) - 1).bit_length()))
     return Shape(rows, width)
-
-
-def traced(
-    build: Callable[..., Callable], key: tuple, shape: Shape, inner: tuple, precision: str, where: tuple
-) -> jax.stages.Traced:
-    """The program for one part on each of the devices, not compiled; `inner` are the shapes of one row's arguments."""
-    function, rows = build(*key, shape), len(where) * shape.rows
-    mesh = jax.sharding.Mesh(np.array(where), ("devices",))
-    split = jax.sharding.PartitionSpec("devices")
-    if len(where) > 1:
-        function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
-    placed = jax.sharding.NamedSharding(mesh, split)
-    counts = jax.ShapeDtypeStruct((len(where),), np.dtype("int32"), sharding=placed)
-    args = [jax.ShapeDtypeStruct((rows, *s), np.dtype(precision), sharding=placed) for s in inner]
-    return jax.jit(function).trace(counts, *args)
-
-
-@functools.lru_cache(maxsize=64)
-def _program(*args: Any) -> Any:
-    """The compiled program; the arguments are those of `traced`."""
-    began = time.perf_counter()
-    *_, where = args
-    program = traced(*args).lower().compile(devices.compiler_options(where[0]))
-    Compiled.seconds += time.perf_counter() - began
-    return program
 
 
 def parts(
@@ -90,7 +41,7 @@ def parts(
             if start < count and len(under_way) < ahead:
                 stop = min(count, start + number * shape.rows)
                 with Compiled.lock:  # or two threads would compile the same
-                    program = _program(build, key, shape, inner, precision, where)
+                    program = programs.compiled(Program(build, key, shape, inner, precision, where))
                 shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
                 with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and a status says so
                     narrow = [a[start:stop].astype(precision, copy=False) for a in args]

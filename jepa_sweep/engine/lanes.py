@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, solver, whole
+from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, programs, solver, whole
 from jepa_sweep.engine.solver import Goal, Settings
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
@@ -110,7 +110,7 @@ def _joined(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: dispatch.Shape) -> Callable:
+def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: programs.Shape) -> Callable:
     def part(count: Any, *args: Any) -> Any:
         del count
         function = build(*key)
@@ -208,7 +208,7 @@ def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
     return (clock if by_clock else forward).course(coordinate, settings)
 
 
-def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: dispatch.Shape) -> Callable:
+def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: programs.Shape) -> Callable:
     course = course_of(coordinate, settings)
 
     def part(count, p, target, wanted, times, *leaves):

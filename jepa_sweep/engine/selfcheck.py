@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import platform
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +31,6 @@ RTOL, MOST_STEPS = 1e-8, 100  # of the solves; each step may err by RTOL of what
 # A forward step errs by RTOL |chi|, which moves T by up to 45 RTOL T at these points: the largest |chi| dT/dchi / T.
 FORWARD = 50
 ROUNDINGS = 2 * 8 * 2 * 17 * 2.0**-53  # of exponents up to 2 |ln eps| <= 2 * 17, eight each, here and in the reference
-MAKERS = ("jepa_sweep", "jax", "jaxlib", "diffrax", "optimistix")  # of compiled programs
 
 
 class Answer(NamedTuple):
@@ -127,7 +125,7 @@ def refuse_wrong(found: list[Answer], device: str = "auto") -> None:
     wrong = [answer for answer in found if answer.wrong]
     if not wrong:
         return
-    versions, flags = _versions(), os.environ.get("XLA_FLAGS")
+    versions, flags = devices.versions(), os.environ.get("XLA_FLAGS")
     says = "; ".join(f"`{a.method}` is wrong at {a.wrong:,} of {POINTS:,} points, {a}" for a in wrong)
     [needed] = [r for r in importlib.metadata.requires("jepa_sweep") or [] if re.match("jax[<>=!]", r)]
     excluded = f"!={versions['jax']}"
@@ -170,33 +168,14 @@ def remember(device: str, methods: tuple[str, ...] = (EXACT, *METHODS)) -> None:
     for note in _notes(device, methods):
         with contextlib.suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(json.dumps(_circumstances(device), indent=2))
+            note.write_text(json.dumps(devices.circumstances(devices.pick(device)[0]), indent=2))
 
 
 def _notes(device: str, methods: tuple[str, ...]) -> list[Path]:
-    """Where it is noted that a method was found right here; a bucket of programs has no room for notes."""
-    folder = jax.config.values["jax_compilation_cache_dir"]
-    if folder is None or "://" in folder:
+    """Where it is noted that a method was found right here, if anywhere."""
+    folder = devices.programs_folder()
+    if folder is None:
         return []
-    key = hashlib.sha256(json.dumps(_circumstances(device)).encode()).hexdigest()[:16]
-    return [Path(folder) / f"jepa_sweep-{method}-is-right-{key}.json" for method in methods]
-
-
-def _circumstances(device: str) -> dict[str, object]:
-    """What an answer may depend on."""
-    first, info, processor = devices.pick(device)[0], Path("/proc/cpuinfo"), [platform.machine(), platform.processor()]
-    if info.exists():  # the model and what it can do, as it is said of the first core
-        said = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
-        processor += [
-            v.strip() for k, v in said.items() if k.strip() in ("model name", "flags", "CPU part", "Features")
-        ]
-    return {
-        "versions": _versions(),
-        "flags": os.environ.get("XLA_FLAGS", ""),
-        "device": [first.platform, first.device_kind, first.client.platform_version],
-        "processor": processor,
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in MAKERS}
+    circumstances = devices.circumstances(devices.pick(device)[0])
+    key = hashlib.sha256(json.dumps(circumstances).encode()).hexdigest()[:16]
+    return [folder / f"jepa_sweep-{method}-is-right-{key}.json" for method in methods]

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from jepa_sweep.engine import devices, dispatch
+from jepa_sweep.engine import devices, dispatch, programs
 from jepa_sweep.physics import data
 from jepa_sweep.physics.data import Values
 from jepa_sweep.physics.dynamics import Code
@@ -54,7 +54,7 @@ def estimate(gamma: PerFeature, noise: PerFeature, length: Whole, seed: Whole, *
         seed: one whole number for each run, shape (n,).
         device: where to compute, see `devices.pick`.
     """
-    where, shape = devices.pick(device), dispatch.Shape(GROUP, GROUP)
+    where, shape = devices.pick(device), programs.Shape(GROUP, GROUP)
     args = [np.asarray(values, float) for values in (gamma, noise, length, seed)]
     with devices.scope("float64", where[0]):
         return Estimates(*dispatch.results(_part, (), args, "float64", shape, where))
@@ -94,7 +94,7 @@ def _beginnings(
     return lax.map(one, (gamma, noise, seed))
 
 
-def _part(shape: dispatch.Shape) -> Callable:
+def _part(shape: programs.Shape) -> Callable:
     # One run after the other, not side by side, and always as many: a vectorised sum may round differently with the
     # number of its mates, and so may a loop that is compiled for another number of turns.
     def part(count: Array, gamma: Array, noise: Array, length: Array, seed: Array) -> tuple:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from jepa_sweep.engine import dispatch, quadrature
+from jepa_sweep.engine import dispatch, programs, quadrature
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.dynamics import Coordinate, Numbers, Point, Scalar
 from jepa_sweep.physics.elementary import exp, log
@@ -67,7 +67,7 @@ def _slope(y: Scalar, coordinate: Coordinate, at: Interval, point: Point) -> Sca
 
 
 def part(
-    coordinate: Coordinate, treedef: Any, shape: dispatch.Shape
+    coordinate: Coordinate, treedef: Any, shape: programs.Shape
 ) -> Callable[..., tuple[PerThreshold, PerThreshold, Int[Array, " n"]]]:
     """The function of `dispatch` for thresholds, tolerances, shares of the interval, and points of one structure.
 
@@ -137,7 +137,7 @@ class _Rules(NamedTuple):
     key: tuple
     settings: Settings
     where: tuple
-    shape: dispatch.Shape
+    shape: programs.Shape
     arrays: list[np.ndarray]  # p, and the leaves of the points
 
     def at(

@@ -41,13 +41,29 @@ def log_w_pace(y: Scalar, p: Point) -> Scalar:
     return p.lam * exp((p.a - 1) / p.L * y)
 
 
-LOG_W = Coordinate(
-    "log_w",
-    start=lambda p: log(p.eps),
-    field=log_w_field,
-    response=lambda y, p: exp(y),
-    pace=log_w_pace,
-)
+def log_w_start(p: Point) -> Scalar:
+    """ln eps."""
+    return log(p.eps)
+
+
+def log_w_response(y: Scalar, p: Point) -> Scalar:
+    """w = e^y."""
+    del p
+    return exp(y)
+
+
+LOG_W = Coordinate("log_w", start=log_w_start, field=log_w_field, response=log_w_response, pace=log_w_pace)
+
+
+def w_start(p: Point) -> Scalar:
+    """The response at the start, eps."""
+    return p.eps
+
+
+def w_response(w: Scalar, p: Point) -> Scalar:
+    """The response itself."""
+    del p
+    return w
 
 
 def flow_time(p: Point) -> Numbers:
@@ -112,11 +128,21 @@ def _cost(columns: Columns) -> np.ndarray:
     return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
 
 
+def _leading_time(point: Point, p: Numbers) -> Numbers:
+    del p
+    return exact.leading_critical_time(point)
+
+
+def _inflection_time(point: Point, p: Numbers) -> Numbers:
+    del p
+    return exact.inflection_time(point)
+
+
 PREDICTIONS = (  # the same functions for both objectives, so that they share a compiled program
     Prediction("t_exact", exact.critical_time),
-    Prediction("t_leading", lambda point, p: exact.leading_critical_time(point), where="growth"),
+    Prediction("t_leading", _leading_time, where="growth"),
     Prediction("t_asymptotic", exact.asymptotic_critical_time, where="growth"),
-    Prediction("t_inflection", lambda point, p: exact.inflection_time(point), where="always"),
+    Prediction("t_inflection", _inflection_time, where="always"),
     Prediction("log_t_exact", exact.log_critical_time, logarithm=True),
 )
 
@@ -127,7 +153,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         point=point,
         rest=exact.fixed_point,
         status=exact.prospect,
-        coordinates=(Coordinate("w", start=lambda p: p.eps, field=field, response=lambda w, p: w), LOG_W, CHI),
+        coordinates=(Coordinate("w", start=w_start, field=field, response=w_response), LOG_W, CHI),
         flow_time=flow_time,
         cost=_cost,
         predictions=PREDICTIONS,

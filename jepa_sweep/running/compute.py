@@ -40,14 +40,14 @@ def compute(
     Raises:
         JepaSweepError: JAX was found to compute wrongly on this machine.
     """
-    from jepa_sweep.engine import dispatch, selfcheck  # not at the top: planning needs no engine
+    from jepa_sweep.engine import programs, selfcheck  # not at the top: planning needs no engine
 
     began = time.perf_counter()
     selfcheck.require(place.device, measurement.solver.method, place.batch)
-    checking, compiling = time.perf_counter() - began, dispatch.Compiled.seconds
+    checking, compiling = time.perf_counter() - began, programs.Compiled.seconds
     points = grid.take(index)
     rows, effort = system.compute(points, measurement, place)
     rows = {name: with_keys(system, points, found) for name, found in rows.items()}
-    compiled = dispatch.Compiled.seconds - compiling
+    compiled = programs.Compiled.seconds - compiling
     seconds = time.perf_counter() - began - checking - compiled
     return rows, Work(seconds, compiled + checking, *effort, peak_memory())

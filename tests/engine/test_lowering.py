@@ -9,7 +9,7 @@ import pytest
 from many import descent, flow, learn
 
 import jepa_sweep as js
-from jepa_sweep.engine import devices, dispatch, lanes, series
+from jepa_sweep.engine import devices, lanes, programs, series
 from jepa_sweep.physics import elementary
 from jepa_sweep.physics.reduced import DYNAMICS
 
@@ -52,12 +52,12 @@ def test_every_program_can_be_lowered_for_accelerators(way, monkeypatch):
     """Without calls back to this host, and without the bits of float64, which a TPU does not have."""
     lowered = []
 
-    def program(*args):
-        traced = dispatch.traced(*args)
+    def compiled(program):
+        traced = program.function().trace(*program.arguments)
         lowered.extend(traced.lower(lowering_platforms=(platform,)).as_text() for platform in PLATFORMS)
         return lambda *_: [np.zeros(out.shape, out.dtype) for out in jax.tree.leaves(traced.out_info)]
 
-    monkeypatch.setattr(dispatch, "_program", program)
+    monkeypatch.setattr(programs, "compiled", compiled)
     monkeypatch.setattr(devices, "pick", lambda device="auto", real=devices.pick: real("cpu")[:1])
     WAYS[way]()
     assert lowered

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from batches import CHI, COUNT, points, predict, solve
 
-from jepa_sweep.engine import dispatch, lanes
+from jepa_sweep.engine import lanes, programs
 from jepa_sweep.physics.host import Status
 
 NO_SAMPLES = np.zeros((COUNT, 0))
@@ -28,22 +28,21 @@ def batch():
 @pytest.fixture
 def limit(monkeypatch):
     """Make solves fail where `refuses(shape)` holds, when they are called or when their results are read."""
-    real, seen = dispatch._program, []
+    real, seen = programs.compiled, []
 
     def set_to(refuses, when, error=FULL):
-        def program(build, key, shape, *others):
-            if build is not lanes._pool_of:
-                return real(build, key, shape, *others)
-            seen.append(shape)
-            if not refuses(shape):
-                return real(build, key, shape, *others)
+        def compiled(program):
+            if program.build is lanes._pool_of:
+                seen.append(program.shape)
+            if program.build is not lanes._pool_of or not refuses(program.shape):
+                return real(program)
             if when == "compiled":
                 raise error
             if when == "called":
                 return lambda *_: (_ for _ in ()).throw(error)
             return lambda *_: [Late()] * 5
 
-        monkeypatch.setattr(dispatch, "_program", program)
+        monkeypatch.setattr(programs, "compiled", compiled)
         return seen
 
     return set_to

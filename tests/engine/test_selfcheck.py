@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, TINY
 
 import jepa_sweep as js
-from jepa_sweep.engine import dispatch, lanes, selfcheck
+from jepa_sweep.engine import lanes, programs, selfcheck
 from jepa_sweep.engine.selfcheck import EXACT, Answer, require
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.errors import JepaSweepError
@@ -218,11 +218,11 @@ def test_a_run_uses_the_programs_that_were_checked(asked, monkeypatch, command):
     """So that a first run compiles nothing twice."""
     monkeypatch.undo()  # the check itself, with a folder for programs where nothing was found right yet
     monkeypatch.setattr(selfcheck, "require", require)
-    before = dispatch._program.cache_info().misses
+    before = programs.compiled.cache_info().misses
     assert command(js.Sweep(**TINY, solver={"method": "dopri8"})).exit_code == 0
     notes = Path(jax.config.values["jax_compilation_cache_dir"]).glob("*right*")
     assert {note.name.split("-is-")[0] for note in notes} == {"jepa_sweep-dopri8", "jepa_sweep-exact"}
-    assert dispatch._program.cache_info().misses - before <= 2  # of predictions and of steps
+    assert programs.compiled.cache_info().misses - before <= 2  # of predictions and of steps
 
 
 @pytest.mark.process

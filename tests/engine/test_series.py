@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jepa_sweep.engine import dispatch, series
+from jepa_sweep.engine import programs, series
 from jepa_sweep.physics import data
 
 LAM, RHO = np.array([0.99, 0.95]), np.array([0.495, 0.760])
@@ -94,11 +94,12 @@ def test_lengths_and_numbers_of_runs_share_one_program(compilations):
 
 def test_a_long_series_needs_no_more_memory():
     """One program for all lengths: what it holds is known before it is told the length."""
-    group = dispatch.Shape(series.GROUP, series.GROUP)
+    group = programs.Shape(series.GROUP, series.GROUP)
     with jax.enable_x64(True):
         shapes = (2,), (2,), (), ()  # of gamma, noise, length and seed
-        program = dispatch._program(series._part, (), group, shapes, "float64", tuple(jax.local_devices()[:1]))
-    assert program.memory_analysis().temp_size_in_bytes < 64 * 8 * series.BLOCK_VALUES
+        where = tuple(jax.local_devices()[:1])
+        compiled = programs.compiled(programs.Program(series._part, (), group, shapes, "float64", where))
+    assert compiled.memory_analysis().temp_size_in_bytes < 64 * 8 * series.BLOCK_VALUES
 
 
 @pytest.mark.parametrize("samples", [1, 2, 1000, 16_384, 16_385, 40_000])

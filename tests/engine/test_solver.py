@@ -6,7 +6,7 @@ import pytest
 from conftest import mixed_points
 
 import jepa_sweep as js
-from jepa_sweep.engine import dispatch, lanes
+from jepa_sweep.engine import dispatch, lanes, programs
 from jepa_sweep.engine.solver import SOLVERS, Settings
 from jepa_sweep.physics.reduced import DYNAMICS
 
@@ -191,7 +191,7 @@ def test_small_batches_of_any_size_share_one_program(compilations, traces):
     def visit(count):
         return js.solve("jepa", **{name: values[:count] for name, values in points.items()}, rtol=1e-11)
 
-    dispatch._program.cache_clear()  # of other tests: a rule's program serves every tolerance
+    programs.compiled.cache_clear()  # of other tests: a rule's program serves every tolerance
     assert {1, 2} <= set(visit(64).steps)  # by both rules
     before = len(compilations), len(traces)
     assert all(before)

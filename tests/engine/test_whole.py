@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jepa_sweep as js
-from jepa_sweep.engine import cores, devices, dispatch, lanes, quadrature, whole
+from jepa_sweep.engine import cores, devices, dispatch, lanes, programs, quadrature, whole
 from jepa_sweep.engine.solver import Settings
 from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.reduced import DYNAMICS
@@ -47,7 +47,7 @@ def found(objective, points, tolerance):
             np.ones_like(p),
             *(leaf * np.ones_like(points["p"]) for leaf in leaves),
         ]
-        key, shape = (dynamics.coordinate(), treedef), dispatch.Shape(COUNT, 1024)
+        key, shape = (dynamics.coordinate(), treedef), programs.Shape(COUNT, 1024)
         time, error, rules = dispatch.results(whole.part, key, args, "float64", shape, where)
     return time[:, 0], error[:, 0], rules
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import KEYS, TINY
 
 import jepa_sweep as js
-from jepa_sweep.engine import dispatch, lanes
+from jepa_sweep.engine import lanes, programs
 from jepa_sweep.results import Store
 from jepa_sweep.running import limits, recovery
 from jepa_sweep.running.execute import execute
@@ -96,15 +96,15 @@ def test_a_tolerance_of_its_own(failed):
 
 def test_only_the_statuses_asked_for(tmp_path, monkeypatch):
     """No memory for one depth, too few steps for some points of another."""
-    real = dispatch._program
+    real = programs.compiled
     shy = {"on": True}
 
-    def full(build, *others):
-        if shy["on"] and build is lanes._pool_of:
+    def full(program):
+        if shy["on"] and program.build is lanes._pool_of:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return real(build, *others)
+        return real(program)
 
-    monkeypatch.setattr(dispatch, "_program", full)
+    monkeypatch.setattr(programs, "compiled", full)
     sweep = js.Sweep(**{**FAILING, "objective": "jepa"})
     seen = iter([False, True])
     execute(sweep, tmp_path, chunk_points=12, stop=lambda: next(seen))

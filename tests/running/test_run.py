@@ -10,7 +10,7 @@ from conftest import TINY, TRACKED
 
 import jepa_sweep as js
 from jepa_sweep import cli
-from jepa_sweep.engine import dispatch, lanes
+from jepa_sweep.engine import lanes, programs
 from jepa_sweep.errors import StorageError
 from jepa_sweep.results import Store, run
 from jepa_sweep.running.execute import execute
@@ -273,14 +273,14 @@ def test_a_run_that_was_stopped_at_once_has_something_left(command, monkeypatch)
 
 
 def test_points_that_fit_into_no_memory_are_failures(command, tmp_path, monkeypatch):
-    real = dispatch._program
+    real = programs.compiled
 
-    def full(build, *others):
-        if build is lanes._pool_of:
+    def full(program):
+        if program.build is lanes._pool_of:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return real(build, *others)
+        return real(program)
 
-    monkeypatch.setattr(dispatch, "_program", full)
+    monkeypatch.setattr(programs, "compiled", full)
     done = command(js.Sweep(**TRACKED))
     assert done.exit_code == 3, done.output
     assert "72 points failed" in done.stdout

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jepa_sweep.engine import devices, dispatch
+from jepa_sweep.engine import devices, dispatch, programs
 from jepa_sweep.engine.networks import common, gradient_flow, training
 from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
@@ -23,7 +23,7 @@ from jepa_sweep.physics.host import Columns, Status
 CACHE = 2 << 20  # bytes, of a core: what the matrices of a group should take on a processor
 
 
-def _part(recipe: Recipe, shape: dispatch.Shape) -> Callable:
+def _part(recipe: Recipe, shape: programs.Shape) -> Callable:
     way = training if recipe.method in OPTIMIZERS else gradient_flow
     group = common.group(recipe, way.method(recipe))
 
@@ -42,7 +42,7 @@ def _part(recipe: Recipe, shape: dispatch.Shape) -> Callable:
     return part
 
 
-def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> dispatch.Shape:
+def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> programs.Shape:
     """The shape of the parts for `count` networks on these devices."""
     share = -(-count // len(where))
     weights = (recipe.L + 1) * max(recipe.width, recipe.features) ** 2
@@ -52,7 +52,7 @@ def shape_for(recipe: Recipe, count: int, where: tuple, itemsize: int) -> dispat
     else:
         width = devices.lanes_that_fit(where[0], (COPIES * weights + 2 * taken) * itemsize)
     width = min(width, 1 << (share - 1).bit_length())
-    return dispatch.Shape(width * -(-share // width), width, 1)
+    return programs.Shape(width * -(-share // width), width, 1)
 
 
 def learn(

@@ -60,6 +60,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/limits.py
 
 # Rebuilt whenever the dependencies change.
 .venv/ready: pyproject.toml

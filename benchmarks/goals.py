@@ -15,7 +15,7 @@ from benchmarks.report import best, machine
 from benchmarks.ways.ours import CRITICAL_TIME, ENGINE, SOLVE
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("peers", "sweeps", "networks")
+SCRIPTS = ("peers", "sweeps", "networks", "limits")
 
 
 class Goal(NamedTuple):
@@ -38,7 +38,8 @@ class Goal(NamedTuple):
 
 GOALS = (
     Goal("best numeric way, engine alone, against heyoka's best", "engine / heyoka", 3),
-    Goal("dopri8 over chi against Boost.odeint's dopri5, 16 wide", "dopri8 / Boost", 1),
+    Goal("the default, a rule over chi, against Boost.odeint's dopri5, 16 wide", "default / Boost", 1),
+    Goal("dopri8 over chi against the same", "dopri8 / Boost", 1),
     Goal("events in ln w against heyoka's best event form", "events / heyoka", 3),
     Goal("`js.solve` from plain Python against heyoka's best on all cores", "js.solve / heyoka", 2),
     Goal("closed form from plain Python", "js.critical_time", 15e6, unit="points/s"),
@@ -54,19 +55,25 @@ GOALS = (
 
 
 def of_peers(rows: list[Row]) -> dict[str, float]:
-    """The numbers of peers.py, at a worst error of 1e-8; what was not measured is left out."""
+    """The numbers of peers.py, at a worst error of 1e-8, and rates; what was not measured is left out."""
     fastest = best(rows)
 
     def rate(family: str, form: str = "") -> float:
         rates = (row.points_per_second for row in fastest if row.way.startswith(family) and form in row.way)
         return max(rates, default=math.nan)
 
-    numbers = {
-        "engine / heyoka": rate(ENGINE) / rate("heyoka"),
-        "dopri8 / Boost": rate(ENGINE, "dopri8 over chi") / rate("Boost.odeint dopri5, over chi, 16 wide"),
-        "events / heyoka": rate(ENGINE, "event in ln w") / rate("heyoka", "event"),
-        "js.solve / heyoka": rate(SOLVE) / rate("heyoka"),
+    rates = {
+        "heyoka": rate("heyoka"),
+        "heyoka, events": rate("heyoka", "event"),
+        "Boost": rate("Boost.odeint dopri5, over chi, 16 wide"),
         "js.critical_time": rate(CRITICAL_TIME),
+    }
+    numbers = rates | {
+        "engine / heyoka": rate(ENGINE) / rates["heyoka"],
+        "default / Boost": rate(ENGINE, "clenshaw_curtis over chi") / rates["Boost"],
+        "dopri8 / Boost": rate(ENGINE, "dopri8 over chi") / rates["Boost"],
+        "events / heyoka": rate(ENGINE, "event in ln w") / rates["heyoka, events"],
+        "js.solve / heyoka": rate(SOLVE) / rates["heyoka"],
     }
     return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
@@ -86,22 +93,31 @@ def _word(reached: bool) -> str:
     return "yes" if reached else "no"
 
 
-def record(script: str, numbers: Mapping[str, float], text: str = "", folder: Path = HERE) -> str:
+def read(folder: Path = HERE) -> dict[str, dict]:
+    """What each script has left."""
+    files = {script: folder / "measured" / f"{script}.json" for script in SCRIPTS}
+    return {script: json.loads(file.read_text()) for script, file in files.items() if file.exists()}
+
+
+def numbers(folder: Path = HERE) -> dict[str, float]:
+    """All numbers that the scripts have left."""
+    return {name: number for one in read(folder).values() for name, number in one["numbers"].items()}
+
+
+def record(script: str, mine: Mapping[str, float], text: str = "", folder: Path = HERE) -> str:
     """Keep what a script measured, write results.md anew, and return the table of goals.
 
     Args:
         script: one of `SCRIPTS`.
-        numbers: by the names that `GOALS` give them.
+        mine: its numbers, by the names that `GOALS` give them.
         text: what the script adds to results.md.
         folder: where results.md stands.
     """
     kept = folder / "measured"
     kept.mkdir(exist_ok=True)
-    mine = {"when": f"{datetime.date.today().isoformat()}, {machine()}", "numbers": dict(numbers), "text": text}
-    (kept / f"{script}.json").write_text(json.dumps(mine, indent=1) + "\n")
-    files = {script: kept / f"{script}.json" for script in SCRIPTS}
-    found = {script: json.loads(file.read_text()) for script, file in files.items() if file.exists()}
-    goals = table({name: number for one in found.values() for name, number in one["numbers"].items()})
+    left = {"when": f"{datetime.date.today().isoformat()}, {machine()}", "numbers": dict(mine), "text": text}
+    (kept / f"{script}.json").write_text(json.dumps(left, indent=1) + "\n")
+    found, goals = read(folder), table(numbers(folder))
     when = [f"- {script}.py: {one['when']}" for script, one in found.items()]
     parts = ["# Results", "## What it must reach", goals, *when, *(one["text"] for one in found.values())]
     (folder / "results.md").write_text("\n\n".join(part.strip() for part in parts if part) + "\n")

@@ -21,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.common import P, Points, grid, median_seconds
 from jepa_sweep.engine import devices, lanes, pool, programs, whole
-from jepa_sweep.engine.solver import SOLVERS, Goal, Settings
+from jepa_sweep.engine.methods import SOLVERS
+from jepa_sweep.engine.settings import Settings
+from jepa_sweep.engine.solver import Goal
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics import exact
 from jepa_sweep.physics.reduced import DYNAMICS

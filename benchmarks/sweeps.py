@@ -26,7 +26,7 @@ import jepa_sweep as js
 from benchmarks import goals
 from benchmarks.common import LAYERS, OBJECTIVES, P, Points, grid, median_seconds
 from jepa_sweep.engine import devices, lanes
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.reduced import DYNAMICS
 
 HERE = Path(__file__).resolve().parent

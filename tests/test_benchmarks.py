@@ -4,12 +4,13 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import goals, gpu, networks, peers
+from benchmarks import goals, gpu, limits, networks, peers
 from benchmarks.common import Row, release
 from benchmarks.report import report
 from benchmarks.ways import ours, plain
@@ -66,7 +67,7 @@ def test_goals_are_compared_at_equal_accuracy(tmp_path):
         Row("js.critical_time, as it stands", 0.0, 256, 0.0, 16e6, 0.0, 0.0),
     ]
     numbers = goals.of_peers(rows)
-    assert numbers == {"engine / heyoka": 2.0, "js.critical_time": 16e6}
+    assert numbers == {"heyoka": 4e6, "engine / heyoka": 2.0, "js.critical_time": 16e6}
     goals.record("sweeps", {"compile, cold": 2.0}, "## Whole sweeps", tmp_path)
     table = goals.record("peers", numbers, "## Critical times", tmp_path)
     assert "heyoka's best | at least 3 times | 2 times | no |" in table
@@ -75,3 +76,14 @@ def test_goals_are_compared_at_equal_accuracy(tmp_path):
     assert table.count("not measured") == len(goals.GOALS) - 3
     page = (tmp_path / "results.md").read_text()
     assert page.index(table.strip()) < page.index("## Critical times") < page.index("## Whole sweeps")
+
+
+@pytest.mark.long
+def test_limits_are_told_in_the_units_of_the_goals():
+    known = {"heyoka": 4e6, "networks / peer": 1.0, "networks / products": 0.8}
+    found = {limit.number: limit for limit in limits.main(known, small=True)}
+    assert found.keys() <= {goal.number for goal in goals.GOALS}
+    assert "dopri8 / Boost" not in found  # Boost was not measured
+    assert found["networks / peer"].value == 1.25
+    assert all(np.isfinite(limit.value) and limit.value > 0 for limit in found.values())
+    assert limits.table([*found.values()]).count("\n") == len(found) + 2

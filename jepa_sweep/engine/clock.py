@@ -16,7 +16,7 @@ from jepa_sweep.engine import dense, search
 from jepa_sweep.engine.dense import Knots
 from jepa_sweep.engine.pool import Course, Index, Trip
 from jepa_sweep.engine.search import Search
-from jepa_sweep.engine.solver import Control, Goal, IntegralStepper, Outcome, Settings, integrates
+from jepa_sweep.engine.solver import Control, Goal, IntegralStepper, Outcome, Settings
 from jepa_sweep.physics.dynamics import Coordinate, Flag, Scalar
 from jepa_sweep.physics.elementary import log
 
@@ -58,7 +58,7 @@ class _Clock(NamedTuple):
         # The relative tolerance cannot choose a first step for a T that starts at 0: one e-fold of the field, or with
         # a rule for integrals all the way.
         e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
-        first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if integrates(self.stepper.settings) else e_fold)
+        first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if self.stepper.settings.integrates else e_fold)
         return Lane(
             search=search.begin(goal, 1 / rate, coordinate.width, trip),
             start=begin,

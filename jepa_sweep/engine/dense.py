@@ -130,13 +130,15 @@ def of_flow(solver: Any) -> Float[np.ndarray, "terms stages"]:
     """Matrix (terms, stages) such that y(u) = y0 + matrix @ (h k) is the solver's dense output."""
     stages, terms = solver.tableau.num_stages, 8  # no diffrax method has a dense output of degree above 7
     u = chebyshev.chebpts1(terms)
-    columns = []
-    for stage, weight in enumerate(solver.tableau.b_sol):
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-            dense = {"y0": jnp.zeros(()), "y1": jnp.asarray(weight), "k": jnp.zeros(stages).at[stage].set(1.0)}
-            curve = solver.interpolation_cls(t0=jnp.zeros(()), t1=jnp.ones(()), **dense)
-            columns.append(np.asarray([curve.evaluate(jnp.asarray((1 + x) / 2)) for x in u]))
-    return np.linalg.solve(chebyshev.chebvander(u, terms - 1), np.stack(columns, axis=1))
+
+    def value(x: Scalar, weight: Scalar, k: Array) -> Array:
+        curve = solver.interpolation_cls(t0=jnp.zeros(()), t1=jnp.ones(()), y0=jnp.zeros(()), y1=weight, k=k)
+        return curve.evaluate(x)
+
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        each_stage = jax.vmap(jax.vmap(value, (None, 0, 0)), (0, None, None))
+        values = jax.jit(each_stage)((1 + u) / 2, np.asarray(solver.tableau.b_sol), np.eye(stages))
+        return np.linalg.solve(chebyshev.chebvander(u, terms - 1), np.asarray(values))
 
 
 def of_rule(nodes: Float[np.ndarray, " stages"]) -> Float[np.ndarray, "terms stages"]:

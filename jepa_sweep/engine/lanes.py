@@ -4,7 +4,6 @@ Solves run in a pool of lanes on every device, each device at its own pace over 
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jepa_sweep.engine import clock, cores, devices, dispatch, forward, pool, programs, solver, whole
-from jepa_sweep.engine.solver import Goal, Settings
+from jepa_sweep.engine import cores, dense, devices, dispatch, pool, programs, whole
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
@@ -132,10 +131,10 @@ def _predict_one(
     return one
 
 
-def _exact_path_one(trajectory: Callable, condition: Callable, treedef: Any) -> Callable:
+def _exact_path_one(trajectory: Callable, treedef: Any) -> Callable:
     def one(times, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return tuple(jax.vmap(f, (None, 0))(point, times) for f in (trajectory, condition))
+        return jax.vmap(trajectory, (None, -1), -1)(point, times)
 
     return one
 
@@ -193,9 +192,11 @@ def exact_paths(
     dynamics: Dynamics, columns: Columns, times: Times, *, batch: int | None = None, device: str = "auto"
 ) -> tuple[Times, Times]:
     """w at `times`, shape (n, samples), in closed form, and its condition number |d ln w / d ln T|; float64."""
-    key = (dynamics.trajectory, dynamics.condition, _treedef(dynamics))
-    args = [times, *_leaves(dynamics, columns)]
-    w, condition = evaluate(_exact_path_one, key, args, batch=batch, row_bytes=times.shape[1] << 8, device=device)
+    key, args = (dynamics.trajectory, _treedef(dynamics)), [times, *_leaves(dynamics, columns)]
+    row_bytes, elementwise = times.shape[1] << 8, dynamics.elementwise
+    w, condition = evaluate(
+        _exact_path_one, key, args, batch=batch, row_bytes=row_bytes, elementwise=elementwise, device=device
+    )
     return w, condition
 
 
@@ -204,11 +205,15 @@ def course_of(coordinate: Coordinate, settings: Settings) -> pool.Course:
 
     An implicit method has nothing to gain from an integral, which is never stiff, and goes forward.
     """
-    by_clock = coordinate.span is not None and solver.is_explicit(settings)
+    from jepa_sweep.engine import clock, forward  # not at the top: a program that is kept needs no diffrax
+
+    by_clock = coordinate.span is not None and settings.explicit
     return (clock if by_clock else forward).course(coordinate, settings)
 
 
 def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: programs.Shape) -> Callable:
+    from jepa_sweep.engine.solver import Goal  # not at the top, see `course_of`
+
     course = course_of(coordinate, settings)
 
     def part(count, p, target, wanted, times, *leaves):
@@ -221,17 +226,18 @@ def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: pr
     return part
 
 
-@functools.lru_cache(maxsize=64)
 def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, inner: tuple) -> int:
-    """Memory of one lane and its results; `inner` are the shapes of one row's arguments."""
+    """About what one lane and its results take in memory; `inner` are the shapes of one row's arguments.
 
-    def lane(p: Any, target: Any, wanted: Any, times: Any, *leaves: Any) -> Any:
-        goal = Goal(jax.tree.unflatten(treedef, leaves), p, target, wanted > 0, times)
-        course = course_of(coordinate, settings)
-        return course.start(goal, jnp.zeros((), int)), course.blank(goal)
-
-    found = jax.eval_shape(lane, *(jax.ShapeDtypeStruct(s, settings.precision) for s in inner))
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(found))
+    An estimate, for to know it a lane must be traced, which takes longer than to load its program.
+    """
+    _, _, _, (samples,), *leaves = inner
+    given = sum(map(math.prod, inner))  # noted twice: what is asked, and what was found
+    like = (jax.ShapeDtypeStruct(shape, settings.precision) for shape in leaves)
+    start = jax.eval_shape(coordinate.start, jax.tree.unflatten(treedef, like))
+    state = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(start))
+    noted = dense.KNOTS * (12 + 8 * state) if samples else 0
+    return (2 * given + 12 + 4 * state + noted) * np.dtype(settings.precision).itemsize
 
 
 def _cheap_first(dynamics: Dynamics, columns: Columns) -> np.ndarray:
@@ -244,7 +250,7 @@ def _cheap_first(dynamics: Dynamics, columns: Columns) -> np.ndarray:
 def _where(device: str, settings: Settings) -> tuple[devices.Device, ...]:
     """The devices to integrate on: one for an implicit method, whose linear solves cannot be traced in `shard_map`."""
     picked = devices.pick(device)
-    return picked if solver.is_explicit(settings) else picked[:1]
+    return picked if settings.explicit else picked[:1]
 
 
 class _Call(NamedTuple):
@@ -354,7 +360,7 @@ def _solve(
     solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.LEARNED), 0
     left = np.flatnonzero(dispatch.any_of(wanted) | dispatch.any_of(np.isfinite(times[:, :1])))
     with devices.scope(settings.precision, where[0]):
-        if len(left) and solver.integrates(settings) and not times.shape[1]:
+        if len(left) and settings.integrates and not times.shape[1]:
             call.by_rule(left, solves)
             lane_steps = int(solves.steps.sum())
         elif len(left):

@@ -151,7 +151,7 @@ def _read(path: Path) -> jax.export.Exported | None:
         digest, _, text = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    return jax.export.deserialize(text) if digest.decode() == hashlib.sha256(text).hexdigest() else None
+    return jax.export.deserialize(bytearray(text)) if digest.decode() == hashlib.sha256(text).hexdigest() else None
 
 
 def _write(path: Path, exported: jax.export.Exported) -> jax.export.Exported:

@@ -20,7 +20,6 @@ import numpy as np
 
 from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.settings import METHODS, Settings
-from jepa_sweep.engine.solver import is_explicit
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.physics.host import Columns
 from jepa_sweep.physics.reduced import DYNAMICS
@@ -105,7 +104,7 @@ def answers(
             settings = Settings(method, RTOL)
             theirs = predicted.map(lambda a: a[:, None])
             solved = lanes.solve(dynamics, columns, p[:, None], theirs, settings, batch=batch, device=device)
-            allowed = MOST_STEPS * RTOL * (1 if is_explicit(settings) else FORWARD)
+            allowed = MOST_STEPS * RTOL * (1 if settings.explicit else FORWARD)
             found.append(judge(objective, method, solved.time[:, 0], truth, allowed))
     return found
 

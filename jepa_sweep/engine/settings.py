@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 AUTO = "auto"  # stands for the method that is best for what is asked
 METHODS = ("clenshaw_curtis", "tsit5", "dopri5", "dopri8", "kvaerno5")  # of one solve
+IMPLICIT = ("kvaerno5",)
 NETWORK_SOLVERS = ("dopri8", "dopri5", "tsit5")  # of the gradient flow of networks
 OPTIMIZERS = ("sgd", "momentum", "adam")  # of their training
 GROUP = 4  # networks that advance together on a core
@@ -19,3 +20,13 @@ class Settings:
     max_steps: int = 10_000
     precision: str = "float64"
     coordinate: str | None = None
+
+    @property
+    def explicit(self) -> bool:
+        """True for explicit Runge-Kutta methods."""
+        return self.method not in IMPLICIT
+
+    @property
+    def integrates(self) -> bool:
+        """True for a rule for integrals, which may step far."""
+        return self.method == "clenshaw_curtis"

@@ -17,35 +17,16 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jepa_sweep.engine import quadrature
-from jepa_sweep.engine.quadrature import ClenshawCurtis
-from jepa_sweep.engine.settings import METHODS, Settings
+from jepa_sweep.engine import methods
+from jepa_sweep.engine.methods import SOLVERS
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.dynamics import Code, Point, Scalar, State
 from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.host import Status
 
-SOLVERS = {
-    "clenshaw_curtis": ClenshawCurtis,
-    "tsit5": dfx.Tsit5,
-    "dopri5": dfx.Dopri5,
-    "dopri8": dfx.Dopri8,
-    "kvaerno5": dfx.Kvaerno5,
-}
-assert tuple(SOLVERS) == METHODS, "what specs may name is what there is"
-
 Field = Callable[[Any, State, Any], State]  # (x, y, args) -> dy/dx
 
 SAFETY, SHORTER, LONGER = 0.9, 0.2, 10.0  # the next step is made for so much of what is allowed; how much it may change
-
-
-def is_explicit(settings: Settings) -> bool:
-    """True for explicit Runge-Kutta methods."""
-    return issubclass(SOLVERS[settings.method], dfx.AbstractERK)
-
-
-def integrates(settings: Settings) -> bool:
-    """True for a rule for integrals, which may step far."""
-    return SOLVERS[settings.method] is ClenshawCurtis
 
 
 class Goal(NamedTuple):
@@ -92,7 +73,7 @@ class Stepper:
         self.settings, self._field, self._term = settings, field, dfx.ODETerm(field)
         self.solver = SOLVERS[settings.method]()
         self._order = self.solver.error_order(self._term)
-        self._explicit = is_explicit(settings)
+        self._explicit = settings.explicit
 
     def _solver_for(self, atol: Scalar) -> Any:
         if self._explicit:
@@ -172,7 +153,7 @@ class IntegralStepper(Stepper):
 
     def __init__(self, settings: Settings, field: Field) -> None:
         super().__init__(settings, field)
-        self.rule = quadrature.rule_of(self.solver.tableau)
+        self.rule = methods.rule_of(self.solver.tableau)
 
     def step(
         self, x0: Scalar, x1: Scalar, y0: State, carry: Any, args: Any, atol: Scalar

@@ -84,11 +84,10 @@ class Dynamics(NamedTuple):
     flow_time: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
     cost: Callable[[Columns], np.ndarray] = _even  # predicted work, in any unit, one per point
     predictions: tuple[Prediction, ...] = ()
-    trajectory: Callable[[Point, Scalar], Scalar] | None = None  # (point, time) -> response
-    condition: Callable[[Point, Scalar], Scalar] | None = None  # of the same: |d ln response / d ln time|
-    elementwise: bool = (
-        False  # rest, status, flow_time and predictions take arrays of points, too: traced twice as fast
-    )
+    # (point, time) -> response, and its condition |d ln response / d ln time|
+    trajectory: Callable[[Point, Scalar], tuple[Scalar, Scalar]] | None = None
+    # Whether rest, status, flow_time, predictions and trajectory take arrays of points, too: traced twice as fast.
+    elementwise: bool = False
 
     def coordinate(self, name: str | None = None) -> Coordinate:
         """Look a coordinate up by name; the last one, which integrates best, by default."""

@@ -77,7 +77,7 @@ def log_power(chi: Numbers, side: Numbers | float) -> Numbers:
     return jnp.where(side > 0, below, above)
 
 
-def _loop(going: Callable[[Any], Flags], turn: Callable[[Any], Any], start: Any) -> Any:
+def each_while(going: Callable[[Any], Flags], turn: Callable[[Any], Any], start: Any) -> Any:
     """`lax.while_loop` for each element of arrays: those that are done wait as they are for the others."""
 
     def turn_or_wait(carry: Any) -> Any:
@@ -96,7 +96,7 @@ def _where_any(needed: Flags, function: Callable[[Numbers], Numbers], x: Numbers
     def once(carry: tuple[Flags, Numbers]) -> tuple[Flags, Numbers]:
         return jnp.zeros_like(needed), function(carry[1])
 
-    return jnp.where(needed, _loop(lambda carry: carry[0], once, (needed, x))[1], otherwise)
+    return jnp.where(needed, each_while(lambda carry: carry[0], once, (needed, x))[1], otherwise)
 
 
 def start_to_threshold(point: Point, p: Numbers) -> Numbers:
@@ -133,7 +133,7 @@ def _powers(log_r: Numbers, d: Numbers, a: Numbers, m: Numbers) -> Numbers:
 
     first = -elementary.expm1(-top * d) / jnp.maximum(top, 1.0)  # the only one for MAE
     start = jnp.where(lowest > 0, lowest, m)
-    return first + _loop(lambda carry: carry[0] < top, block, (start, jnp.zeros_like(d)))[1]
+    return first + each_while(lambda carry: carry[0] < top, block, (start, jnp.zeros_like(d)))[1]
 
 
 def _circle(turns: Numbers) -> tuple[Numbers, Numbers]:
@@ -173,7 +173,7 @@ def _logarithms(d: Numbers, log_q: Numbers, a: Numbers, m: Numbers) -> Numbers:
             return j, total
 
         zero = jnp.zeros_like(log_r)
-        return _loop(lambda carry: 2 * carry[0] + 1 < m, pairs, (zero, zero))[1]
+        return each_while(lambda carry: 2 * carry[0] + 1 < m, pairs, (zero, zero))[1]
 
     roots = _where_any(m > 1, other_roots, log_q - d, jnp.zeros_like(log_q))  # JEPA has none but 1
     return (elementary.log1p(gap / below_q) + roots) / m
@@ -192,7 +192,7 @@ def _tail(log_q: Numbers, width: Numbers, n: Numbers, m: Numbers) -> Numbers:
         return last > jnp.finfo(total.dtype).eps * 1e-2 * total
 
     zero = jnp.zeros_like(log_q)
-    return _loop(unconverged, term, (zero, zero, jnp.where(width > 0, jnp.inf, 0.0)))[1]
+    return each_while(unconverged, term, (zero, zero, jnp.where(width > 0, jnp.inf, 0.0)))[1]
 
 
 @jax.jit  # traced once, however often a prediction asks for it
@@ -311,7 +311,7 @@ def _leading_powers(log_x: Numbers, log_y: Numbers, a: Numbers, m: Numbers) -> N
         return k, total
 
     zero = jnp.zeros_like(log_x)
-    return _loop(lambda carry: a - 1 > m * carry[0], block, (zero, zero))[1]
+    return each_while(lambda carry: a - 1 > m * carry[0], block, (zero, zero))[1]
 
 
 @_differentiable

@@ -157,8 +157,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         flow_time=flow_time,
         cost=_cost,
         predictions=PREDICTIONS,
-        trajectory=response.trajectory,
-        condition=response.condition,
+        trajectory=response.conditioned,
         elementwise=True,
     )
 

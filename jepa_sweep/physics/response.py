@@ -1,19 +1,19 @@
 """w(T) of one feature: the critical time inverted by Newton's method in the logistic coordinate.
 
 In chi = ln(z^m / |1 - z^m|) time is smooth and monotone on either side of the rest point, so a few steps reach the
-last digit. Symbols and units as in `exact`.
+last digit. Symbols and units as in `exact`, whose functions these are like.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jepa_sweep.physics import elementary
-from jepa_sweep.physics.dynamics import Flag, Scalar
+from jepa_sweep.physics.dynamics import Flags, Numbers
 from jepa_sweep.physics.exact import (
     Point,
+    each_while,
     growth_rate,
     integral,
     log_fixed_point,
@@ -22,12 +22,12 @@ from jepa_sweep.physics.exact import (
 )
 
 
-def _bend(a: Scalar, m: Scalar) -> Scalar:
+def _bend(a: Numbers, m: Numbers) -> Numbers:
     """chi where growth turns from a power law in time (before) to an exponential approach (after)."""
     return elementary.log(jnp.maximum((a - 1) / m, 1.0))
 
 
-def _time_from_bend(chi: Scalar, a: Scalar, m: Scalar) -> Scalar:
+def _time_from_bend(chi: Numbers, a: Numbers, m: Numbers) -> Numbers:
     """tau(chi) - tau(bend) = (1/m) int (1 + e^-chi)^((a-1)/m) dchi, below the rest point."""
     near = jnp.minimum(chi, 40.0)  # beyond, the integrand is 1/m to the last digit
     log_z, log_bend = log_power(near, 1.0) / m, log_power(_bend(a, m), 1.0) / m
@@ -35,7 +35,7 @@ def _time_from_bend(chi: Scalar, a: Scalar, m: Scalar) -> Scalar:
     return jnp.sign(log_z - log_bend) * value * elementary.exp(scale) + (chi - near) / m
 
 
-def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
+def _solve_growth(tau: Numbers, a: Numbers, m: Numbers) -> Numbers:
     """chi at time tau after the bend: Newton on ln(-tau) well before it, on tau itself afterwards.
 
     Time is concave in chi, so both starting values lie to the left of the root.
@@ -43,14 +43,14 @@ def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
     s, bend = (a - 1) / m, _bend(a, m)
     early = (tau < -1) & (s > 0)
 
-    def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
+    def newton(carry: tuple[Numbers, Numbers, Numbers]) -> tuple[Numbers, Numbers, Numbers]:
         count, chi, _ = carry
         now = _time_from_bend(chi, a, m)
         slope = elementary.exp(-s * log_power(chi, 1.0)) / m
         step = jnp.where(early, now * elementary.log(tau / now), tau - now) / slope
         return count + 1, jnp.where(early, jnp.minimum(chi + step, (chi + bend) / 2), chi + step), step
 
-    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
+    def moving(carry: tuple[Numbers, Numbers, Numbers]) -> Flags:
         count, chi, step = carry
         tiny = 4 * jnp.finfo(chi.dtype).eps * jnp.maximum(1.0, jnp.abs(chi))
         return (count < 60) & (jnp.abs(step) > tiny)
@@ -60,16 +60,16 @@ def _solve_growth(tau: Scalar, a: Scalar, m: Scalar) -> Scalar:
     power_law = -elementary.log(elementary.exp(-s * bend) - s * m * safe_tau) / safe_s
     zero = jnp.zeros_like(tau)
     first = jnp.where(early, jnp.maximum(power_law, tangent), tangent)
-    return lax.while_loop(moving, newton, (zero, first, zero + jnp.inf))[1]
+    return each_while(moving, newton, (zero, first, zero + jnp.inf))[1]
 
 
-def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
+def _solve_decay(tau: Numbers, log_r: Numbers, a: Numbers, m: Numbers) -> Numbers:
     """chi at time tau after a start at ln z = log_r > 0. Time is convex in chi: Newton from the right is monotone."""
     s = (a - 1) / m
     log_y = -m * log_r
     start = -elementary.log(-elementary.expm1(log_y))
 
-    def newton(carry: tuple[Scalar, Scalar, Scalar]) -> tuple[Scalar, Scalar, Scalar]:
+    def newton(carry: tuple[Numbers, Numbers, Numbers]) -> tuple[Numbers, Numbers, Numbers]:
         count, chi, _ = carry
         near = jnp.minimum(chi, jnp.maximum(start, 40.0))  # beyond, the integrand is 1/m to the last digit
         log_q = log_power(near, -1.0) / m
@@ -77,7 +77,7 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
         step = (tau - value * elementary.exp(scale) - (chi - near) / m) * m * elementary.exp(s * m * log_q)
         return count + 1, jnp.maximum(chi + step, start), step
 
-    def moving(carry: tuple[Scalar, Scalar, Scalar]) -> Flag:
+    def moving(carry: tuple[Numbers, Numbers, Numbers]) -> Flags:
         count, chi, step = carry
         return (count < 60) & (jnp.abs(step) > 4 * jnp.finfo(chi.dtype).eps * chi)
 
@@ -86,11 +86,11 @@ def _solve_decay(tau: Scalar, log_r: Scalar, a: Scalar, m: Scalar) -> Scalar:
     slow = -elementary.log1p(-jnp.minimum(y, 1.0))
     fast = jnp.maximum(start, math.log(2)) + m * tau * jnp.exp2(s)
     zero = jnp.zeros_like(tau)
-    return lax.while_loop(moving, newton, (zero, jnp.minimum(slow, fast), zero + jnp.inf))[1]
+    return each_while(moving, newton, (zero, jnp.minimum(slow, fast), zero + jnp.inf))[1]
 
 
 @jax.custom_jvp
-def trajectory(point: Point, time: Scalar) -> Scalar:
+def trajectory(point: Point, time: Numbers) -> Numbers:
     """w(T) from w(0) = eps, for paper times T >= 0; the inverse of `critical_time`.
 
     NaN for T < 0, for lam <= 0, and where the critical time overflows. Differentiable in lam, rho, eps and T.
@@ -114,7 +114,7 @@ def trajectory(point: Point, time: Scalar) -> Scalar:
 
 
 @trajectory.defjvp
-def _trajectory_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar]) -> tuple[Scalar, Scalar]:
+def _trajectory_jvp(primals: tuple[Point, Numbers], tangents: tuple[Point, Numbers]) -> tuple[Numbers, Numbers]:
     (point, time), (d_point, d_time) = primals, tangents
     w = trajectory(point, time)
     log_start = elementary.log(point.eps) - log_fixed_point(point)
@@ -135,7 +135,7 @@ def _trajectory_jvp(primals: tuple[Point, Scalar], tangents: tuple[Point, Scalar
     return w, w * d_log_w
 
 
-def condition(point: Point, time: Scalar) -> Scalar:
-    """|d ln w / d ln T|: how many relative errors in w one relative error in T makes."""
-    log_fraction = elementary.log(trajectory(point, time)) - log_fixed_point(point)
-    return jnp.abs(time * growth_rate(point, log_fraction))
+def conditioned(point: Point, time: Numbers) -> tuple[Numbers, Numbers]:
+    """w(T), and its condition |d ln w / d ln T|: how many relative errors in w one relative error in T makes."""
+    w = trajectory(point, time)
+    return w, jnp.abs(time * growth_rate(point, elementary.log(w) - log_fixed_point(point)))

@@ -176,8 +176,7 @@ def flow(
         status=_status(own, whole, rest is not None, prediction),
         coordinates=(own, *coordinates),
         predictions=prediction,
-        trajectory=path,
-        condition=None if path is None else _condition(path),
+        trajectory=None if path is None else _conditioned(path),
     )
     meaning = "rest point of the response" if rest else "threshold of the response"
     return flows.system(
@@ -213,12 +212,12 @@ def _of_arrays(function: Callable[..., Any], q_at: int = -1) -> Callable[..., An
     return arrays
 
 
-def _condition(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any], Scalar]:
-    def condition(q: Any, t: Scalar) -> Scalar:
+def _conditioned(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any], tuple[Scalar, Scalar]]:
+    def conditioned(q: Any, t: Scalar) -> tuple[Scalar, Scalar]:
         w, slope = jax.jvp(lambda t: trajectory(q, t), (t,), (jnp.ones_like(t),))
-        return jnp.abs(t * slope / w)
+        return w, jnp.abs(t * slope / w)
 
-    return condition
+    return conditioned
 
 
 def _status(

@@ -23,7 +23,9 @@ from batches import (
 )
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.solver import SOLVERS, Settings, Stepper
+from jepa_sweep.engine.methods import SOLVERS
+from jepa_sweep.engine.settings import Settings
+from jepa_sweep.engine.solver import Stepper
 from jepa_sweep.physics.host import Status
 
 pytestmark = pytest.mark.long  # every way to solve is a program of its own

@@ -6,7 +6,7 @@ import pytest
 from batches import custom, same, solve, solved_rows, wanting
 
 import jepa_sweep as js
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.dynamics import Coordinate
 from jepa_sweep.physics.host import Status
 

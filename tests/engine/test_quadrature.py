@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from jepa_sweep.engine import dense
-from jepa_sweep.engine.quadrature import HALF, ClenshawCurtis, _weights, rule_of
+from jepa_sweep.engine.methods import HALF, SOLVERS, ClenshawCurtis, rule_of
+from jepa_sweep.engine.quadrature import weights
 from jepa_sweep.engine.settings import Settings
-from jepa_sweep.engine.solver import SOLVERS, IntegralStepper, Stepper
+from jepa_sweep.engine.solver import IntegralStepper, Stepper
 
 EXPLICIT = {"tsit5": 5, "dopri5": 5, "dopri8": 8, "clenshaw_curtis": 33}  # terms of a polynomial that a step has right
 
@@ -17,11 +18,11 @@ EXPLICIT = {"tsit5": 5, "dopri5": 5, "dopri8": 8, "clenshaw_curtis": 33}  # term
 @pytest.mark.parametrize("n", [2, 4, 16, 32])
 def test_polynomials_are_integrated_exactly(n):
     """n + 1 points serve every degree up to n + 1: an odd one above n is 0 about the middle, and so is the rule."""
-    weights, x = _weights(n), (1 - np.cos(np.pi * np.arange(n + 1) / n)) / 2
+    w, x = weights(n), (1 - np.cos(np.pi * np.arange(n + 1) / n)) / 2
     for degree in range(n + 2):
         legendre = np.polynomial.Legendre.basis(degree, domain=[0, 1])
-        assert weights @ legendre(x) == pytest.approx(float(degree == 0), abs=1e-14)
-    assert (weights > 0).all()
+        assert w @ legendre(x) == pytest.approx(float(degree == 0), abs=1e-14)
+    assert (w > 0).all()
 
 
 def test_the_tableau_is_one_a_solver_can_use():

@@ -5,7 +5,7 @@ import pytest
 from batches import CHI, COUNT, JEPA, LOG_W, RTOL, SAMPLES, no_times, points, predict, solve
 
 from jepa_sweep.engine import dense, lanes
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.host import Status
 
 pytestmark = pytest.mark.long  # each number of samples is a program of its own

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, TINY
 
 import jepa_sweep as js
-from jepa_sweep.engine import lanes, programs, selfcheck
+from jepa_sweep.engine import devices, lanes, programs, selfcheck
 from jepa_sweep.engine.selfcheck import EXACT, Answer, require
 from jepa_sweep.engine.settings import METHODS, Settings
 from jepa_sweep.errors import JepaSweepError
@@ -133,12 +133,13 @@ def asked(monkeypatch, tmp_path):
     require.cache_clear()
     yield seen
     jax.config.update("jax_compilation_cache_dir", before)
-    require.cache_clear()
+    next_process()
 
 
 def next_process():
     """Forget what this process knows."""
     require.cache_clear()
+    devices.circumstances.cache_clear()
 
 
 def test_a_machine_is_asked_once_about_a_method(asked, monkeypatch):

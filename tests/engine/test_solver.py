@@ -7,7 +7,8 @@ from conftest import mixed_points
 
 import jepa_sweep as js
 from jepa_sweep.engine import dispatch, lanes, programs
-from jepa_sweep.engine.solver import SOLVERS, Settings
+from jepa_sweep.engine.methods import SOLVERS
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.reduced import DYNAMICS
 
 OBJECTIVES = ("jepa", "mae")

@@ -7,7 +7,7 @@ import pytest
 
 import jepa_sweep as js
 from jepa_sweep.engine import cores, devices, dispatch, lanes, programs, quadrature, whole
-from jepa_sweep.engine.solver import Settings
+from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.reduced import DYNAMICS
 

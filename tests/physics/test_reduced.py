@@ -324,7 +324,7 @@ def test_condition_is_the_logarithmic_derivative():
         t.append(at.pop("t"))
         points.append(jax.vmap(lambda at, system=system: system.point(**at))(at))
     together = jax.tree.map(lambda *x: jnp.concatenate(x), *points)
-    actual = jax.jit(jax.vmap(system.condition))(together, jnp.concatenate(t))
+    _, actual = jax.jit(jax.vmap(system.trajectory))(together, jnp.concatenate(t))
     np.testing.assert_allclose(actual, np.concatenate(expected), rtol=2 * SLOPE)
 
 

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jepa_sweep.engine import devices, dispatch, programs
-from jepa_sweep.engine.networks import common, gradient_flow, training
+from jepa_sweep.engine.networks import common
 from jepa_sweep.engine.networks.common import Given, Learned, Recipe
 from jepa_sweep.engine.settings import COPIES, GROUP, OPTIMIZERS
 from jepa_sweep.physics.host import Columns, Status
@@ -24,6 +24,8 @@ CACHE = 2 << 20  # bytes, of a core: what the matrices of a group should take on
 
 
 def _part(recipe: Recipe, shape: programs.Shape) -> Callable:
+    from jepa_sweep.engine.networks import gradient_flow, training  # not at the top: a program that is kept needs none
+
     way = training if recipe.method in OPTIMIZERS else gradient_flow
     group = common.group(recipe, way.method(recipe))
 

@@ -17,10 +17,11 @@ from jaxtyping import Array, Float
 from numpy.polynomial import chebyshev
 
 from jepa_sweep.engine import dense
+from jepa_sweep.engine.methods import SOLVERS
 from jepa_sweep.engine.networks import common
 from jepa_sweep.engine.networks.common import Crossings, Fixed, Method, Recipe, Sample, each
 from jepa_sweep.engine.pool import choose
-from jepa_sweep.engine.solver import SOLVERS, Control, Settings, Stepper, Tried
+from jepa_sweep.engine.solver import Control, Settings, Stepper, Tried
 from jepa_sweep.physics import network
 from jepa_sweep.physics.data import Features, Moments
 from jepa_sweep.physics.dynamics import Code, Flag, Scalar

@@ -85,11 +85,7 @@ class Program(NamedTuple):
 def compiled(program: Program) -> Any:
     """The compiled program, which takes `Program.arguments`."""
     began = time.perf_counter()
-    function = program.function()
-    kept = _kept(program)
-    if kept:
-        exported = _read(kept) or _write(kept, jax.export.export(function)(*program.arguments))
-        function = jax.jit(exported.call)
+    function = _exported(program) or program.function()
     options = devices.compiler_options(program.where[0])
     done = function.trace(*program.arguments).lower().compile(options)
     Compiled.seconds += time.perf_counter() - began
@@ -97,6 +93,15 @@ def compiled(program: Program) -> Any:
 
 
 # --- what was traced, in files ----------------------------------------------------------------------------------------
+
+
+def _exported(program: Program) -> Any:
+    """The function of a program that is kept, from now on at least; None for a program that is not."""
+    path = _kept(program)
+    if path is None:
+        return None
+    exported = _read(path) or _write(path, jax.export.export(program.function())(*program.arguments))
+    return jax.jit(exported.call)
 
 
 def _kept(program: Program) -> Path | None:

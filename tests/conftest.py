@@ -30,7 +30,7 @@ install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pe
 
 import jepa_sweep as js  # noqa: E402, the hook sees what is imported after it
 from jepa_sweep import cli  # noqa: E402
-from jepa_sweep.engine import devices, programs, selfcheck  # noqa: E402
+from jepa_sweep.engine import devices, selfcheck  # noqa: E402
 from jepa_sweep.systems import registry  # noqa: E402
 
 # Programs that are quickly compiled: no LLVM optimisations, and none of loops, which take XLA a quarter of its time.
@@ -75,13 +75,9 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def trusted():
-    """Runs in this process take JAX for right; tests/engine/test_selfcheck.py looks.
-
-    They trace what they need, since a test may have changed what a program is made of.
-    """
+    """Runs in this process take JAX for right; tests/engine/test_selfcheck.py looks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selfcheck, "require", lambda *_: None)
-        patch.setattr(programs, "_kept", lambda _: None)
         yield
 
 

@@ -15,7 +15,13 @@ def start(folder, *words):
     """A process that runs `jepa-sweep run ...`; what it prints goes to files in `folder`."""
     os.environ.setdefault("EQX_ON_ERROR", "nan")  # read when equinox is imported, and part of the names of programs
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jepa_sweep.cli", "jepa_sweep.running.execute", "jepa_sweep.systems.flow_rows"])
+    needed = [
+        "jepa_sweep.cli",
+        "jepa_sweep.running.execute",
+        "jepa_sweep.systems.flow_rows",
+        "jepa_sweep.engine.forward",
+    ]
+    context.set_forkserver_preload([f"jepa_sweep.{module}" for module in needed])
     process = context.Process(target=_command, args=(str(folder), [str(word) for word in words]))
     process.start()
     process.folder = folder

@@ -122,11 +122,11 @@ def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: p
 
 
 def _predict_one(
-    status: Callable, rest: Callable, flow_time: Callable, predictions: tuple[Callable, ...], treedef: Any
+    status: Callable, rest: Callable, flow_time: Callable, predict: Callable, names: tuple[str, ...], treedef: Any
 ) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return status(point, p), rest(point), flow_time(point), *(value(point, p) for value in predictions)
+        return status(point, p), rest(point), flow_time(point), *predict(point, p, names).values()
 
     return one
 
@@ -163,14 +163,14 @@ def predict(
     Returns:
         Arrays of the shape of `p`.
     """
-    wanted = [q for q in dynamics.predictions if only is None or q.name in only]
-    key = (dynamics.status, dynamics.rest, dynamics.flow_time, tuple(q.value for q in wanted), _treedef(dynamics))
+    names = tuple(q.name for q in dynamics.predictions if only is None or q.name in only)
+    key = (dynamics.status, dynamics.rest, dynamics.flow_time, dynamics.predict, names, _treedef(dynamics))
     leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = evaluate(
         _predict_one, key, [p.ravel(), *leaves], batch=batch, elementwise=dynamics.elementwise, device=device
     )
     status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
-    predicted = Predicted(status, rest, flow_time, dict(zip([q.name for q in wanted], others, strict=True)))
+    predicted = Predicted(status, rest, flow_time, dict(zip(names, others, strict=True)))
     return predicted._replace(status=_judged(dynamics, predicted, "float64"))
 
 

@@ -53,20 +53,24 @@ class Coordinate(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What theory says about one point: a column of the table `points`.
+    """A time that theory gives for each point: a column of the table `points`. `Dynamics.predict` computes it.
 
     `where` says of which thresholds it speaks: "crossing" of those that are met, "growth" of those that are met from
     below, "always" of all. A `logarithm` is that of the time which would overflow first.
     """
 
     name: str
-    value: Callable[[Point, Scalar], Scalar]  # (point, p) -> time
     where: str = "crossing"
     logarithm: bool = False
 
 
 def _unity(point: Point) -> Scalar:
     return jnp.ones_like(jax.tree.leaves(point)[0])
+
+
+def _nothing(point: Point, p: Scalar, names: tuple[str, ...]) -> dict[str, Scalar]:
+    del point, p, names
+    return {}
 
 
 def _even(columns: Columns) -> np.ndarray:
@@ -84,9 +88,11 @@ class Dynamics(NamedTuple):
     flow_time: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
     cost: Callable[[Columns], np.ndarray] = _even  # predicted work, in any unit, one per point
     predictions: tuple[Prediction, ...] = ()
+    # (point, p, names) -> those predictions by name, in this order; what several share is computed once
+    predict: Callable[[Point, Scalar, tuple[str, ...]], dict[str, Scalar]] = _nothing
     # (point, time) -> response, and its condition |d ln response / d ln time|
     trajectory: Callable[[Point, Scalar], tuple[Scalar, Scalar]] | None = None
-    # Whether rest, status, flow_time, predictions and trajectory take arrays of points, too: traced twice as fast.
+    # Whether rest, status, flow_time, predict and trajectory take arrays of points, too: traced twice as fast.
     elementwise: bool = False
 
     def coordinate(self, name: str | None = None) -> Coordinate:

@@ -128,22 +128,12 @@ def _cost(columns: Columns) -> np.ndarray:
     return np.log(np.abs(columns["rho"]) + np.finfo(float).tiny) * columns["L"] - np.log(columns["eps"])
 
 
-def _leading_time(point: Point, p: Numbers) -> Numbers:
-    del p
-    return exact.leading_critical_time(point)
-
-
-def _inflection_time(point: Point, p: Numbers) -> Numbers:
-    del p
-    return exact.inflection_time(point)
-
-
-PREDICTIONS = (  # the same functions for both objectives, so that they share a compiled program
-    Prediction("t_exact", exact.critical_time),
-    Prediction("t_leading", _leading_time, where="growth"),
-    Prediction("t_asymptotic", exact.asymptotic_critical_time, where="growth"),
-    Prediction("t_inflection", _inflection_time, where="always"),
-    Prediction("log_t_exact", exact.log_critical_time, logarithm=True),
+PREDICTIONS = (
+    Prediction("t_exact"),
+    Prediction("t_leading", where="growth"),
+    Prediction("t_asymptotic", where="growth"),
+    Prediction("t_inflection", where="always"),
+    Prediction("log_t_exact", logarithm=True),
 )
 
 
@@ -157,6 +147,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         flow_time=flow_time,
         cost=_cost,
         predictions=PREDICTIONS,
+        predict=exact.predictions,
         trajectory=response.conditioned,
         elementwise=True,
     )

@@ -168,14 +168,13 @@ def flow(
     _check_coordinates(name, [own, *coordinates], [*watched])
     for coordinate in (own, *coordinates):
         _check_functions(name, Q, coordinate, {"rest" if rest else "threshold": whole}, theory, [*watched])
-    prediction = () if crossing is None else (Prediction("t_exact", crossing),)
     dynamics = Dynamics(
         parameters=tuple(names),
         point=lambda **values: Q(**values),
         rest=whole,
-        status=_status(own, whole, rest is not None, prediction),
+        status=_status(own, whole, rest is not None, crossing),
         coordinates=(own, *coordinates),
-        predictions=prediction,
+        **({} if crossing is None else {"predictions": (Prediction("t_exact"),), "predict": _predict(crossing)}),
         trajectory=None if path is None else _conditioned(path),
     )
     meaning = "rest point of the response" if rest else "threshold of the response"
@@ -212,6 +211,10 @@ def _of_arrays(function: Callable[..., Any], q_at: int = -1) -> Callable[..., An
     return arrays
 
 
+def _predict(crossing: Callable[[Any, Any], Scalar]) -> Callable[..., dict[str, Scalar]]:
+    return lambda q, p, names: {name: crossing(q, p) for name in names}
+
+
 def _conditioned(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any], tuple[Scalar, Scalar]]:
     def conditioned(q: Any, t: Scalar) -> tuple[Scalar, Scalar]:
         w, slope = jax.jvp(lambda t: trajectory(q, t), (t,), (jnp.ones_like(t),))
@@ -221,7 +224,7 @@ def _conditioned(trajectory: Callable[[Any, Any], Scalar]) -> Callable[[Any, Any
 
 
 def _status(
-    own: Coordinate, whole: Callable[[Any], Scalar], at_rest: bool, prediction: tuple[Prediction, ...]
+    own: Coordinate, whole: Callable[[Any], Scalar], at_rest: bool, crossing: Callable[[Any, Any], Scalar] | None
 ) -> Callable[[Point, Scalar], Code]:
     """What is known of a threshold, which is a fraction of `whole`, before anything is integrated."""
 
@@ -235,8 +238,8 @@ def _status(
             ahead = jnp.where(grows, side * now < side * goal, side * now > side * goal) & (grows == (p < 1))
             never = jnp.where(grows, p > 1, (p < 1) | (side * now < side * goal)) | (end == 0)
             rests = now == end
-        for one in prediction:
-            never = never | jnp.isposinf(one.value(q, p))
+        if crossing is not None:
+            never = never | jnp.isposinf(crossing(q, p))
         answer = jnp.where(ahead & ~never, Status.LEARNED, Status.ABOVE_THRESHOLD)
         answer = jnp.where(never, Status.NOT_REACHED, answer)
         answer = jnp.where(rests, Status.AT_FIXED_POINT, answer)

@@ -24,7 +24,6 @@ P = np.full((COUNT, 1), 0.5)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Programs are kept here, and none is in the memory of this process."""
-    monkeypatch.setattr(programs, "_kept", kept)
     monkeypatch.setattr(devices, "programs_folder", lambda: tmp_path)
     programs.compiled.cache_clear()
     yield tmp_path

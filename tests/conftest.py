@@ -16,6 +16,7 @@ import jax
 import jaxlib.version
 import numpy as np
 import pytest
+from flags import QUICKLY_COMPILED
 from jaxtyping import install_import_hook
 from typer.testing import CliRunner
 
@@ -33,15 +34,6 @@ from jepa_sweep import cli  # noqa: E402
 from jepa_sweep.engine import devices, selfcheck  # noqa: E402
 from jepa_sweep.systems import registry  # noqa: E402
 
-# Programs that are quickly compiled: no LLVM optimisations, and none of loops, which take XLA a quarter of its time.
-QUICKLY_COMPILED = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    " --xla_cpu_parallel_codegen_split_count=1"
-    " --xla_disable_hlo_passes=simplify-while-loops,while-loop-invariant-code-motion,tree_reduction_rewriter"
-)
-if jaxlib.version.__version_info__ < (0, 11, 2):  # a later one knows a single way to emit loops, and aborts at the flag
-    QUICKLY_COMPILED += " --xla_cpu_use_fusion_emitters=false"  # the older of two, a third quicker
-
 TINY = {
     "name": "tiny",
     "axes": {"lam": [0.5, 2.0], "rho": [0.25, 0.5, 1.0], "L": [1, 2, 3], "eps": [1e-4, 1e-3]},
@@ -58,8 +50,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Most of the time of the tests is compiling, so here it is done quickly, and kept for the next run of the tests.
 
-    Commands that tests start run as shipped. `XLA_FLAGS= make test` compiles everything as shipped. The names of kept
-    programs include flags and versions; `make clean` removes them.
+    Commands that tests start run as shipped, but for writers (processes.py). `XLA_FLAGS= make test` compiles all
+    as shipped. The names of kept programs include flags and versions; `make clean` removes them.
     """
     if "XLA_FLAGS" not in os.environ:
         os.environ["XLA_FLAGS"] = QUICKLY_COMPILED

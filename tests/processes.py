@@ -1,6 +1,7 @@
 """Writers as processes of their own, each as if the command had been typed, but without importing everything anew.
 
-They are forked from a server process that has imported what they need and started nothing: no thread, no device.
+They are forked from a server process that has imported what they need and started nothing: no thread, no device. Their
+programs are compiled quickly, as those of the tests are, since it is what they write that matters.
 """
 
 import json
@@ -9,6 +10,8 @@ import os
 import signal
 import sys
 import time
+
+from flags import QUICKLY_COMPILED
 
 
 def start(folder, *words):
@@ -22,13 +25,15 @@ def start(folder, *words):
         "jepa_sweep.engine.forward",
     ]
     context.set_forkserver_preload([f"jepa_sweep.{module}" for module in needed])
-    process = context.Process(target=_command, args=(str(folder), [str(word) for word in words]))
+    flags = os.environ.get("XLA_FLAGS", QUICKLY_COMPILED)
+    process = context.Process(target=_command, args=(str(folder), [str(word) for word in words], flags))
     process.start()
     process.folder = folder
     return process
 
 
-def _command(folder, words):
+def _command(folder, words, flags):
+    os.environ["XLA_FLAGS"] = flags
     number = os.getpid()
     sys.stdout = open(f"{folder}/{number}.out", "w", buffering=1)  # noqa: SIM115, it ends with the process
     sys.stderr = open(f"{folder}/{number}.err", "w", buffering=1)  # noqa: SIM115, as above

@@ -1,11 +1,8 @@
 """kill -9 at any instant: the same command afterwards computes only what is missing, and the rows are the same."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -45,9 +42,8 @@ def uninterrupted(tmp_path_factory):
     """Where the spec is, and the tables of a run left in peace."""
     here = tmp_path_factory.mktemp("crash")
     (here / "spec.toml").write_text(SPEC)
-    words = [sys.executable, "-m", "jepa_sweep.cli", "run", here / "spec.toml", "--out", here / "whole", "--json"]
-    done = subprocess.run([*map(str, words), "--chunk-points", str(CHUNK)], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["computed"] == POINTS
+    report = finished(start(here, here / "spec.toml", "--out", here / "whole", "--chunk-points", CHUNK))
+    assert report["computed"] == POINTS
     return here / "spec.toml", tables(here / "whole")
 
 

@@ -81,7 +81,7 @@ class Program(NamedTuple):
         return jax.jit(function)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def compiled(program: Program) -> Any:
     """The compiled program, which takes `Program.arguments`."""
     began = time.perf_counter()

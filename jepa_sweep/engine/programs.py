@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import export
 
 from jepa_sweep.engine import devices
 
 PACKAGE = Path(__file__).parent.parent
-SOURCES = ("engine", "physics")  # folders of the package whose text decides what a program computes
 MIN_LANES = 8
 
 
@@ -100,8 +100,22 @@ def _exported(program: Program) -> Any:
     path = _kept(program)
     if path is None:
         return None
-    exported = _read(path) or _write(path, jax.export.export(program.function())(*program.arguments))
+    exported = _read(path)
+    if exported is None:
+        ask = export.export(program.function(), platforms=[_platform(program.where[0])])
+        try:
+            exported = ask(*program.arguments)
+        except (ValueError, NotImplementedError):  # JAX does not export every operation of every device
+            return None
+        _write(path, exported)
     return jax.jit(exported.call)
+
+
+def _platform(device: devices.Device) -> str:
+    """What JAX calls a kind of device where it exports a program for it."""
+    if device.platform != "gpu":
+        return device.platform
+    return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
 
 
 def _kept(program: Program) -> Path | None:
@@ -143,28 +157,27 @@ def _name(value: Any) -> str:
 
 @functools.cache
 def _sources() -> str:
-    """A digest of the text of this package that programs depend on."""
+    """A digest of the text of this package."""
     digest = hashlib.sha256()
-    for file in sorted(path for folder in SOURCES for path in (PACKAGE / folder).rglob("*.py")):
+    for file in sorted(PACKAGE.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _read(path: Path) -> jax.export.Exported | None:
+def _read(path: Path) -> export.Exported | None:
     """What was kept in a file; None if there is none, or it is not whole."""
     try:
         digest, _, text = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    return jax.export.deserialize(bytearray(text)) if digest.decode() == hashlib.sha256(text).hexdigest() else None
+    return export.deserialize(bytearray(text)) if digest == hashlib.sha256(text).hexdigest().encode() else None
 
 
-def _write(path: Path, exported: jax.export.Exported) -> jax.export.Exported:
-    """Keep it for other processes, if the file can be written; the same."""
+def _write(path: Path, exported: export.Exported) -> None:
+    """Keep it for other processes, if the file can be written."""
     text = exported.serialize()
     own = path.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
         own.replace(path)
-    return exported

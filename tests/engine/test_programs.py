@@ -51,7 +51,7 @@ def test_a_program_is_traced_once_and_gives_the_same_numbers(folder, traces, com
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
-@pytest.mark.parametrize("damaged", [lambda text: text[:-1], lambda text: text[:30], lambda text: b"\n"])
+@pytest.mark.parametrize("damaged", [lambda text: text[:-1], lambda text: text[:30], lambda text: b"\xff\n"])
 def test_a_file_that_is_not_whole_is_written_anew(folder, damaged):
     first = predict()
     [file] = folder.glob("*.traced")
@@ -88,6 +88,18 @@ def test_programs_of_other_things_have_other_names(folder, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, lambda *_: "another")
             assert kept(program) not in names
+
+
+def test_what_jax_cannot_export_is_traced_in_each_process(folder, monkeypatch):
+    def refuse(*_, **__):
+        def ask(*_):
+            raise ValueError("Cannot serialize code with custom calls")
+
+        return ask
+
+    monkeypatch.setattr(programs.export, "export", refuse)
+    assert np.isfinite(predict()["t_exact"]).any()
+    assert not list(folder.glob("*.traced"))
 
 
 @pytest.mark.parametrize(

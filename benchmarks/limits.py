@@ -77,7 +77,7 @@ def rate(coordinate: str, function: Callable, each: float, count: int, repeats: 
         point = DYNAMICS[objective].point(**points)
         key = (DYNAMICS[objective].coordinate(coordinate), function, times, jax.tree.structure(point))
         columns = [np.asarray(leaf, float) for leaf in jax.tree.leaves(point)]
-        call = lambda key=key, columns=columns: lanes.evaluate(_repeated, key, columns, elementwise=True)  # noqa: E731
+        call = lambda key=key, columns=columns: lanes.evaluate(_repeated, key, columns)  # noqa: E731
         seconds += median_seconds(call, repeats)
     return 2 * count * times / each / seconds
 

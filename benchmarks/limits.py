@@ -7,6 +7,7 @@ if nothing but that part were done: no start of a solve, no control of steps, no
 script runs.
 """
 
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -77,8 +78,7 @@ def rate(coordinate: str, function: Callable, each: float, count: int, repeats: 
         point = DYNAMICS[objective].point(**points)
         key = (DYNAMICS[objective].coordinate(coordinate), function, times, jax.tree.structure(point))
         columns = [np.asarray(leaf, float) for leaf in jax.tree.leaves(point)]
-        call = lambda key=key, columns=columns: lanes.evaluate(_repeated, key, columns)  # noqa: E731
-        seconds += median_seconds(call, repeats)
+        seconds += median_seconds(functools.partial(lanes.evaluate, _repeated, key, columns), repeats)
     return 2 * count * times / each / seconds
 
 
@@ -119,12 +119,13 @@ def compiling() -> tuple[float, float]:
         if (name := event.rsplit("/", 1)[-1]) in spent:
             spent[name] += duration_secs
 
-    before, cold = jax.config.values["jax_compilation_cache_dir"], 0.0
+    kept = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before, cold = {name: jax.config.values[name] for name in kept}, 0.0
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            jax.config.update("jax_compilation_cache_dir", folder)
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            for name, value in zip(kept, (folder, 0), strict=True):
+                jax.config.update(name, value)
             for _ in range(2):
                 programs.compiled.cache_clear()
                 jax.clear_caches()
@@ -133,7 +134,8 @@ def compiling() -> tuple[float, float]:
                     cold = spent["backend_compile_duration"]
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-        jax.config.update("jax_compilation_cache_dir", before)
+        for name, value in before.items():
+            jax.config.update(name, value)
     return cold, spent["cache_retrieval_time_sec"]
 
 

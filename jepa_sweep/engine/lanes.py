@@ -229,7 +229,7 @@ def _pool_of(coordinate: Coordinate, settings: Settings, treedef: Any, shape: pr
 def _lane_bytes(coordinate: Coordinate, settings: Settings, treedef: Any, inner: tuple) -> int:
     """About what one lane and its results take in memory; `inner` are the shapes of one row's arguments.
 
-    An estimate, for to know it a lane must be traced, which takes longer than to load its program.
+    An estimate: to know it, a lane would have to be traced, which takes longer than to load its program.
     """
     _, _, _, (samples,), *leaves = inner
     given = sum(map(math.prod, inner))  # noted twice: what is asked, and what was found

@@ -60,11 +60,15 @@ class Program(NamedTuple):
     where: tuple[devices.Device, ...]
 
     @property
+    def _split(self) -> jax.sharding.NamedSharding:
+        """Rows split over the devices."""
+        mesh = jax.sharding.Mesh(np.array(self.where), ("devices",))
+        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
+
+    @property
     def arguments(self) -> list[jax.ShapeDtypeStruct]:
         """Shapes and types of what it takes: how many rows each device has to do, and rows of each argument."""
-        mesh = jax.sharding.Mesh(np.array(self.where), ("devices",))
-        placed = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("devices"))
-        rows = len(self.where) * self.shape.rows
+        placed, rows = self._split, len(self.where) * self.shape.rows
         counts = jax.ShapeDtypeStruct((len(self.where),), np.dtype("int32"), sharding=placed)
         return [
             counts,
@@ -75,9 +79,8 @@ class Program(NamedTuple):
         """The function for one part on each of the devices, for JAX to trace."""
         function = self.build(*self.key, self.shape)
         if len(self.where) > 1:
-            mesh = jax.sharding.Mesh(np.array(self.where), ("devices",))
-            split = jax.sharding.PartitionSpec("devices")
-            function = jax.shard_map(function, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+            mesh, spec = self._split.mesh, self._split.spec
+            function = jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
         return jax.jit(function)
 
 
@@ -105,7 +108,8 @@ def _exported(program: Program) -> Any:
         ask = export.export(program.function(), platforms=[_platform(program.where[0])])
         try:
             exported = ask(*program.arguments)
-        except (ValueError, NotImplementedError):  # JAX does not export every operation of every device
+        except (ValueError, NotImplementedError):
+            # JAX does not export every operation of every device. An error of ours is raised again where it is traced.
             return None
         _write(path, exported)
     return jax.jit(exported.call)

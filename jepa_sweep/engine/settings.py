@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 AUTO = "auto"  # stands for the method that is best for what is asked
 METHODS = ("clenshaw_curtis", "tsit5", "dopri5", "dopri8", "kvaerno5")  # of one solve
-IMPLICIT = ("kvaerno5",)
+IMPLICIT = ("kvaerno5",)  # among them
 NETWORK_SOLVERS = ("dopri8", "dopri5", "tsit5")  # of the gradient flow of networks
 OPTIMIZERS = ("sgd", "momentum", "adam")  # of their training
 GROUP = 4  # networks that advance together on a core

@@ -364,7 +364,7 @@ def inflection_time(point: Point) -> Numbers:
 def predictions(point: Point, p: Numbers, names: tuple[str, ...]) -> dict[str, Numbers]:
     """Times of the table `points` by name: `t_exact`, `t_leading`, `t_asymptotic`, `t_inflection`, `log_t_exact`.
 
-    The integral stands in their program once, which is compiled a third faster than one that has it for each of them.
+    The integral stands in their program once, not for each fraction anew: there is less to compile.
     """
     fractions = [p, inflection_fraction(point)] if "t_inflection" in names else [p]
     each = jax.tree.map(lambda x: jnp.stack([x] * len(fractions)), point)

@@ -11,7 +11,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
@@ -234,8 +234,15 @@ def timed(call: Callable[[], T], clock: Callable[[], float] = time.perf_counter)
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     """Seconds of a call whose programs are compiled."""
-    call()
-    return statistics.median(timed(call)[0] for _ in range(repeats))
+    return medians([call], repeats)[0]
+
+
+def medians(calls: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """The same of several calls that are to be compared, and take turns."""
+    for call in calls:
+        call()
+    rounds = [[timed(call)[0] for call in calls] for _ in range(repeats)]
+    return [statistics.median(seconds) for seconds in zip(*rounds, strict=True)]
 
 
 def measure(way: Way, rtol: float, points: dict[str, Points], exact: Times, plan: Plan) -> Row:

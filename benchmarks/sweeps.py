@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jepa_sweep as js
 from benchmarks import goals
-from benchmarks.common import LAYERS, OBJECTIVES, P, Points, grid, median_seconds
+from benchmarks.common import LAYERS, OBJECTIVES, P, Points, grid, median_seconds, medians, timed
 from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics.reduced import DYNAMICS
@@ -102,7 +102,7 @@ def closed_form(count: int, repeats: int) -> Figure:
 def trajectories(count: int, repeats: int) -> Figure:
     """64 samples of w(t) and the critical time, against the time alone."""
     points = grid(count)
-    alone, both = (median_seconds(in_memory(points, samples, method="dopri8"), repeats) for samples in (0, 64))
+    alone, both = medians([in_memory(points, samples, method="dopri8") for samples in (0, 64)], repeats)
     rates = f"{2 * count / both:,.0f} against {2 * count / alone:,.0f} points/s"
     what, value = "dopri8: time and 64 samples, against the time alone", f"{both / alone:.1f} times as long ({rates})"
     return Figure(what, value, both / alone, "samples / alone")
@@ -135,11 +135,13 @@ def runs(small: bool, repeats: int) -> list[Figure]:
         ]
         large, larger = (1, 2) if small else (98, 977)  # a million points, and ten
         many = 10_240 * larger
-        for method in ("dopri8", "exact"):
-            reports = [swept(lam, method, cache) for lam in [large] * repeats + [larger]]
-            rate = statistics.median(r["points_per_second"] for r in reports[:-1])
-            into = reports[-1]["points_per_second"]
-            peak, more = (reports[n]["peak_memory_bytes"] / 1e9 for n in (0, -1))
+        bare = in_memory(points_of_spec(larger), method="dopri8")
+        bare()
+        for method, beside in (("dopri8", bare), ("exact", lambda: None)):
+            turns = [(swept(large, method, cache), swept(larger, method, cache), timed(beside)) for _ in range(repeats)]
+            *reports, alone = zip(*turns, strict=True)
+            rate, into = (statistics.median(r["points_per_second"] for r in each) for each in reports)
+            peak, more = (max(r["peak_memory_bytes"] for r in each) / 1e9 for each in reports)
             goal = "run, exact" if method == "exact" else ""
             out += [
                 Figure(f"`jepa-sweep run`, {method}, {10_240 * large:,} points into Parquet", f"{rate:,.0f} points/s"),
@@ -147,9 +149,9 @@ def runs(small: bool, repeats: int) -> list[Figure]:
                 Figure("peak memory of the two", f"{peak:.2f} and {more:.2f} GB ({more / peak:.2f} times)"),
             ]
             if method == "dopri8":
-                bare = many / median_seconds(in_memory(points_of_spec(larger), method=method), repeats)
-                value = f"{bare:,.0f} points/s, of which the run has {into / bare:.0%}"
-                out.append(Figure("the same in memory, no files", value, into / bare, "run / memory"))
+                memory = many / statistics.median(seconds for seconds, _ in alone)
+                value = f"{memory:,.0f} points/s, of which the run has {into / memory:.0%}"
+                out.append(Figure("the same in memory, no files", value, into / memory, "run / memory"))
     return out
 
 

@@ -51,7 +51,7 @@ class _Forward(NamedTuple):
     coordinate: Coordinate
     stepper: Stepper
     matrix: Float[np.ndarray, "terms stages"]  # of `dense.polynomial`
-    halvings: int  # down to the tolerance; Newton's method does the rest
+    halvings: int  # down to half the digits asked for; Newton's method has the others
 
     def start(self, goal: Goal, trip: Trip) -> Lane:
         coordinate, stepper, point = self.coordinate, self.stepper, goal.point
@@ -177,6 +177,6 @@ def _field(coordinate: Coordinate, s: Any, y: TimeAndState, args: tuple) -> Time
 def course(coordinate: Coordinate, settings: Settings) -> Course:
     """Solves in any coordinate, for the pool."""
     stepper = Stepper(settings, functools.partial(_field, coordinate))
-    halvings = math.ceil(-math.log2(settings.rtol)) + 1
+    halvings = math.ceil(-math.log2(settings.rtol) / 2) + 3
     forward = _Forward(coordinate, stepper, dense.of_flow(stepper.solver), halvings)
     return Course(forward.start, forward.blank, forward.advance, forward.rests, forward.settle)

@@ -70,7 +70,7 @@ def _dynamics() -> "Mapping[str, Dynamics]":
 
 REDUCED = flows.system(
     "reduced",
-    3,
+    4,
     ("jepa", "mae"),
     _dynamics,
     coordinates=("w", "log_w", "chi"),

@@ -1,8 +1,8 @@
 """Every system there is, by the word that names it in a spec: built in, installed, or in a file of the user's own."""
 
-import functools
 import importlib.metadata
 import sys
+import threading
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from jepa_sweep.systems.system import System
 
 ENTRY_POINTS = "jepa_sweep.systems"
 BUILT_IN = {system.name: system for system in (REDUCED, NETWORK, TRAINING, TEMPORAL)}
+_RUNNING = threading.RLock()  # files of users
 
 
 def find(given: Any, beside: Path | None = None) -> System:
@@ -123,16 +124,29 @@ def _checked(system: Any, where: str) -> System:
     return system
 
 
-@functools.lru_cache(maxsize=64)
 def _module(text: str, origin: str) -> ModuleType:
-    """The module that a file makes; each text is run once, so that its functions stay the same compile keys."""
-    module = ModuleType(f"jepa_sweep_own_{sha256(text.encode())[:8]}")
+    """The module that a file makes; each text is run once, so that its functions stay the same compile keys.
+
+    The copy that a store keeps of a file makes the same module.
+    """
+    name = f"jepa_sweep_own_{sha256(text.encode())}"
+    with _RUNNING:
+        if name not in sys.modules:
+            module = sys.modules[name] = ModuleType(name)  # where dataclasses, among others, look for their module
+            try:
+                _run(text, origin, module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return sys.modules[name]
+
+
+def _run(text: str, origin: str, module: ModuleType) -> None:
+    """Run the text of a file in its module."""
     module.__file__ = origin
-    sys.modules[module.__name__] = module  # where dataclasses, among others, look for the names of their module
     try:
         exec(compile(text, origin, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:  # of any kind: it is the user's code
-        del sys.modules[module.__name__]
         number = error.lineno if isinstance(error, SyntaxError) else _line_of(error, origin)
         lines = text.splitlines()
         line = lines[number - 1].strip() if number and number <= len(lines) else ""
@@ -143,7 +157,6 @@ def _module(text: str, origin: str) -> ModuleType:
     for name, value in vars(module).items():
         if isinstance(value, System) and not value.source:
             setattr(module, name, value._replace(source=text))
-    return module
 
 
 def _line_of(error: BaseException, origin: str) -> int | None:

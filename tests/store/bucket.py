@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import random
 import threading
 import time
@@ -61,13 +62,14 @@ class Service:
         self.choose = lambda verb, path: left.pop(0) if left and verb == method and path.endswith(ending) else None
 
     def fail_at_random(self, seed, rates):
-        """Let requests of each method fail at this rate, with one of these faults; at most twice in a row at a name."""
+        """Let requests of each method fail at this rate, by these faults in turn, twice in a row at a name at most."""
         rng, lock, row = random.Random(seed), threading.Lock(), Counter()
+        turns = {method: itertools.cycle(faults) for method, (_, faults) in rates.items()}
 
         def choose(method, path):
-            rate, faults = rates.get(method, (0, ("",)))
+            rate, _ = rates.get(method, (0, ()))
             with lock:
-                fault = rng.choice(faults) if rng.random() < rate and row[method, path] < 2 else None
+                fault = next(turns[method]) if rng.random() < rate and row[method, path] < 2 else None
                 row[method, path] = row[method, path] + 1 if fault else 0
             return fault
 

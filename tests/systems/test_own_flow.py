@@ -340,6 +340,18 @@ def test_a_file_may_define_classes_that_look_up_their_module(tmp_path):
     assert registry.find("own.py:PREDATOR", tmp_path).name == "predator"
 
 
+def test_a_text_is_run_once_wherever_it_stands(tmp_path):
+    """The copy that a store keeps has the programs of the file; an edited file has its own, and one that fails none."""
+    for name, more in (("a", ""), ("b", ""), ("edited", "\n"), ("broken", "\n1 / 0\n")):
+        (tmp_path / f"{name}.py").write_text(FILE.read_text() + more)
+    one, two, edited = (registry.find(f"{name}.py:PREDATOR", tmp_path) for name in ("a", "b", "edited"))
+    assert one is two
+    assert edited is not one
+    for _ in range(2):
+        with pytest.raises(js.SpecError, match=r"broken\.py, line \d+, `1 / 0`"):
+            registry.find("broken.py:PREDATOR", tmp_path)
+
+
 @pytest.mark.parametrize("given", ["own.py", Path("own.py")])
 def test_a_file_without_a_name_says_how_to_name_one(given):
     with pytest.raises(js.SpecError, match=r"must name a system in that file too.*'own.py:FLOW'"):

@@ -25,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jepa_sweep as js
 from benchmarks import goals
 from benchmarks.common import OBJECTIVES, P, cores, grid, median_seconds
-from jepa_sweep.engine import dense, devices, lanes, programs
+from jepa_sweep.engine import dense, devices, lanes, programs, quadrature, whole
 from jepa_sweep.engine.methods import SOLVERS, rule_of
 from jepa_sweep.engine.settings import Settings
+from jepa_sweep.physics import exact
 from jepa_sweep.physics.dynamics import Coordinate
+from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.reduced import DYNAMICS
 
-POINTS_OF_RULE = 17  # the first rule of the default method
 SAMPLES = 64
 TERMS = len(rule_of(SOLVERS["dopri8"].tableau).nodes) + 1  # of the polynomial of a step of dopri8 over chi
 TURNS = 16  # of the arithmetic of each point, so that to bring the point does not count
@@ -48,6 +49,25 @@ class Limit(NamedTuple):
 def slope(coordinate: Coordinate, x: Any, point: Any) -> Any:
     """dT/dx."""
     return 1 / coordinate.field(x, x, point)
+
+
+def rule(intervals: int, coordinate: Coordinate, x: Any, point: Any) -> Any:
+    """The critical time by a rule that begins at x, and what it says of its error."""
+    assert coordinate.span is not None, "only a coordinate that knows its span has such rules"
+    span = coordinate.span(jnp.full_like(x, P), point)
+    first, last = (coordinate.field(x, end, point) for end in (x, x + span))
+    fall = first / last
+    at = whole.Interval(x, span, 1 / first, exp(-whole.STRETCH / 2 * log(fall)), fall)
+    inner = jnp.asarray(quadrature.nodes(intervals)[1:-1], x.dtype)
+    between = lax.map(lambda y: whole._slope(y, coordinate, at, point), inner)
+    total, error = quadrature.integral([span / at.stretch, *between, span * at.stretch * fall])
+    return at.unit * total + error
+
+
+def closed_form(coordinate: Coordinate, x: Any, point: Any) -> Any:
+    """The critical time in closed form, of a threshold that depends on x."""
+    del coordinate
+    return exact.critical_time(point, P + 1e-9 * x)
 
 
 def sample(coordinate: Coordinate, x: Any, point: Any) -> Any:
@@ -148,9 +168,15 @@ def main(known: Mapping[str, float], small: bool = False) -> list[Limit]:
         if peer in known:
             limits.append(Limit(number, mine / known[peer], f"{why}: {mine / 1e6:.2f} million points/s"))
 
-    rule = rate("chi", slope, POINTS_OF_RULE, count, repeats)
-    against("heyoka", "engine / heyoka", rule, f"{POINTS_OF_RULE} slopes dT/dchi a point")
-    against("heyoka", "js.solve / heyoka", rule, "the same, as the function must integrate")
+    first, second = (rate("chi", functools.partial(rule, n), 1, count, repeats) for n in whole.INTERVALS)
+    _, taken = solved(count, 1, method="clenshaw_curtis")
+    rules = 1 / (1 / first + (taken - 1) / second)
+    few, more = (n + 1 for n in whole.INTERVALS)
+    why = f"a rule of {few} points and its error, and for {taken - 1:.0%} one of {more}"
+    against("heyoka", "engine / heyoka", rules, why)
+    against("heyoka", "js.solve / heyoka", rules, "the same, as the function must integrate")
+    form = rate("chi", closed_form, 1, count, repeats)
+    limits.append(Limit("js.critical_time", form, "the incomplete beta function of a point"))
     alone, steps = solved(count, repeats, method="dopri8")
     stages = len(rule_of(SOLVERS["dopri8"].tableau).nodes) - 1
     slopes = rate("chi", slope, steps * stages, count, repeats)

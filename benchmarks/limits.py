@@ -184,7 +184,8 @@ def main(known: Mapping[str, float], small: bool = False) -> list[Limit]:
     _, events = solved(count // 8, 1, method="dopri8", coordinate="log_w")
     stages = len(SOLVERS["dopri8"].tableau.c)
     slopes = rate("log_w", slope, events * stages, count, repeats)
-    against("heyoka, events", "events / heyoka", slopes, f"{events:.1f} steps of {stages} slopes in ln w a point")
+    why = f"{events:.1f} steps of {stages} slopes in ln w a point"
+    against("heyoka, events in ln u", "events / heyoka, ln u", slopes, why)
 
     _, longer = solved(count // 8, 1, until=2, method="dopri8")
     samples = alone / rate("chi", sample, SAMPLES, count, repeats)

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import signal
+import sys
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from processes import finished, killed, start
 
 import jepa_sweep as js
 from jepa_sweep.running.execute import execute
+from jepa_sweep.systems import registry
 
 FILE = ROOT / "tests/data/predator.py"
 SPEC = """
@@ -101,6 +103,13 @@ def test_the_store_keeps_the_file_and_refuses_another(folder, alone):
     (folder / "predator.py").write_text(edited)
     with pytest.raises(js.SpecError, match=r"must only hold numbers made in one way: its `source` is .*--out"):
         js.run(folder / "hunt.toml", alone.path)
+
+
+def test_the_file_that_the_store_keeps_is_not_run_where_the_file_was(alone):
+    """So that its functions have their programs already."""
+    modules = set(sys.modules)
+    assert registry.of_store(alone.reader).name == "predator"
+    assert set(sys.modules) == modules
 
 
 def test_an_edited_spec_computes_what_is_new(folder, alone):

@@ -63,7 +63,10 @@ def of_store(store: Reader) -> System:
             "Python, as in js.Store(path, system=FLOW)."
         )
     origin = f"the file of {name} kept in {store.path}"
-    found = [v for v in vars(_module(source, origin)).values() if isinstance(v, System)]
+    with _RUNNING:  # a file of this text that has been run has its programs compiled
+        same = [module for key, module in sys.modules.items() if key.startswith(_of_text(source))]
+        module = same[0] if same else _module(source, origin)
+    found = [v for v in vars(module).values() if isinstance(v, System)]
     named = [system for system in found if system.name == name]
     if not named:
         raise SpecError(f"{plain(origin, 1000)} must make a system of that name, but it makes none ([system]).")
@@ -125,11 +128,8 @@ def _checked(system: Any, where: str) -> System:
 
 
 def _module(text: str, origin: str) -> ModuleType:
-    """The module that a file makes; each text is run once, so that its functions stay the same compile keys.
-
-    The copy that a store keeps of a file makes the same module.
-    """
-    name = f"jepa_sweep_own_{sha256(text.encode())}"
+    """The module that a file makes; it is run once for each text, so that its functions stay the same compile keys."""
+    name = _of_text(text) + sha256(origin.encode())[:8]
     with _RUNNING:
         if name not in sys.modules:
             module = sys.modules[name] = ModuleType(name)  # where dataclasses, among others, look for their module
@@ -139,6 +139,11 @@ def _module(text: str, origin: str) -> ModuleType:
                 del sys.modules[name]
                 raise
         return sys.modules[name]
+
+
+def _of_text(text: str) -> str:
+    """What the names of the modules of a text begin with."""
+    return f"jepa_sweep_own_{sha256(text.encode())[:16]}_"
 
 
 def _run(text: str, origin: str, module: ModuleType) -> None:

@@ -223,6 +223,7 @@ class Plan(NamedTuple):
     seconds: float  # at least, for a run
     repeats: int
     least: int = 0  # points of each objective to begin with, if not the way's own `batch`
+    rounds: int = 1  # through all ways
 
 
 def timed(call: Callable[[], T], clock: Callable[[], float] = time.perf_counter) -> tuple[float, T]:

@@ -40,8 +40,7 @@ GOALS = (
     Goal("best numeric way, engine alone, against heyoka's best", "engine / heyoka", 3),
     Goal("the default, a rule over chi, against Boost.odeint's dopri5, 16 wide", "default / Boost", 1),
     Goal("dopri8 over chi against the same", "dopri8 / Boost", 1),
-    Goal("events in ln w against heyoka's events in u", "events / heyoka", 3),
-    Goal("the same against heyoka in ln u, on this engine's clock", "events / heyoka, ln u", 1),
+    Goal("events in ln w against heyoka's best event form", "events / heyoka", 3),
     Goal("`js.solve` from plain Python against heyoka's best on all cores", "js.solve / heyoka", 2),
     Goal("closed form from plain Python", "js.critical_time", 15e6, unit="points/s"),
     Goal("64 samples of w(t), against the time alone by dopri8", "samples / alone", 2.5, at_most=True),
@@ -65,8 +64,7 @@ def of_peers(rows: list[Row]) -> dict[str, float]:
 
     rates = {
         "heyoka": rate("heyoka"),
-        "heyoka, events": rate("heyoka", "event in u"),
-        "heyoka, events in ln u": rate("heyoka", "event in ln u"),
+        "heyoka, events": rate("heyoka", "event"),
         "Boost": rate("Boost.odeint dopri5, over chi, 16 wide"),
         "js.critical_time": rate(CRITICAL_TIME),
     }
@@ -75,7 +73,6 @@ def of_peers(rows: list[Row]) -> dict[str, float]:
         "default / Boost": rate(ENGINE, "clenshaw_curtis over chi") / rates["Boost"],
         "dopri8 / Boost": rate(ENGINE, "dopri8 over chi") / rates["Boost"],
         "events / heyoka": rate(ENGINE, "event in ln w") / rates["heyoka, events"],
-        "events / heyoka, ln u": rate(ENGINE, "event in ln w") / rates["heyoka, events in ln u"],
         "js.solve / heyoka": rate(SOLVE) / rates["heyoka"],
     }
     return {name: number for name, number in numbers.items() if not math.isnan(number)}

@@ -184,20 +184,16 @@ def main(known: Mapping[str, float], small: bool = False) -> list[Limit]:
     _, events = solved(count // 8, 1, method="dopri8", coordinate="log_w")
     stages = len(SOLVERS["dopri8"].tableau.c)
     slopes = rate("log_w", slope, events * stages, count, repeats)
-    why = f"{events:.1f} steps of {stages} slopes in ln w a point"
-    against("heyoka, events in ln u", "events / heyoka, ln u", slopes, why)
+    against("heyoka, events", "events / heyoka", slopes, f"{events:.1f} steps of {stages} slopes in ln w a point")
 
     _, longer = solved(count // 8, 1, until=2, method="dopri8")
     samples = alone / rate("chi", sample, SAMPLES, count, repeats)
     why = f"{longer:.1f} steps to twice the time for {steps:.1f}, and {SAMPLES} roots and w(chi), {samples:.2f} solves"
     limits.append(Limit("samples / alone", longer / steps + samples, why))
     theory, files = predicted(count, repeats), encoded(2 * count, repeats)
-    memory = 1 / (1 / theory + 1 / alone)
     rows = 1 / (1 / theory + 1 / (cores() * files))
     why = f"predictions at {theory / 1e6:.2f} million points/s, and files at {files / 1e6:.2f} million rows/s a core"
     limits.append(Limit("run, exact", rows, why))
-    shared = 1 / (1 + memory / (cores() * files))
-    limits.append(Limit("run / memory", shared, f"files, beside {memory / 1e6:.2f} million points/s in memory"))
     cold, warm = compiling()
     limits.append(Limit("compile, cold", cold, "what XLA alone takes, without tracing and lowering"))
     limits.append(Limit("compile, warm", warm, "what XLA alone takes to load its programs"))

@@ -26,9 +26,8 @@ HERE = Path(__file__).resolve().parent
 WAYS = [*ours.WAYS, *plain.WAYS, *heyoka_.WAYS, *odeint.WAYS, *rule.WAYS, *numba_.WAYS, *torch_.WAYS, *scipy_.WAYS]
 
 SMALL = Plan(128, (1e-8,), seconds=0.0, repeats=1, least=128)
-MEDIUM = Plan(131_072, (1e-6, 1e-8, 1e-10), seconds=0.1, repeats=3)
-FULL = Plan(262_144, tuple(10.0**-n for n in range(4, 13)), seconds=1.0, repeats=5)
-ROUNDS = 3  # of a measurement
+MEDIUM = Plan(131_072, (1e-6, 1e-8, 1e-10), seconds=0.1, repeats=3, rounds=3)
+FULL = Plan(262_144, tuple(10.0**-n for n in range(4, 13)), seconds=1.0, repeats=5, rounds=3)
 
 
 def skipped() -> dict[str, str]:
@@ -41,7 +40,7 @@ def main(small: bool = False, full: bool = False) -> list[Row]:
     plan = SMALL if small else FULL if full else MEDIUM
     points = grid(plan.points)
     exact = ours.closed_form(points, 0.0)()
-    rounds = [list(_round(plan, points, exact)) for _ in range(1 if small else ROUNDS)]
+    rounds = [list(_round(plan, points, exact)) for _ in range(plan.rounds)]
     release()
     return [_typical(rows) for rows in zip(*rounds, strict=True)]
 

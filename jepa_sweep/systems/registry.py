@@ -64,7 +64,8 @@ def of_store(store: Reader) -> System:
         )
     origin = f"the file of {name} kept in {store.path}"
     with _RUNNING:  # a file of this text that has been run has its programs compiled
-        same = [module for key, module in sys.modules.items() if key.startswith(_of_text(source))]
+        start = _of_text(source)
+        same = [module for key, module in list(sys.modules.items()) if key.startswith(start)]  # others may import
         module = same[0] if same else _module(source, origin)
     found = [v for v in vars(module).values() if isinstance(v, System)]
     named = [system for system in found if system.name == name]

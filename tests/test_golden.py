@@ -66,7 +66,10 @@ def test_a_rounding_is_no_change():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": 99}, "`version` of reduced is 99, but the tables kept are of {version}; have the tables written"),
+        (
+            {"version": 99},
+            "`version` of reduced is 99, but the tables kept are of {version}; have the tables written anew",
+        ),
         ({"spec": 'name = "clock"'}, "`clock` is another sweep than the one whose tables are kept; have the tables"),
     ],
 )

@@ -5,6 +5,7 @@ A program runs its loops on one core, and leaves the interpreter to other thread
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -40,3 +41,22 @@ def each(function: Callable[[slice], T], rows: list[slice]) -> list[T]:
         return [function(rows[0])]
     with ThreadPoolExecutor(min(number(), len(rows))) as threads:
         return list(threads.map(function, rows))
+
+
+def together(function: Callable[[slice], Sequence[np.ndarray]], rows: list[slice]) -> list[np.ndarray]:
+    """The arrays that a function returns for each stretch, as arrays for all rows.
+
+    The thread that found some copies them to their place: to touch new memory takes longer than to copy.
+    """
+    room: list[np.ndarray] = []
+    lock = threading.Lock()
+
+    def put(stretch: slice) -> None:
+        found = function(stretch)
+        with lock:
+            room.extend(np.empty((rows[-1].stop, *a.shape[1:]), a.dtype) for a in found[len(room) :])
+        for whole, part in zip(room, found, strict=True):
+            whole[stretch] = part
+
+    each(put, rows)
+    return room

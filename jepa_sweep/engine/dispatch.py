@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -82,7 +82,12 @@ def results(
         if found is None:
             raise MemoryError(f"rows {rows.start} to {rows.stop} do not fit into the memory of {where[0]}")
         done.append(found)
-    return [np.concatenate(columns) for columns in zip(*done, strict=True)]
+    return [joined(columns) for columns in zip(*done, strict=True)]
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after the other; a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
@@ -109,4 +114,4 @@ def checked(array: np.ndarray, precision: str) -> np.ndarray:
 
 def any_of(flags: np.ndarray) -> np.ndarray:
     """True for the rows with a flag in some column; NumPy's own takes long over one column."""
-    return functools.reduce(np.logical_or, flags.T, np.zeros(len(flags), bool))
+    return functools.reduce(np.logical_or, flags.T) if flags.shape[1] else np.zeros(len(flags), bool)

@@ -37,7 +37,7 @@ class Predicted(NamedTuple):
 class Solves(NamedTuple):
     """Numeric results for n points, in the precision asked for, times in the field's convention."""
 
-    status: np.ndarray  # (n, thresholds)
+    status: np.ndarray  # (n, thresholds), codes
     time: np.ndarray  # (n, thresholds); NaN unless `status` is LEARNED
     steps: np.ndarray  # (n,), accepted and rejected
     samples: np.ndarray  # (n, times, observables), the response first; NaN from where the solver gave up
@@ -45,22 +45,38 @@ class Solves(NamedTuple):
     lane_steps: int  # paid for, on all lanes, whether they had work or not
 
 
-def unsolved(status: np.ndarray, times: Times | None, coordinate: Coordinate, precision: str, ended: Status) -> Solves:
-    """Results of points before any integration: no times, no samples, no steps."""
-    count = len(status)
+    def rows(self, rows: slice) -> "Solves":
+        """Those of some of the points, in the same memory."""
+        return Solves(*(a[rows] for a in self[:-1]), lane_steps=0)
+
+    def clear(self, status: np.ndarray, ended: Status) -> None:
+        """Note that nothing was integrated: no times, no samples, no steps."""
+        self.status[...], self.time[...], self.steps[...] = status, np.nan, 0
+        self.samples[...], self.ended[...] = np.nan, ended
+
+
+def _room(shape: tuple[int, ...], samples: int, coordinate: Coordinate, precision: str) -> Solves:
+    """Memory for the results of points with thresholds, not yet touched: that is left to the threads that use it."""
     return Solves(
-        status=status,
-        time=np.full(status.shape, np.nan, precision),
-        steps=np.zeros(count, np.int64),
-        samples=np.full((count, 0 if times is None else times.shape[1], coordinate.width), np.nan, precision),
-        ended=np.full(count, ended, np.int64),
+        status=np.empty(shape, np.int8),
+        time=np.empty(shape, precision),
+        steps=np.empty(shape[:1], np.int64),
+        samples=np.empty((shape[0], samples, coordinate.width), precision),
+        ended=np.empty(shape[:1], np.int8),
         lane_steps=0,
     )
 
 
+def unsolved(status: np.ndarray, times: Times | None, coordinate: Coordinate, precision: str, ended: Status) -> Solves:
+    """Results of points before any integration: no times, no samples, no steps."""
+    solves = _room(status.shape, 0 if times is None else times.shape[1], coordinate, precision)
+    solves.clear(status, ended)
+    return solves
+
+
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
     """The point's leaves as float64 rows, after the dynamics have added what their objective implies."""
-    point = dynamics.point(**{name: columns[name].astype(float) for name in dynamics.parameters})
+    point = dynamics.point(**{name: columns[name].astype(float, copy=False) for name in dynamics.parameters})
     return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
 
 
@@ -102,11 +118,7 @@ def evaluate(
                 _map, (build, key, elementwise), [c[rows] for c in columns], "float64", shape, where
             )
 
-    return [_joined(parts) for parts in zip(*cores.each(some, stretches), strict=True)]
-
-
-def _joined(parts: tuple[np.ndarray, ...]) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return cores.together(some, stretches)
 
 
 def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: programs.Shape) -> Callable:
@@ -126,7 +138,8 @@ def _predict_one(
 ) -> Callable:
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
-        return status(point, p), rest(point), flow_time(point), *predict(point, p, names).values()
+        code = status(point, p).astype(jnp.int8)
+        return code, rest(point), flow_time(point), *predict(point, p, names).values()
 
     return one
 
@@ -178,8 +191,8 @@ def _judged(dynamics: Dynamics, predicted: Predicted, precision: str) -> np.ndar
     """Status codes, OVERFLOW where a time would be found that is predicted to be beyond the largest number."""
     limit, status = np.log(np.finfo(precision).max), predicted.status
     for name in _logarithms(dynamics):
-        if name in predicted.values:
-            status = np.where((status == Status.LEARNED) & (predicted.values[name] > limit), Status.OVERFLOW, status)
+        if name in predicted.values and np.any(late := predicted.values[name] > limit):
+            status = np.where((status == Status.LEARNED) & late, Status.OVERFLOW, status)
     return status
 
 
@@ -271,7 +284,9 @@ class _Call(NamedTuple):
     def by_rule(self, rows: np.ndarray, solves: Solves) -> None:
         """Note the times that rules over whole intervals, or parts of them, find at these points."""
         given = [self.p, self.wanted, *self.leaves]
-        if len(rows) != len(self.p):
+        if len(rows) == len(self.p):
+            rows = slice(None)
+        else:
             given = [a[rows] for a in given]
         key = (self.coordinate, self.settings, self.treedef)
         solves.time[rows], solves.steps[rows], solves.ended[rows] = whole.solve(*key, self.where, self.batch, *given)
@@ -327,13 +342,14 @@ def solve(
     stretches, batch = cores.stretches(len(p), where), cores.longest(batch or len(p), where)
     times = np.zeros((len(p), 0)) if times is None else times
 
-    def some(rows: slice) -> Solves:
+    solves = _room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
+
+    def some(rows: slice) -> int:
         own = {name: values[rows] for name, values in columns.items()}
         theirs = predicted.map(lambda a: a[rows])
-        return _solve(dynamics, own, p[rows], theirs, settings, times[rows], batch, width, device)
+        return _solve(dynamics, own, p[rows], theirs, settings, times[rows], batch, width, device, solves.rows(rows))
 
-    *arrays, paid = zip(*cores.each(some, stretches), strict=True)
-    return Solves._make([*map(_joined, arrays), sum(paid)])
+    return solves._replace(lane_steps=sum(cores.each(some, stretches)))
 
 
 def _solve(
@@ -346,9 +362,10 @@ def _solve(
     batch: int,
     width: int | None,
     device: str,
-) -> Solves:
-    """`solve` for rows that go through each program together."""
-    where = _where(device, settings)
+    solves: Solves,
+) -> int:
+    """`solve` for rows that go through each program together; it notes what it finds, and returns the steps paid."""
+    where, lane_steps = _where(device, settings), 0
     ready = _judged(dynamics, predicted, settings.precision)
     wanted, coordinate = ready == Status.LEARNED, dynamics.coordinate(settings.coordinate)
     leaves, treedef = _leaves(dynamics, columns), _treedef(dynamics)
@@ -357,8 +374,8 @@ def _solve(
         return p[rows] * predicted.w_star[rows]
 
     call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
-    solves, lane_steps = unsolved(ready, times, coordinate, settings.precision, Status.LEARNED), 0
-    left = np.flatnonzero(dispatch.any_of(wanted) | dispatch.any_of(np.isfinite(times[:, :1])))
+    solves.clear(ready, Status.LEARNED)
+    left = np.flatnonzero(dispatch.any_of(np.hstack([wanted, np.isfinite(times[:, :1])])))
     with devices.scope(settings.precision, where[0]):
         if len(left) and settings.integrates and not times.shape[1]:
             call.by_rule(left, solves)
@@ -366,16 +383,20 @@ def _solve(
         elif len(left):
             some = {name: values[left] for name, values in columns.items()}
             lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)
-    gave_up = np.where(solves.ended == Status.LEARNED, Status.NON_FINITE, solves.ended)[:, None]
-    status = np.where(wanted, np.where(np.isfinite(solves.time), Status.LEARNED, gave_up), ready)
-    lost = np.flatnonzero(dispatch.any_of(status == Status.NON_FINITE))
+    solves.time[~wanted] = np.nan
+    row, column = np.nonzero(wanted & ~np.isfinite(solves.time))
+    if not len(row):
+        return lane_steps
+    ended = solves.ended[row]
+    solves.status[row, column] = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)
+    lost = np.flatnonzero(dispatch.any_of(solves.status == Status.NON_FINITE))
     if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
         # They may be times that are too late, and whoever asked for no predictions has not been told.
         some = {name: values[lost] for name, values in columns.items()}
         late = predict(dynamics, some, p[lost], only=_logarithms(dynamics), device=device)
-        late = late._replace(status=np.where(status[lost] == Status.NON_FINITE, Status.LEARNED, Status.NOT_REACHED))
-        status[lost] = np.where(
-            _judged(dynamics, late, settings.precision) == Status.OVERFLOW, Status.OVERFLOW, status[lost]
-        )
-    time = np.where(status == Status.LEARNED, solves.time, np.nan)
-    return solves._replace(status=status, time=time, lane_steps=lane_steps)
+        failed = solves.status[lost] == Status.NON_FINITE
+        late = late._replace(status=np.where(failed, Status.LEARNED, Status.NOT_REACHED))
+        failed &= _judged(dynamics, late, settings.precision) == Status.OVERFLOW
+        solves.status[lost] = np.where(failed, Status.OVERFLOW, solves.status[lost])
+    solves.time[solves.status != Status.LEARNED] = np.nan
+    return lane_steps

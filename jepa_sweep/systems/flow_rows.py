@@ -95,7 +95,6 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         sampled = solve(predicted._replace(status=np.full_like(predicted.status, Status.NOT_REACHED)), times)
         steps, lane_steps = found.steps + sampled.steps, found.lane_steps + sampled.lane_steps
         found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
-    found = found._replace(status=found.status.astype(np.int8))
     return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, times)
 
 

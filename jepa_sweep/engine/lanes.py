@@ -4,6 +4,7 @@ Solves run in a pool of lanes on every device, each device at its own pace over 
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -281,15 +282,17 @@ class _Call(NamedTuple):
     wanted: np.ndarray
     times: np.ndarray
 
-    def by_rule(self, rows: np.ndarray, solves: Solves) -> None:
+    def by_rule(self, rows: np.ndarray | slice, solves: Solves) -> None:
         """Note the times that rules over whole intervals, or parts of them, find at these points."""
-        given = [self.p, self.wanted, *self.leaves]
-        if len(rows) == len(self.p):
-            rows = slice(None)
-        else:
-            given = [a[rows] for a in given]
+        each = self.p.shape[1]
+        given = [self.p[rows].ravel(), self.wanted[rows].ravel()]
+        given += [leaf[rows] if each == 1 else np.repeat(leaf[rows], each) for leaf in self.leaves]
         key = (self.coordinate, self.settings, self.treedef)
-        solves.time[rows], solves.steps[rows], solves.ended[rows] = whole.solve(*key, self.where, self.batch, *given)
+        found = whole.solve(*key, self.where, self.batch * each, *given)
+        time, steps, ended = (a.reshape(-1, each) for a in found)
+        # Column by column: NumPy's own sum takes long over rows of one.
+        solves.time[rows], solves.steps[rows] = time, functools.reduce(np.add, steps.T)
+        solves.ended[rows] = functools.reduce(np.maximum, ended.T)
 
     def in_lanes(self, rows: np.ndarray, solves: Solves) -> int:
         """Note what lanes find at these points, in the order given; the steps paid."""
@@ -375,18 +378,20 @@ def _solve(
 
     call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
     solves.clear(ready, Status.LEARNED)
-    left = np.flatnonzero(dispatch.any_of(np.hstack([wanted, np.isfinite(times[:, :1])])))
+    asked = dispatch.any_of(np.hstack([wanted, np.isfinite(times[:, :1])]))
     with devices.scope(settings.precision, where[0]):
-        if len(left) and settings.integrates and not times.shape[1]:
-            call.by_rule(left, solves)
+        if settings.integrates and not times.shape[1] and asked.any():
+            call.by_rule(slice(None) if asked.all() else np.flatnonzero(asked), solves)
             lane_steps = int(solves.steps.sum())
-        elif len(left):
+        elif asked.any():
+            left = np.flatnonzero(asked)
             some = {name: values[left] for name, values in columns.items()}
             lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)
     solves.time[~wanted] = np.nan
-    row, column = np.nonzero(wanted & ~np.isfinite(solves.time))
-    if not len(row):
+    failed = wanted & ~np.isfinite(solves.time)
+    if not failed.any():
         return lane_steps
+    row, column = np.nonzero(failed)
     ended = solves.ended[row]
     solves.status[row, column] = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)
     lost = np.flatnonzero(dispatch.any_of(solves.status == Status.NON_FINITE))

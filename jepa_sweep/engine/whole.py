@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jepa_sweep.engine import dispatch, programs, quadrature
 from jepa_sweep.engine.settings import Settings
@@ -27,12 +27,10 @@ from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.host import Status
 
 BLOCKS = 16  # of one part by the first rule; those that need another are few
-BYTES = 512  # of one point and threshold in a rule, about
+ROW_BYTES = 512  # of one point in a rule, about
 CUTS = 40  # in two, of one interval, at most
 CUTS_TO_A_NUMBER = 5  # the same, where the integral of no part may be a number
 STRETCH = 0.14  # theta: with this the first rule is enough most often
-
-PerThreshold = Float[Array, "n p"]
 
 
 def intervals(rtol: float) -> int:
@@ -53,15 +51,15 @@ class Interval(NamedTuple):
     fall: Numbers  # dT/dx at the end, in this unit
 
 
-def _start(coordinate: Coordinate, asked: tuple[Scalar, ...], point: Point) -> Scalar:
-    del asked
+def _start(coordinate: Coordinate, p: Scalar, point: Point) -> Scalar:
+    del p
     return coordinate.start(point)
 
 
-def _span(coordinate: Coordinate, asked: tuple[Scalar, ...], point: Point) -> Scalar:
+def _span(coordinate: Coordinate, p: Scalar, point: Point) -> Scalar:
     """How far the coordinate goes until the response is p times the rest point."""
     assert coordinate.span is not None, "only a coordinate that knows its span has such an interval"
-    return coordinate.span(asked[0], point)
+    return coordinate.span(p, point)
 
 
 def _field(coordinate: Coordinate, x: Scalar, point: Point) -> Scalar:
@@ -75,51 +73,50 @@ def _slope(y: Scalar, coordinate: Coordinate, at: Interval, point: Point) -> Sca
     return at.span * at.stretch * (shrunk * shrunk) / (at.unit * _field(coordinate, x, point))
 
 
-def part(
-    coordinate: Coordinate, treedef: Any, intervals: int, shape: programs.Shape
-) -> Callable[..., tuple[PerThreshold, PerThreshold]]:
+def part(coordinate: Coordinate, treedef: Any, intervals: int, shape: programs.Shape) -> Callable[..., list[Numbers]]:
     """The function of `dispatch` for thresholds, or also two shares of the way to them, and points of one structure.
 
     It returns times by the rule of so many intervals, between the two shares if they are given, and estimates of their
     relative errors, infinite where there is nothing to integrate.
     """
-    width = shape.width
 
-    def over_block(function: Callable, values: Any, leaves: list[Array]) -> Any:
-        """The function of a coordinate, values for each threshold and point, and a point."""
+    def over(function: Callable, values: Any, leaves: list[Array]) -> Any:
+        """The function of a coordinate, a value and a point, for many."""
 
         def one(value: Any, *leaves: Scalar) -> Any:
             return function(coordinate, value, jax.tree.unflatten(treedef, leaves))
 
-        return jax.vmap(jax.vmap(one), (0, *[None] * len(leaves)))(values, *leaves)
+        return jax.vmap(one)(values, *leaves)
 
     def interval(start: Numbers, span: Numbers, leaves: list[Array]) -> Interval:
-        first, last = lax.map(lambda x: over_block(_field, x, leaves), jnp.stack([start, start + span]))
+        first, last = lax.map(lambda x: over(_field, x, leaves), jnp.stack([start, start + span]))
         fall = first / last
         return Interval(start, span, 1 / first, exp(-STRETCH / 2 * log(fall)), fall)
 
     def integrate(at: Interval, leaves: list[Array]) -> tuple[Numbers, Numbers]:
         # Node by node, so that what is the same for all of them is computed once.
         inner = jnp.asarray(quadrature.nodes(intervals)[1:-1], at.span.dtype)
-        between = lax.map(lambda y: over_block(functools.partial(_slope, y), at, leaves), inner)
+        between = lax.map(lambda y: over(functools.partial(_slope, y), at, leaves), inner)
         total, error = quadrature.integral([at.span / at.stretch, *between, at.span * at.stretch * at.fall])
         return at.unit * total, jnp.where(jnp.isfinite(error), error, jnp.inf)
 
-    def each_block(function: Callable, *columns: Any) -> Any:
-        # In a loop of its own: within one, XLA computes anew what is cheap wherever it is used, logarithms included.
-        return lax.map(lambda block: function(*block), columns)
+    def each_half(function: Callable, *columns: Any) -> Any:
+        # A loop for each stage: within one, XLA computes anew what is cheap wherever it is used, logarithms included. It
+        # has two turns, because XLA writes out a loop of one.
+        return lax.map(lambda half: function(*half), columns)
 
-    def run(count: Any, *args: Array) -> tuple[PerThreshold, PerThreshold]:
-        del count
-        asked = tuple(a.reshape(-1, width, a.shape[1]).swapaxes(1, 2) for a in args[: -treedef.num_leaves])
-        leaves = [leaf.reshape(-1, width) for leaf in args[-treedef.num_leaves :]]
-        start, span = (each_block(functools.partial(over_block, f), asked, leaves) for f in (_start, _span))
-        if len(asked) > 1:
-            _, low, high = asked
+    def block(args: list[Array]) -> tuple[Numbers, Numbers]:
+        (p, *shares), leaves = args[: -treedef.num_leaves], args[-treedef.num_leaves :]
+        start, span = (each_half(functools.partial(over, f), p, leaves) for f in (_start, _span))
+        if shares:
+            low, high = shares
             start, span = start + low * span, (high - low) * span
-        at = each_block(interval, start, span, leaves)
-        time, error = each_block(integrate, at, leaves)
-        return time.swapaxes(1, 2).reshape(args[0].shape), error.swapaxes(1, 2).reshape(args[0].shape)
+        return each_half(integrate, each_half(interval, start, span, leaves), leaves)
+
+    def run(count: Any, *args: Array) -> list[Numbers]:
+        del count
+        found = lax.map(block, [a.reshape(-1, 2, shape.width // 2) for a in args])
+        return [a.reshape(-1) for a in found]
 
     return run
 
@@ -130,9 +127,9 @@ def solve(
     treedef: Any,
     where: tuple,
     batch: int,
-    p: np.ndarray,
-    wanted: np.ndarray,
-    *leaves: np.ndarray,
+    p: Float[np.ndarray, " n"],
+    wanted: Bool[np.ndarray, " n"],
+    *leaves: Float[np.ndarray, " n"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Critical times of n points by rules over their whole intervals, and by parts of them where that is not enough.
 
@@ -142,49 +139,53 @@ def solve(
         treedef: structure of a point.
         where: devices, as `devices.pick` finds them.
         batch: points of a typical call; calls that name the same number share one program.
-        p: thresholds as fractions of the rest point, shape (n, thresholds).
-        wanted: those that are met, the same shape.
-        *leaves: of the points, each of shape (n,).
+        p: thresholds as fractions of the rest point, one a point.
+        wanted: those that are met.
+        *leaves: of the points.
 
     Returns:
-        times, NaN where there is none, shape (n, thresholds); rules taken, shape (n,); how each point ended, (n,).
+        times, NaN where there is none; rules taken; how each point ended; all of shape (n,).
     """
-    precision, row_bytes, first = settings.precision, BYTES * p.shape[1], intervals(settings.rtol)
+    precision, first = settings.precision, intervals(settings.rtol)
 
-    def rule(n: int, blocks: int, p: np.ndarray, *args: np.ndarray) -> tuple[np.ndarray, ...]:
+    def rule(n: int, blocks: int, *args: np.ndarray) -> tuple[np.ndarray, ...]:
         """Times by a rule, estimates of their errors, and which rows fit into no memory."""
-        shape, done = dispatch.shape_for(batch, where, row_bytes, most=blocks), []
-        for rows, found in dispatch.parts(part, (coordinate, treedef, n), [p, *args], precision, shape, where):
-            none = [np.full(p[rows].shape, np.nan, precision)] * 2
-            done.append([*(found or none), np.full(rows.stop - rows.start, found is None)])
+        shape, done = dispatch.shape_for(batch, where, ROW_BYTES, most=blocks), []
+        for rows, found in dispatch.parts(part, (coordinate, treedef, n), [*args], precision, shape, where):
+            count = rows.stop - rows.start
+            time, error = found or [np.full(count, np.nan, precision)] * 2
+            done.append((time, error, np.full(count, found is None)))
         return tuple(map(dispatch.joined, zip(*done, strict=True)))
 
     time, error, lost = rule(first, BLOCKS, p, *leaves)
-    steps, ended = np.ones(len(p), int), np.where(lost, np.int8(Status.OOM), np.int8(Status.LEARNED))
+    steps, ended = np.ones(len(p), int), _ended(lost)
     missed = wanted & ~(error <= settings.rtol)
     if not missed.any():
         return time, steps, ended
-    time = np.where(missed & ~lost[:, None], 0, time)  # a sum over parts to come
-    rows, low, high = np.arange(len(p)), np.zeros(p.shape), np.ones(p.shape)
+    time = np.where(missed & ~lost, 0, time)  # a sum over parts to come
+    rows, low, high = np.arange(len(p)), np.zeros(len(p)), np.ones(len(p))
     for cut in range(CUTS + 1):  # none at first
-        left = np.flatnonzero(dispatch.any_of(missed & np.isfinite(time[rows])))
-        if not len(left):
+        left = missed & np.isfinite(time[rows])
+        if not left.any():
             break
-        rows, sought, low, high = rows[left], missed[left], low[left], high[left]
+        rows, low, high = rows[left], low[left], high[left]
         if cut:
-            middle = (low + high) / 2
-            rows, sought = np.repeat(rows, 2), np.repeat(sought, 2, axis=0)
-            low, high = (np.stack(ends, axis=1).reshape(sought.shape) for ends in ((low, middle), (middle, high)))
+            middle, rows = (low + high) / 2, np.repeat(rows, 2)
+            low, high = (np.stack(ends, axis=1).ravel() for ends in ((low, middle), (middle, high)))
         found, error, lost = rule(2 * first, 1, p[rows], low, high, *(leaf[rows] for leaf in leaves))
-        kept = sought & (error <= settings.rtol)
-        missed = sought & ~kept
+        missed = ~(error <= settings.rtol)
         np.add.at(steps, rows, 1)
         in_vain = missed & ((cut == CUTS) | (~np.isfinite(found) & (cut >= CUTS_TO_A_NUMBER)))
-        used_up = missed & (steps[rows] >= settings.max_steps)[:, None]
-        how = np.where(lost, np.int8(Status.OOM), np.int8(Status.LEARNED))
-        how[dispatch.any_of(in_vain)] = Status.NON_FINITE
-        how[dispatch.any_of(used_up)] = Status.MAX_STEPS
+        used_up = missed & (steps[rows] >= settings.max_steps)
+        how = _ended(lost)
+        how[in_vain], how[used_up] = Status.NON_FINITE, Status.MAX_STEPS
         np.maximum.at(ended, rows, how)  # of what its parts say: no memory before no number, before too many steps
-        nothing = (missed & lost[:, None]) | in_vain | used_up
-        np.add.at(time, rows, np.where(nothing, np.nan, np.where(kept, found, 0)))
+        np.add.at(time, rows, np.where(how != Status.LEARNED, np.nan, np.where(missed, 0, found)))
     return time, steps, ended
+
+
+def _ended(lost: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """How points ended of which all that can be said yet is which fit into no memory."""
+    ended = np.full(len(lost), Status.LEARNED, np.int8)
+    ended[lost] = Status.OOM
+    return ended

@@ -3,7 +3,7 @@
     python benchmarks/limits.py [--small]
 
 takes some minutes, after the other scripts of `make bench`, and adds to benchmarks/results.md what each number would be
-if nothing but that part were done: no start of a solve, no control of steps, no copy. `--small` only checks that the
+if nothing but that part were done: nothing around the arithmetic, no copy. `--small` only checks that the
 script runs.
 """
 
@@ -25,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jepa_sweep as js
 from benchmarks import goals
 from benchmarks.common import OBJECTIVES, P, cores, grid, median_seconds
-from jepa_sweep.engine import dense, devices, lanes, programs, quadrature, whole
+from jepa_sweep.engine import dense, forward, lanes, programs, whole
 from jepa_sweep.engine.methods import SOLVERS, rule_of
+from jepa_sweep.engine.pool import choose
 from jepa_sweep.engine.settings import Settings
+from jepa_sweep.engine.solver import Stepper
 from jepa_sweep.physics import exact
 from jepa_sweep.physics.dynamics import Coordinate
-from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.reduced import DYNAMICS
 
 SAMPLES = 64
@@ -48,40 +49,67 @@ class Limit(NamedTuple):
 
 def slope(coordinate: Coordinate, x: Any, point: Any) -> Any:
     """dT/dx."""
-    return 1 / coordinate.field(x, x, point)
+    return jax.vmap(lambda x, point: 1 / coordinate.field(x, x, point))(x, point)
 
 
 def rule(intervals: int, coordinate: Coordinate, x: Any, point: Any) -> Any:
-    """The critical time by a rule that begins at x, and what it says of its error."""
-    assert coordinate.span is not None, "only a coordinate that knows its span has such rules"
-    span = coordinate.span(jnp.full_like(x, P), point)
-    first, last = (coordinate.field(x, end, point) for end in (x, x + span))
-    fall = first / last
-    at = whole.Interval(x, span, 1 / first, exp(-whole.STRETCH / 2 * log(fall)), fall)
-    inner = jnp.asarray(quadrature.nodes(intervals)[1:-1], x.dtype)
-    between = lax.map(lambda y: whole._slope(y, coordinate, at, point), inner)
-    total, error = quadrature.integral([span / at.stretch, *between, span * at.stretch * fall])
-    return at.unit * total + error
+    """The critical time by a rule, from its start and span on, and what it says of its error."""
+    moved = _moved(point, x)
+    leaves, treedef = jax.tree.flatten(moved)
+    program = whole.part(coordinate, treedef, intervals, programs.Shape(len(x), len(x)))
+    time, error = program(None, jnp.full_like(x, P), *leaves)
+    return time + error
 
 
 def closed_form(coordinate: Coordinate, x: Any, point: Any) -> Any:
-    """The critical time in closed form, of a threshold that depends on x."""
+    """The critical time in closed form."""
     del coordinate
-    return exact.critical_time(point, P + 1e-9 * x)
+    return exact.critical_time(_moved(point, x), jnp.full_like(x, P))
+
+
+def _moved(point: Any, x: Any) -> Any:
+    """The point in a place that depends on x, so that nothing of it is the same in the next turn."""
+    near = 1 + 1e-12 * x
+    return point._replace(lam=point.lam * near, rho=point.rho * near, eps=point.eps * near)
+
+
+def steps(number: int, coordinate: Coordinate, x: Any, point: Any) -> Any:
+    """So many steps of dopri8 with control of their size, of time and state over the coordinate's clock."""
+    stepper, pace = Stepper(Settings("dopri8", 1e-8), functools.partial(forward._field, coordinate)), coordinate.pace
+    assert pace is not None, "only a coordinate with a clock of its own is stepped over it"
+
+    def one(x: Any, point: Any) -> Any:
+        zero = jnp.zeros_like(x)
+        y, args, atol = (zero, x), (point, 1 / pace(x, point)), 1e-8 * coordinate.response(x, point)
+
+        def turn(_: Any, at: tuple) -> tuple:
+            s, y, carry, control = at
+            end, tried = stepper.attempt(s, y, carry, args, control, atol, jnp.inf + s)
+            return *choose(tried.keep, (end, tried.y, tried.carry), (s, y, carry)), tried.control
+
+        begin = zero, y, stepper.carry(zero, y, args, atol), stepper.control(0.1 + zero)
+        _, (time, _), *_ = lax.fori_loop(0, number, turn, begin)
+        return time
+
+    return jax.vmap(one)(x, point)
 
 
 def sample(coordinate: Coordinate, x: Any, point: Any) -> Any:
     """The response at a time within a step: a root of the step's polynomial, and w there."""
-    series = [x * 0.1**n for n in range(TERMS)]
-    return coordinate.response(dense.root(series, 0.5 * jnp.ones_like(x), x, x), point)
+
+    def one(x: Any, point: Any) -> Any:
+        series = [x * 0.1**n for n in range(TERMS)]
+        return coordinate.response(dense.root(series, 0.5 * jnp.ones_like(x), x, x), point)
+
+    return jax.vmap(one)(x, point)
 
 
 def _repeated(coordinate: Coordinate, function: Callable, times: int, treedef: Any) -> Callable:
     """A function of the coordinate at so many places, which differ a little so that none can be left out."""
 
-    def one(*leaves: Any) -> tuple[Any]:
+    def one(*leaves: Any) -> tuple[Any]:  # of blocks of points
         point = jax.tree.unflatten(treedef, leaves)
-        start = coordinate.start(point)
+        start = jax.vmap(coordinate.start)(point)
 
         def turn(number: Any, total: Any) -> Any:
             return total + function(coordinate, start + 1e-9 * number, point)
@@ -98,7 +126,8 @@ def rate(coordinate: str, function: Callable, each: float, count: int, repeats: 
         point = DYNAMICS[objective].point(**points)
         key = (DYNAMICS[objective].coordinate(coordinate), function, times, jax.tree.structure(point))
         columns = [np.asarray(leaf, float) for leaf in jax.tree.leaves(point)]
-        seconds += median_seconds(functools.partial(lanes.evaluate, _repeated, key, columns), repeats)
+        call = functools.partial(lanes.evaluate, _repeated, key, columns, elementwise=True)
+        seconds += median_seconds(call, repeats)
     return 2 * count * times / each / seconds
 
 
@@ -168,28 +197,28 @@ def main(known: Mapping[str, float], small: bool = False) -> list[Limit]:
         if peer in known:
             limits.append(Limit(number, mine / known[peer], f"{why}: {mine / 1e6:.2f} million points/s"))
 
-    first, second = (rate("chi", functools.partial(rule, n), 1, count, repeats) for n in whole.INTERVALS)
-    _, taken = solved(count, 1, method="clenshaw_curtis")
-    rules = 1 / (1 / first + (taken - 1) / second)
-    few, more = (n + 1 for n in whole.INTERVALS)
-    why = f"a rule of {few} points and its error, and for {taken - 1:.0%} one of {more}"
-    against("heyoka", "engine / heyoka", rules, why)
-    against("heyoka", "js.solve / heyoka", rules, "the same, as the function must integrate")
+    n = whole.intervals(1e-8)
+    why = f"start, span, a rule of {n + 1} points and its error"
+    once = rate("chi", functools.partial(rule, n), 1, count, repeats)
+    against("heyoka", "engine / heyoka", once, why)
+    against("heyoka", "js.solve / heyoka", once, "the same, as the function must integrate")
     form = rate("chi", closed_form, 1, count, repeats)
-    limits.append(Limit("js.critical_time", form, "the incomplete beta function of a point"))
-    alone, steps = solved(count, repeats, method="dopri8")
+    limits.append(Limit("js.critical_time", form, "the incomplete beta function of a point, again and again in cache"))
+    alone, taken = solved(count, repeats, method="dopri8")
     stages = len(rule_of(SOLVERS["dopri8"].tableau).nodes) - 1
-    slopes = rate("chi", slope, steps * stages, count, repeats)
-    against("Boost", "dopri8 / Boost", slopes, f"{steps:.1f} steps of {stages} slopes dT/dchi a point")
+    slopes = rate("chi", slope, taken * stages, count, repeats)
+    against("Boost", "dopri8 / Boost", slopes, f"{taken:.1f} steps of {stages} slopes dT/dchi a point")
     _, events = solved(count // 8, 1, method="dopri8", coordinate="log_w")
-    stages = len(SOLVERS["dopri8"].tableau.c)
-    slopes = rate("log_w", slope, events * stages, count, repeats)
-    against("heyoka, events", "events / heyoka", slopes, f"{events:.1f} steps of {stages} slopes in ln w a point")
+    number = round(events)
+    stepping = rate("log_w", functools.partial(steps, number), 1, count, repeats)
+    against(
+        "heyoka, events", "events / heyoka", stepping, f"{number} steps of dopri8 in ln w with control of their size"
+    )
 
     _, longer = solved(count // 8, 1, until=2, method="dopri8")
     samples = alone / rate("chi", sample, SAMPLES, count, repeats)
-    why = f"{longer:.1f} steps to twice the time for {steps:.1f}, and {SAMPLES} roots and w(chi), {samples:.2f} solves"
-    limits.append(Limit("samples / alone", longer / steps + samples, why))
+    why = f"{longer:.1f} steps to twice the time for {taken:.1f}, and {SAMPLES} roots and w(chi), {samples:.2f} solves"
+    limits.append(Limit("samples / alone", longer / taken + samples, why))
     theory, files = predicted(count, repeats), encoded(2 * count, repeats)
     rows = 1 / (1 / theory + 1 / (cores() * files))
     why = f"predictions at {theory / 1e6:.2f} million points/s, and files at {files / 1e6:.2f} million rows/s a core"
@@ -211,7 +240,6 @@ def table(limits: list[Limit]) -> str:
 
 
 if __name__ == "__main__":
-    devices.use_all_cores()
     found = main(goals.numbers(), small="--small" in sys.argv)
     text = table(found)
     print(text)

@@ -20,7 +20,6 @@ from benchmarks import goals
 from benchmarks.common import Plan, Points, Row, Times, apart, grid, measure, release
 from benchmarks.report import plot, report
 from benchmarks.ways import heyoka_, numba_, odeint, ours, plain, rule, scipy_, torch_
-from jepa_sweep.engine import devices
 
 HERE = Path(__file__).resolve().parent
 WAYS = [*ours.WAYS, *plain.WAYS, *heyoka_.WAYS, *odeint.WAYS, *rule.WAYS, *numba_.WAYS, *torch_.WAYS, *scipy_.WAYS]
@@ -64,7 +63,6 @@ def _typical(rows: Sequence[Row]) -> Row:
 
 
 if __name__ == "__main__":
-    devices.use_all_cores()
     measured = main(small="--small" in sys.argv, full="--full" in sys.argv)
     text = report(measured, skipped())
     print(text)

@@ -13,7 +13,7 @@ CRITICAL_TIME = "js.critical_time, as it stands"
 
 
 def engine(points: dict[str, Points], rtol: float, **settings: Any) -> Run:
-    """The lanes, on a device for each core."""
+    """The engine, its predictions made before, with a thread for each core."""
     from jepa_sweep.engine import lanes
     from jepa_sweep.engine.settings import Settings
     from jepa_sweep.physics.reduced import DYNAMICS

@@ -26,13 +26,21 @@ class Predicted(NamedTuple):
     """Theory for a batch of points and thresholds, float64; status codes decided before any integration."""
 
     status: np.ndarray
-    w_star: np.ndarray
-    flow_time: np.ndarray  # flow time per unit of the field's time
-    values: dict[str, np.ndarray]  # of those of `Dynamics.predictions` that were asked for, by name
+    values: dict[str, np.ndarray]  # what was asked for, by name
+
+    @property
+    def w_star(self) -> np.ndarray:
+        """Rest points."""
+        return self.values["w_star"]
+
+    @property
+    def flow_time(self) -> np.ndarray:
+        """Flow time per unit of the field's time."""
+        return self.values["flow_time"]
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
         """The same with a change to every array."""
-        return jax.tree.map(change, self)
+        return Predicted(change(self.status), {name: change(array) for name, array in self.values.items()})
 
 
 class Solves(NamedTuple):
@@ -44,7 +52,6 @@ class Solves(NamedTuple):
     samples: np.ndarray  # (n, times, observables), the response first; NaN from where the solver gave up
     ended: np.ndarray  # (n,), LEARNED, or why the solver gave up
     lane_steps: int  # paid for, on all lanes, whether they had work or not
-
 
     def rows(self, rows: slice) -> "Solves":
         """Those of some of the points, in the same memory."""
@@ -137,10 +144,13 @@ def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: p
 def _predict_one(
     status: Callable, rest: Callable, flow_time: Callable, predict: Callable, names: tuple[str, ...], treedef: Any
 ) -> Callable:
+    of_point = {"w_star": rest, "flow_time": flow_time}
+
     def one(p, *leaves):
         point = jax.tree.unflatten(treedef, leaves)
+        times = predict(point, p, tuple(name for name in names if name not in of_point))
         code = status(point, p).astype(jnp.int8)
-        return code, rest(point), flow_time(point), *predict(point, p, names).values()
+        return code, *(of_point[name](point) if name in of_point else times[name] for name in names)
 
     return one
 
@@ -170,21 +180,22 @@ def predict(
         dynamics: the flow.
         columns: parameter name -> values, shape (n,).
         p: thresholds as fractions of the rest point, shape (n,) or (n, thresholds).
-        only: names of the predictions to compute; all by default.
+        only: names of what to compute beside the status: "w_star", "flow_time", predictions; all of it by default.
         batch: rows of a typical call; calls that name the same number share one program. All of `p` by default.
         device: where to compute, see `devices.pick`.
 
     Returns:
         Arrays of the shape of `p`.
     """
-    names = tuple(q.name for q in dynamics.predictions if only is None or q.name in only)
+    known = ("w_star", "flow_time", *(q.name for q in dynamics.predictions))
+    names = tuple(name for name in known if only is None or name in only)
     key = (dynamics.status, dynamics.rest, dynamics.flow_time, dynamics.predict, names, _treedef(dynamics))
     leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
     found = evaluate(
         _predict_one, key, [p.ravel(), *leaves], batch=batch, elementwise=dynamics.elementwise, device=device
     )
-    status, rest, flow_time, *others = (a.reshape(p.shape) for a in found)
-    predicted = Predicted(status, rest, flow_time, dict(zip(names, others, strict=True)))
+    status, *values = (a.reshape(p.shape) for a in found)
+    predicted = Predicted(status, dict(zip(names, values, strict=True)))
     return predicted._replace(status=_judged(dynamics, predicted, "float64"))
 
 
@@ -330,8 +341,8 @@ def solve(
         dynamics: the flow.
         columns: parameter name -> values, shape (n,).
         p: thresholds as fractions of the rest point, shape (n, thresholds).
-        predicted: `predict` of each point and threshold, each field of shape (n, thresholds); only thresholds whose
-            status there is LEARNED are looked for.
+        predicted: `predict` of each point and threshold, each array of shape (n, thresholds); only thresholds whose
+            status there is LEARNED are looked for. Its `w_star` is needed unless a rule is to find all.
         settings: how to integrate.
         times: increasing times in the field's convention, shape (n, samples); NaN for points without samples.
         batch: points of a typical call; calls that name the same number share one program. n by default.

@@ -101,8 +101,8 @@ def part(coordinate: Coordinate, treedef: Any, intervals: int, shape: programs.S
         return at.unit * total, jnp.where(jnp.isfinite(error), error, jnp.inf)
 
     def each_half(function: Callable, *columns: Any) -> Any:
-        # A loop for each stage: within one, XLA computes anew what is cheap wherever it is used, logarithms included. It
-        # has two turns, because XLA writes out a loop of one.
+        # A loop for each stage: within one, XLA computes anew what is cheap wherever it is used, logarithms included.
+        # It has two turns, because XLA writes out a loop of one.
         return lax.map(lambda half: function(*half), columns)
 
     def block(args: list[Array]) -> tuple[Numbers, Numbers]:

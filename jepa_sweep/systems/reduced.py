@@ -43,7 +43,7 @@ RULES = (
     FRACTION_OF_REST,
     Rule(
         ("lam", "rho"),
-        lambda c: (c["lam"] * np.sign(c["rho"]) > 0) | ((c["lam"] == 0) & (c["rho"] == 0)),
+        lambda c: ((c["lam"] > 0) == (c["rho"] > 0)) & ((c["lam"] < 0) == (c["rho"] < 0)),
         "have the same sign (or both be 0), because rho = lam / E[x^2] and E[x^2] > 0",
     ),
 )
@@ -70,7 +70,7 @@ def _dynamics() -> "Mapping[str, Dynamics]":
 
 REDUCED = flows.system(
     "reduced",
-    4,
+    5,
     ("jepa", "mae"),
     _dynamics,
     coordinates=("w", "log_w", "chi"),

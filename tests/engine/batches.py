@@ -72,7 +72,7 @@ def custom(coordinate, parameters, point=dict) -> Dynamics:
 
 def wanting(p, rest=1.0):
     """Predictions that call every threshold reachable."""
-    return Predicted(np.zeros(p.shape, np.int64), np.broadcast_to(rest, p.shape), np.ones(p.shape), {})
+    return Predicted(np.zeros(p.shape, np.int8), {"w_star": np.broadcast_to(rest, p.shape)})
 
 
 def same(ours: Solves, theirs: Solves):

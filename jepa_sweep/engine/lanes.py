@@ -16,10 +16,9 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import cores, dense, devices, dispatch, pool, programs, whole
 from jepa_sweep.engine.settings import Settings
+from jepa_sweep.engine.solves import Solves, Times, room
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
-
-Times = Float[np.ndarray, "n s"]
 
 
 class Predicted(NamedTuple):
@@ -41,45 +40,6 @@ class Predicted(NamedTuple):
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
         """The same with a change to every array."""
         return Predicted(change(self.status), {name: change(array) for name, array in self.values.items()})
-
-
-class Solves(NamedTuple):
-    """Numeric results for n points, in the precision asked for, times in the field's convention."""
-
-    status: np.ndarray  # (n, thresholds), codes
-    time: np.ndarray  # (n, thresholds); NaN unless `status` is LEARNED
-    steps: np.ndarray  # (n,), accepted and rejected
-    samples: np.ndarray  # (n, times, observables), the response first; NaN from where the solver gave up
-    ended: np.ndarray  # (n,), LEARNED, or why the solver gave up
-    lane_steps: int  # paid for, on all lanes, whether they had work or not
-
-    def rows(self, rows: slice) -> "Solves":
-        """Those of some of the points, in the same memory."""
-        return Solves(*(a[rows] for a in self[:-1]), lane_steps=0)
-
-    def clear(self, status: np.ndarray, ended: Status) -> None:
-        """Note that nothing was integrated: no times, no samples, no steps."""
-        self.status[...], self.time[...], self.steps[...] = status, np.nan, 0
-        self.samples[...], self.ended[...] = np.nan, ended
-
-
-def _room(shape: tuple[int, ...], samples: int, coordinate: Coordinate, precision: str) -> Solves:
-    """Memory for the results of points with thresholds, not yet touched: that is left to the threads that use it."""
-    return Solves(
-        status=np.empty(shape, np.int8),
-        time=np.empty(shape, precision),
-        steps=np.empty(shape[:1], np.int64),
-        samples=np.empty((shape[0], samples, coordinate.width), precision),
-        ended=np.empty(shape[:1], np.int8),
-        lane_steps=0,
-    )
-
-
-def unsolved(status: np.ndarray, times: Times | None, coordinate: Coordinate, precision: str, ended: Status) -> Solves:
-    """Results of points before any integration: no times, no samples, no steps."""
-    solves = _room(status.shape, 0 if times is None else times.shape[1], coordinate, precision)
-    solves.clear(status, ended)
-    return solves
 
 
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
@@ -356,7 +316,7 @@ def solve(
     stretches, batch = cores.stretches(len(p), where), cores.longest(batch or len(p), where)
     times = np.zeros((len(p), 0)) if times is None else times
 
-    solves = _room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
+    solves = room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
 
     def some(rows: slice) -> int:
         own = {name: values[rows] for name, values in columns.items()}

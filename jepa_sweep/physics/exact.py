@@ -382,15 +382,9 @@ def predictions(point: Point, p: Numbers, names: tuple[str, ...]) -> dict[str, N
 
 def prospect(point: Point, p: Numbers) -> Codes:
     """The `Status` of the search for T(p), decided before any integration, however late T(p) may be."""
-    above = elementary.log(point.eps) - log_fixed_point(point)  # ln(eps / w*), with some roundings
-
-    def near(rho: Numbers) -> Numbers:
-        w_star = fixed_point(point._replace(rho=rho))
-        return (point.eps - w_star) / w_star
-
-    above = _where_any(jnp.abs(above) < 1e-6, near, point.rho, above)
-    resting = jnp.abs(above) <= 4 * jnp.finfo(above.dtype).eps
-    started_above = (p < 1) & (above < 0)
+    below = point.L * start_to_threshold(point, jnp.ones_like(point.eps))  # ln(w* / eps)
+    resting = jnp.abs(below) <= 4 * jnp.finfo(below.dtype).eps
+    started_above = (p < 1) & (below > 0)
     missed = jnp.where(started_above, Status.ABOVE_THRESHOLD, Status.NOT_REACHED)
     answer = jnp.where(has_crossing(point, p), Status.LEARNED, missed)
     answer = jnp.where(resting, Status.AT_FIXED_POINT, answer)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.engine import lanes
+from jepa_sweep.engine.solves import Solves, unsolved
 from jepa_sweep.physics.dynamics import Dynamics, Prediction
 from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.systems.rows import Integrations, pick
@@ -29,7 +30,7 @@ class _Solved(NamedTuple):
     columns: Columns
     p: np.ndarray
     predicted: lanes.Predicted
-    found: lanes.Solves
+    found: Solves
     times: np.ndarray | None  # of samples; NaN where there is no critical time at the first threshold
 
     def in_time(self, values: np.ndarray, at: np.ndarray | None = None, *, logarithm: bool = False) -> np.ndarray:
@@ -79,14 +80,14 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         first = np.where(wanted[:, :1], critical[:, :1].astype(float), np.nan)
         return first * np.linspace(0, measurement.until, measurement.samples)
 
-    def solve(predicted: lanes.Predicted, times: np.ndarray | None) -> lanes.Solves:
+    def solve(predicted: lanes.Predicted, times: np.ndarray | None) -> Solves:
         return lanes.solve(dynamics, at.columns, at.p, predicted, measurement.solver, times=times, **place._asdict())
 
     times = times_until(exact)
     if measurement.solver.method == "exact":
         settings = measurement.solver
         coordinate = dynamics.coordinate(settings.coordinate)
-        found = lanes.unsolved(predicted.status, times, coordinate, settings.precision, Status.LEARNED)
+        found = unsolved(predicted.status, times, coordinate, settings.precision, Status.LEARNED)
     elif times is None or np.isfinite(exact[:, 0][wanted[:, 0]]).all():
         found = solve(predicted, times)
     else:

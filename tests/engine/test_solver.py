@@ -190,9 +190,9 @@ def test_small_batches_of_any_size_share_one_program(compilations, traces):
     points = mixed_points(64, 64)
 
     def visit(count):
-        return js.solve("jepa", **{name: values[:count] for name, values in points.items()}, rtol=1e-11)
+        return js.solve("jepa", **{name: values[:count] for name, values in points.items()}, p=1 - 1e-6, rtol=1e-11)
 
-    programs.compiled.cache_clear()  # of other tests: a rule's program serves every tolerance
+    programs.compiled.cache_clear()  # of other tests
     assert {1, 2} <= set(visit(64).steps)  # by both rules
     before = len(compilations), len(traces)
     assert all(before)

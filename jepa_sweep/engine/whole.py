@@ -36,7 +36,7 @@ STRETCH = 0.14  # theta: with this the first rule is enough most often
 def intervals(rtol: float) -> int:
     """Intervals of the rule that is tried first: two for each digit that is asked for, and two more.
 
-    Of the benchmarks' mixed grid, fewer than one point in ten needs another rule, from 5 digits to 12.
+    Of the benchmarks' mixed grid, fewer than one point in ten needs another rule, from 5 digits to 10.
     """
     return max(8, 2 + 2 * round(-math.log10(rtol)))
 

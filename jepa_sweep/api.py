@@ -376,7 +376,8 @@ def solve(
         empty, w = np.zeros(shape, precision), np.zeros((*shape, times.size), precision)
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), w)
     fractions = columns.pop("p")[:, None]  # one threshold a point
-    needed = ("flow_time",) * (time == "flow") + ("w_star",) * (times.size > 0 or not measurement.solver.integrates)
+    status_alone = measurement.solver.integrates and not times.size and time == "paper"
+    needed = () if status_alone else ("w_star", "flow_time")
     predicted = lanes.predict(dynamics, columns, fractions, only=needed, device=device)
     factor = predicted.flow_time if time == "flow" else np.ones((size, 1))
     solved = lanes.solve(

@@ -4,7 +4,6 @@ Solves run in a pool of lanes on every device, each device at its own pace over 
 compiler groups operations, no result depends on the width of a pool, the number of devices, or the order of the points.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -253,17 +252,21 @@ class _Call(NamedTuple):
     wanted: np.ndarray
     times: np.ndarray
 
-    def by_rule(self, rows: np.ndarray | slice, solves: Solves) -> None:
-        """Note the times that rules over whole intervals, or parts of them, find at these points."""
-        each = self.p.shape[1]
-        given = [self.p[rows].ravel(), self.wanted[rows].ravel()]
-        given += [leaf[rows] if each == 1 else np.repeat(leaf[rows], each) for leaf in self.leaves]
-        key = (self.coordinate, self.settings, self.treedef)
-        found = whole.solve(*key, self.where, self.batch * each, *given)
-        time, steps, ended = (a.reshape(-1, each) for a in found)
-        # Column by column: NumPy's own sum takes long over rows of one.
-        solves.time[rows], solves.steps[rows] = time, functools.reduce(np.add, steps.T)
-        solves.ended[rows] = functools.reduce(np.maximum, ended.T)
+    def by_rule(self, solves: Solves) -> None:
+        """Note the times that rules over whole intervals, or parts of them, find where a threshold is met."""
+        key = (self.coordinate, self.settings, self.treedef, self.where, self.batch * self.p.shape[1])
+
+        def found(points: np.ndarray | slice) -> tuple[np.ndarray, ...]:
+            return whole.solve(*key, self.p[self.wanted], *(leaf[points] for leaf in self.leaves))
+
+        if self.p.shape[1] == 1:
+            here = slice(None) if self.wanted.all() else np.flatnonzero(self.wanted)
+            solves.time[self.wanted], solves.steps[here], solves.ended[here] = found(here)
+        else:
+            points, _ = np.nonzero(self.wanted)
+            solves.time[self.wanted], steps, ended = found(points)
+            for noted, of_each in ((solves.steps, steps), (solves.ended, ended)):
+                np.maximum.at(noted, points, of_each)  # what the threshold says that took most
 
     def in_lanes(self, rows: np.ndarray, solves: Solves) -> int:
         """Note what lanes find at these points, in the order given; the steps paid."""
@@ -349,12 +352,12 @@ def _solve(
 
     call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
     solves.clear(ready, Status.LEARNED)
-    asked = dispatch.any_of(np.hstack([wanted, np.isfinite(times[:, :1])]))
+    by_rule = settings.integrates and not times.shape[1]
     with devices.scope(settings.precision, where[0]):
-        if settings.integrates and not times.shape[1] and asked.any():
-            call.by_rule(slice(None) if asked.all() else np.flatnonzero(asked), solves)
+        if by_rule and wanted.any():
+            call.by_rule(solves)
             lane_steps = int(solves.steps.sum())
-        elif asked.any():
+        elif not by_rule and (asked := wanted.any(axis=1) | np.isfinite(times[:, :1]).any(axis=1)).any():
             left = np.flatnonzero(asked)
             some = {name: values[left] for name, values in columns.items()}
             lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)

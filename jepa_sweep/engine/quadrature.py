@@ -55,6 +55,9 @@ def integral(values: list[Float[Array, "..."]]) -> tuple[Float[Array, "..."], Fl
 
 
 def _weighted(weights: np.ndarray, values: list[Float[Array, "..."]]) -> Float[Array, "..."]:
-    """The sum of weighted values, term by term: a compiled sum may take another order for another number of rows."""
-    first, *others = (float(w) * v for w, v in zip(weights, values, strict=False))
+    """The sum of values by the first weights, as many as there are values.
+
+    Term by term: a compiled sum may take another order for another number of rows.
+    """
+    first, *others = (float(w) * v for w, v in zip(weights[: len(values)], values, strict=True))
     return functools.reduce(operator.add, others, first)

@@ -128,7 +128,6 @@ def solve(
     where: tuple,
     batch: int,
     p: Float[np.ndarray, " n"],
-    wanted: Bool[np.ndarray, " n"],
     *leaves: Float[np.ndarray, " n"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Critical times of n points by rules over their whole intervals, and by parts of them where that is not enough.
@@ -139,8 +138,7 @@ def solve(
         treedef: structure of a point.
         where: devices, as `devices.pick` finds them.
         batch: points of a typical call; calls that name the same number share one program.
-        p: thresholds as fractions of the rest point, one a point.
-        wanted: those that are met.
+        p: thresholds as fractions of the rest point, one a point, which are met.
         *leaves: of the points.
 
     Returns:
@@ -159,7 +157,7 @@ def solve(
 
     time, error, lost = rule(first, BLOCKS, p, *leaves)
     steps, ended = np.ones(len(p), int), _ended(lost)
-    missed = wanted & ~(error <= settings.rtol)
+    missed = ~(error <= settings.rtol)
     if not missed.any():
         return time, steps, ended
     time = np.where(missed & ~lost, 0, time)  # a sum over parts to come

@@ -39,9 +39,8 @@ def test_every_threshold_of_every_point_is_right(tmp_path, chunk_points):
 
 
 def test_a_threshold_more_costs_no_second_integration(tmp_path):
-    tiny = {**TINY, "solver": {"method": "dopri8"}}
-    one = execute(js.Sweep(**tiny), tmp_path / "one")
-    three = execute(js.Sweep(**{**tiny, "measure": {"p": [0.1, 0.5, 0.9]}}), tmp_path / "three")
+    one = execute(js.Sweep(**TINY), tmp_path / "one")
+    three = execute(js.Sweep(**{**TINY, "measure": {"p": [0.1, 0.5, 0.9]}}), tmp_path / "three")
     # A step ends at each threshold, and the last lies further on.
     assert three.work.steps < 2 * one.work.steps
 

@@ -369,20 +369,19 @@ def solve(
     check_arguments(REDUCED, objective, arrays)
     shape = np.broadcast_shapes(*(a.shape for a in arrays.values()))
     size = math.prod(shape)
-    columns = {name: np.broadcast_to(a, shape).ravel().astype(float) for name, a in arrays.items()}
+    columns = {name: np.broadcast_to(a, shape).ravel().astype(float, copy=False) for name, a in arrays.items()}
     times = np.zeros(0) if t is None else real_numbers("t", t).astype(float)
     check_times(times)
     if size == 0:
         empty, w = np.zeros(shape, precision), np.zeros((*shape, times.size), precision)
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), w)
     fractions = columns.pop("p")[:, None]  # one threshold a point
-    status_alone = measurement.solver.integrates and not times.size and time == "paper"
-    needed = () if status_alone else ("w_star", "flow_time")
-    predicted = lanes.predict(dynamics, columns, fractions, only=needed, device=device)
-    factor = predicted.flow_time if time == "flow" else np.ones((size, 1))
-    solved = lanes.solve(
-        dynamics, columns, fractions, predicted, measurement.solver, times=times / factor, device=device
-    )
+    predicted, factor = None, np.ones((1, 1))
+    if time == "flow" or times.size or not measurement.solver.integrates:  # elsewhere the solve finds what it needs
+        predicted = lanes.predict(dynamics, columns, fractions, only=("w_star", "flow_time"), device=device)
+        factor = predicted.flow_time if time == "flow" else factor
+    asked = np.broadcast_to(times / factor, (size, times.size))
+    solved = lanes.solve(dynamics, columns, fractions, predicted, measurement.solver, times=asked, device=device)
     return Solution(
         (solved.time * factor.astype(precision)).reshape(shape),
         labels(solved.status[:, 0]).reshape(shape),

@@ -3,7 +3,6 @@
 A program runs its loops on one core, and leaves the interpreter to other threads meanwhile, as NumPy does.
 """
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 STRETCH = 1 << 16  # rows of one stretch at most: their arrays are not far from a core, and threads end about together
+EDGE = 64  # rows; stretches begin at multiples, so that what is aligned as a whole is aligned in parts
 
 T = TypeVar("T")
 
@@ -26,8 +26,9 @@ def stretches(count: int, where: Sequence[Any]) -> list[slice]:
     """Rows for one thread at a time: all together, unless the only device is a processor and they are many."""
     if len(where) > 1 or where[0].platform != "cpu" or count <= STRETCH:
         return [slice(0, count)]
-    edges = np.linspace(0, count, -(-count // STRETCH) + 1).astype(int).tolist()
-    return [slice(*pair) for pair in itertools.pairwise(edges)]
+    number = -(-count // STRETCH)
+    length = -(-count // (number * EDGE)) * EDGE
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 def longest(count: int, where: Sequence[Any]) -> int:

@@ -44,7 +44,7 @@ class Predicted(NamedTuple):
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
     """The point's leaves as float64 rows, after the dynamics have added what their objective implies."""
     point = dynamics.point(**{name: columns[name].astype(float, copy=False) for name in dynamics.parameters})
-    return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
+    return [dispatch.aligned(np.asarray(leaf)) for leaf in jax.tree.leaves(point)]
 
 
 def _treedef(dynamics: Dynamics) -> Any:
@@ -76,7 +76,7 @@ def evaluate(
         Arrays with a first axis of n.
     """
     where = devices.pick(device)
-    stretches = cores.stretches(len(columns[0]), where)
+    stretches, columns = cores.stretches(len(columns[0]), where), [dispatch.aligned(c) for c in columns]
     shape = dispatch.shape_for(cores.longest(batch or len(columns[0]), where), where, row_bytes)
 
     def some(rows: slice) -> list[np.ndarray]:
@@ -148,11 +148,21 @@ def predict(
     """
     known = ("w_star", "flow_time", *(q.name for q in dynamics.predictions))
     names = tuple(name for name in known if only is None or name in only)
+    return _predict(dynamics, _leaves(dynamics, columns), p, names, batch, device)
+
+
+def _predict(
+    dynamics: Dynamics,
+    leaves: list[np.ndarray],
+    p: Float[np.ndarray, "n ..."],
+    names: tuple[str, ...],
+    batch: int | None,
+    device: str,
+) -> Predicted:
+    """`predict` of what has these names, for points by their leaves."""
     key = (dynamics.status, dynamics.rest, dynamics.flow_time, dynamics.predict, names, _treedef(dynamics))
-    leaves = [leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in _leaves(dynamics, columns)]
-    found = evaluate(
-        _predict_one, key, [p.ravel(), *leaves], batch=batch, elementwise=dynamics.elementwise, device=device
-    )
+    rows = [p.ravel(), *(leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in leaves)]
+    found = evaluate(_predict_one, key, rows, batch=batch, elementwise=dynamics.elementwise, device=device)
     status, *values = (a.reshape(p.shape) for a in found)
     predicted = Predicted(status, dict(zip(names, values, strict=True)))
     return predicted._replace(status=_judged(dynamics, predicted, "float64"))
@@ -257,7 +267,8 @@ class _Call(NamedTuple):
         key = (self.coordinate, self.settings, self.treedef, self.where, self.batch * self.p.shape[1])
 
         def found(points: np.ndarray | slice) -> tuple[np.ndarray, ...]:
-            return whole.solve(*key, self.p[self.wanted], *(leaf[points] for leaf in self.leaves))
+            p = self.p.ravel() if isinstance(points, slice) else self.p[self.wanted]
+            return whole.solve(*key, p, *(leaf[points] for leaf in self.leaves))
 
         if self.p.shape[1] == 1:
             here = slice(None) if self.wanted.all() else np.flatnonzero(self.wanted)
@@ -290,7 +301,7 @@ def solve(
     dynamics: Dynamics,
     columns: Columns,
     p: Float[np.ndarray, "n p"],
-    predicted: Predicted,
+    predicted: Predicted | None,
     settings: Settings,
     *,
     times: Times | None = None,
@@ -305,7 +316,8 @@ def solve(
         columns: parameter name -> values, shape (n,).
         p: thresholds as fractions of the rest point, shape (n, thresholds).
         predicted: `predict` of each point and threshold, each array of shape (n, thresholds); only thresholds whose
-            status there is LEARNED are looked for. Its `w_star` is needed unless a rule is to find all.
+            status there is LEARNED are looked for. Its `w_star` is needed unless a rule is to find all; then it may be
+            left out, and the status alone is found on the way.
         settings: how to integrate.
         times: increasing times in the field's convention, shape (n, samples); NaN for points without samples.
         batch: points of a typical call; calls that name the same number share one program. n by default.
@@ -320,11 +332,16 @@ def solve(
     times = np.zeros((len(p), 0)) if times is None else times
 
     solves = room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
+    p, leaves = dispatch.aligned(p), _leaves(dynamics, columns)
 
     def some(rows: slice) -> int:
-        own = {name: values[rows] for name, values in columns.items()}
-        theirs = predicted.map(lambda a: a[rows])
-        return _solve(dynamics, own, p[rows], theirs, settings, times[rows], batch, width, device, solves.rows(rows))
+        own, mine = {name: values[rows] for name, values in columns.items()}, [leaf[rows] for leaf in leaves]
+        if predicted is None:
+            known = _predict(dynamics, mine, p[rows], (), batch, device)
+        else:
+            known = predicted.map(lambda a: a[rows])
+        asked = (p[rows], known, settings, times[rows], batch, width, device)
+        return _solve(dynamics, own, mine, *asked, solves.rows(rows))
 
     return solves._replace(lane_steps=sum(cores.each(some, stretches)))
 
@@ -332,6 +349,7 @@ def solve(
 def _solve(
     dynamics: Dynamics,
     columns: Columns,
+    leaves: list[np.ndarray],
     p: Float[np.ndarray, "n p"],
     predicted: Predicted,
     settings: Settings,
@@ -345,7 +363,7 @@ def _solve(
     where, lane_steps = _where(device, settings), 0
     ready = _judged(dynamics, predicted, settings.precision)
     wanted, coordinate = ready == Status.LEARNED, dynamics.coordinate(settings.coordinate)
-    leaves, treedef = _leaves(dynamics, columns), _treedef(dynamics)
+    treedef = _treedef(dynamics)
 
     def target(rows: np.ndarray) -> np.ndarray:
         return p[rows] * predicted.w_star[rows]

@@ -145,11 +145,26 @@ def test_stretches_of_many_points_are_computed_as_all_together(monkeypatch):
         np.testing.assert_array_equal(getattr(apart, name), getattr(together, name), err_msg=name)
 
 
+def test_a_solve_by_rules_finds_the_statuses_that_it_is_not_given():
+    """Of points of all kinds; what is not met is not looked for."""
+    points, _ = drawn("jepa", "usual")
+    columns, p = {k: v for k, v in points.items() if k != "p"}, points["p"][:, None]
+    columns["eps"] = np.where(np.arange(len(p)) % 3, columns["eps"], 2 * columns["rho"] ** columns["L"])  # from above
+    predicted = lanes.predict(DYNAMICS["jepa"], columns, p)
+    known, alone = (
+        lanes.solve(DYNAMICS["jepa"], columns, p, given, Settings("clenshaw_curtis")) for given in (predicted, None)
+    )
+    assert {Status.LEARNED, Status.NOT_REACHED} <= set(known.status.ravel().tolist())
+    for name in ("status", "time", "steps", "ended"):
+        np.testing.assert_array_equal(getattr(alone, name), getattr(known, name), err_msg=name)
+
+
 def test_stretches_cover_all_rows_once():
     where = devices.pick("cpu")[:1]
     for count in (1, cores.STRETCH, cores.STRETCH + 1, 5 * cores.STRETCH - 3):
         rows = cores.stretches(count, where)
         assert [r.start for r in rows] == [0, *(r.stop for r in rows[:-1])]
         assert rows[-1].stop == count
+        assert not any(r.start % cores.EDGE for r in rows)
         assert cores.longest(count, where) == max(r.stop - r.start for r in rows) <= cores.STRETCH
     assert len(cores.stretches(10 * cores.STRETCH, where * 2)) == 1  # several devices share a program

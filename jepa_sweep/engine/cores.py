@@ -15,6 +15,7 @@ STRETCH = 1 << 16  # rows of one stretch at most: their arrays are not far from 
 EDGE = 64  # rows; stretches begin at multiples, so that what is aligned as a whole is aligned in parts
 
 T = TypeVar("T")
+_thread = threading.local()
 
 
 def number() -> int:
@@ -22,25 +23,30 @@ def number() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def stretches(count: int, where: Sequence[Any]) -> list[slice]:
-    """Rows for one thread at a time: all together, unless the only device is a processor and they are many."""
-    if len(where) > 1 or where[0].platform != "cpu" or count <= STRETCH:
+def stretches(count: int, where: Sequence[Any], least: int) -> list[slice]:
+    """Rows for one thread at a time: all together, unless the only device is a processor and they are many.
+
+    `least` is how many rows are worth a thread. A thread of `each` computes what it is given alone.
+    """
+    if len(where) > 1 or where[0].platform != "cpu" or hasattr(_thread, "of_many"):
         return [slice(0, count)]
-    number = -(-count // STRETCH)
-    length = -(-count // (number * EDGE)) * EDGE
+    parts = max(-(-count // STRETCH), min(number(), count // least), 1)
+    length = -(-count // (parts * EDGE)) * EDGE
     return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 
-def longest(count: int, where: Sequence[Any]) -> int:
+def longest(count: int, where: Sequence[Any], least: int) -> int:
     """Rows of the longest stretch of so many."""
-    return max(each.stop - each.start for each in stretches(count, where))
+    return max(each.stop - each.start for each in stretches(count, where, least))
 
 
 def each(function: Callable[[slice], T], rows: list[slice]) -> list[T]:
     """What a function returns for each stretch, called from a thread on each core."""
     if len(rows) == 1:
         return [function(rows[0])]
-    with ThreadPoolExecutor(min(number(), len(rows))) as threads:
+    with ThreadPoolExecutor(
+        min(number(), len(rows)), initializer=setattr, initargs=(_thread, "of_many", True)
+    ) as threads:
         return list(threads.map(function, rows))
 
 

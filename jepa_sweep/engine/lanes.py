@@ -19,6 +19,9 @@ from jepa_sweep.engine.solves import Solves, Times, room
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
+EVALUATIONS = 1 << 15  # points of one thread at least, where they go through a function
+SOLVES = 1 << 13  # the same where they are solved
+
 
 class Predicted(NamedTuple):
     """Theory for a batch of points and thresholds, float64; status codes decided before any integration."""
@@ -75,9 +78,9 @@ def evaluate(
     Returns:
         Arrays with a first axis of n.
     """
-    where = devices.pick(device)
-    stretches, columns = cores.stretches(len(columns[0]), where), [dispatch.aligned(c) for c in columns]
-    shape = dispatch.shape_for(cores.longest(batch or len(columns[0]), where), where, row_bytes)
+    where, count = devices.pick(device), len(columns[0])
+    columns = [dispatch.aligned(c) for c in columns]
+    shape = dispatch.shape_for(cores.longest(batch or count, where, EVALUATIONS), where, row_bytes)
 
     def some(rows: slice) -> list[np.ndarray]:
         with devices.scope("float64", where[0]):
@@ -85,7 +88,7 @@ def evaluate(
                 _map, (build, key, elementwise), [c[rows] for c in columns], "float64", shape, where
             )
 
-    return cores.together(some, stretches)
+    return cores.together(some, cores.stretches(count, where, EVALUATIONS))
 
 
 def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: programs.Shape) -> Callable:
@@ -328,7 +331,7 @@ def solve(
         Results in the order of the points. Points that fit into no memory end as OOM.
     """
     where = _where(device, settings)
-    stretches, batch = cores.stretches(len(p), where), cores.longest(batch or len(p), where)
+    batch = cores.longest(batch or len(p), where, SOLVES)
     times = np.zeros((len(p), 0)) if times is None else times
 
     solves = room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
@@ -343,7 +346,7 @@ def solve(
         asked = (p[rows], known, settings, times[rows], batch, width, device)
         return _solve(dynamics, own, mine, *asked, solves.rows(rows))
 
-    return solves._replace(lane_steps=sum(cores.each(some, stretches)))
+    return solves._replace(lane_steps=sum(cores.each(some, cores.stretches(len(p), where, SOLVES))))
 
 
 def _solve(

@@ -159,12 +159,20 @@ def test_a_solve_by_rules_finds_the_statuses_that_it_is_not_given():
         np.testing.assert_array_equal(getattr(alone, name), getattr(known, name), err_msg=name)
 
 
-def test_stretches_cover_all_rows_once():
-    where = devices.pick("cpu")[:1]
-    for count in (1, cores.STRETCH, cores.STRETCH + 1, 5 * cores.STRETCH - 3):
-        rows = cores.stretches(count, where)
+def test_stretches_cover_all_rows_once(monkeypatch):
+    monkeypatch.setattr(cores, "number", lambda: 4)
+    where, least = devices.pick("cpu")[:1], 1000
+    for count, parts in ((1, 1), (1999, 1), (2000, 2), (3500, 3), (10_000, 4), (5 * cores.STRETCH - 3, 5)):
+        rows = cores.stretches(count, where, least)
+        assert len(rows) == parts
         assert [r.start for r in rows] == [0, *(r.stop for r in rows[:-1])]
         assert rows[-1].stop == count
         assert not any(r.start % cores.EDGE for r in rows)
-        assert cores.longest(count, where) == max(r.stop - r.start for r in rows) <= cores.STRETCH
-    assert len(cores.stretches(10 * cores.STRETCH, where * 2)) == 1  # several devices share a program
+        assert cores.longest(count, where, least) == max(r.stop - r.start for r in rows) <= cores.STRETCH
+    assert len(cores.stretches(10 * cores.STRETCH, where * 2, least)) == 1  # several devices share a program
+
+
+def test_a_thread_of_many_computes_alone():
+    where, rows = devices.pick("cpu")[:1], [slice(0, 1), slice(1, 2)]
+    assert cores.each(lambda _: len(cores.stretches(10_000, where, 1)), rows) == [1, 1]
+    assert cores.each(lambda _: len(cores.stretches(10_000, where, 1)), rows[:1]) == [min(cores.number(), 10_000)]

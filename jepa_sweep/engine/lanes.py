@@ -15,33 +15,12 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import cores, dense, devices, dispatch, pool, programs, whole
 from jepa_sweep.engine.settings import Settings
-from jepa_sweep.engine.solves import Solves, Times, room
+from jepa_sweep.engine.solves import Predicted, Solves, Times, room
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
 EVALUATIONS = 1 << 15  # points of one thread at least, where they go through a function
 SOLVES = 1 << 13  # the same where they are solved
-
-
-class Predicted(NamedTuple):
-    """Theory for a batch of points and thresholds, float64; status codes decided before any integration."""
-
-    status: np.ndarray
-    values: dict[str, np.ndarray]  # what was asked for, by name
-
-    @property
-    def w_star(self) -> np.ndarray:
-        """Rest points."""
-        return self.values["w_star"]
-
-    @property
-    def flow_time(self) -> np.ndarray:
-        """Flow time per unit of the field's time."""
-        return self.values["flow_time"]
-
-    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
-        """The same with a change to every array."""
-        return Predicted(change(self.status), {name: change(array) for name, array in self.values.items()})
 
 
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:

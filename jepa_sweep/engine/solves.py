@@ -1,5 +1,6 @@
-"""What solves of many points come to: arrays that threads fill, each its own rows."""
+"""What theory says of many points, and what solves of them come to: arrays that threads fill, each its own rows."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,27 @@ from jepa_sweep.physics.dynamics import Coordinate
 from jepa_sweep.physics.host import Status
 
 Times = Float[np.ndarray, "n s"]
+
+
+class Predicted(NamedTuple):
+    """Theory for a batch of points and thresholds, float64; status codes decided before any integration."""
+
+    status: np.ndarray
+    values: dict[str, np.ndarray]  # what was asked for, by name
+
+    @property
+    def w_star(self) -> np.ndarray:
+        """Rest points."""
+        return self.values["w_star"]
+
+    @property
+    def flow_time(self) -> np.ndarray:
+        """Flow time per unit of the field's time."""
+        return self.values["flow_time"]
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predicted":
+        """The same with a change to every array."""
+        return Predicted(change(self.status), {name: change(array) for name, array in self.values.items()})
 
 
 class Solves(NamedTuple):

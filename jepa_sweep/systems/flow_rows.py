@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.solves import Solves, unsolved
+from jepa_sweep.engine.solves import Predicted, Solves, unsolved
 from jepa_sweep.physics.dynamics import Dynamics, Prediction
 from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.systems.rows import Integrations, pick
@@ -29,7 +29,7 @@ class _Solved(NamedTuple):
     place: Place
     columns: Columns
     p: np.ndarray
-    predicted: lanes.Predicted
+    predicted: Predicted
     found: Solves
     times: np.ndarray | None  # of samples; NaN where there is no critical time at the first threshold
 
@@ -80,7 +80,7 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         first = np.where(wanted[:, :1], critical[:, :1].astype(float), np.nan)
         return first * np.linspace(0, measurement.until, measurement.samples)
 
-    def solve(predicted: lanes.Predicted, times: np.ndarray | None) -> Solves:
+    def solve(predicted: Predicted, times: np.ndarray | None) -> Solves:
         return lanes.solve(dynamics, at.columns, at.p, predicted, measurement.solver, times=times, **place._asdict())
 
     times = times_until(exact)

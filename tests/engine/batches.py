@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.lanes import Predicted, Solves
 from jepa_sweep.engine.settings import Settings
+from jepa_sweep.engine.solves import Predicted, Solves
 from jepa_sweep.physics.dynamics import Dynamics
 from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.reduced import DYNAMICS

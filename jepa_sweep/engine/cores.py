@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 STRETCH = 1 << 16  # rows of one stretch at most: their arrays are not far from a core, and threads end about together
-EDGE = 64  # rows; stretches begin at multiples, so that what is aligned as a whole is aligned in parts
 
 T = TypeVar("T")
 _thread = threading.local()
@@ -31,7 +30,7 @@ def stretches(count: int, where: Sequence[Any], least: int) -> list[slice]:
     if len(where) > 1 or where[0].platform != "cpu" or hasattr(_thread, "of_many"):
         return [slice(0, count)]
     parts = max(-(-count // STRETCH), min(number(), count // least), 1)
-    length = -(-count // (parts * EDGE)) * EDGE
+    length = -(-count // parts)
     return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -12,7 +11,6 @@ from jepa_sweep.engine import devices, programs
 from jepa_sweep.engine.programs import Compiled, Program, Shape
 
 MIN_ROWS = 64  # fewer are computed as if they were so many, so that calls of any small size share one program
-ALIGNMENT = 64  # bytes, of arrays that XLA can use where they lie
 MAX_ROWS_PER_LANE = 64  # of one part on one device: so many that the last, half-empty trips of a pool hardly count
 
 
@@ -45,7 +43,9 @@ def parts(
                 with Compiled.lock:  # or two threads would compile the same
                     program = programs.compiled(Program(build, key, shape, inner, precision, where))
                 shares = np.array([len(range(start + d, stop, number)) for d in range(number)], np.int32)
-                dealt = [_dealt(a[start:stop], precision, shape.rows, number) for a in args]
+                with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and a status says so
+                    narrow = [a[start:stop].astype(precision, copy=False) for a in args]
+                dealt = [_dealt(a, shape.rows, number) for a in narrow]
                 under_way.append((slice(start, stop), program(shares, *dealt)))
                 start = stop
                 continue
@@ -90,37 +90,12 @@ def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _dealt(rows: np.ndarray, precision: str, each: int, number: int) -> np.ndarray:
+def _dealt(rows: np.ndarray, each: int, number: int) -> np.ndarray:
     """Rows split over `number` devices in turn, `each` to one; the last row is repeated until all have as many."""
-    if number == 1 and len(rows) == each:
-        return aligned(rows, precision)
-    dealt = _room((number, each, *rows.shape[1:]), precision)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and a status says so
-        for device, share in enumerate(dealt):
-            own = rows[device::number]
-            share[: len(own)], share[len(own) :] = own, rows[-1]
-    return dealt.reshape(number * each, *rows.shape[1:])
-
-
-def aligned(array: np.ndarray, precision: str = "float64") -> np.ndarray:
-    """The same numbers where XLA can use them as they lie, which are copied if they lie elsewhere.
-
-    What JAX has to copy it copies on the threads that run programs, where one waits for another's.
-    """
-    if array.dtype == precision and array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0:
-        return array
-    copy = _room(array.shape, precision)
-    with np.errstate(over="ignore"):
-        copy[...] = array
-    return copy
-
-
-def _room(shape: tuple[int, ...], precision: str) -> np.ndarray:
-    """New memory that is aligned."""
-    size = math.prod(shape) * np.dtype(precision).itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    first = -memory.ctypes.data % ALIGNMENT
-    return memory[first : first + size].view(precision).reshape(shape)
+    missing = each * number - len(rows)
+    if missing:
+        rows = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+    return np.ascontiguousarray(rows.reshape(each, number, *rows.shape[1:]).swapaxes(0, 1)).reshape(rows.shape)
 
 
 def _collected(dealt: np.ndarray, count: int, number: int) -> np.ndarray:

@@ -26,7 +26,7 @@ SOLVES = 1 << 13  # the same where they are solved
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
     """The point's leaves as float64 rows, after the dynamics have added what their objective implies."""
     point = dynamics.point(**{name: columns[name].astype(float, copy=False) for name in dynamics.parameters})
-    return [dispatch.aligned(np.asarray(leaf)) for leaf in jax.tree.leaves(point)]
+    return [np.asarray(leaf, dtype=float) for leaf in jax.tree.leaves(point)]
 
 
 def _treedef(dynamics: Dynamics) -> Any:
@@ -58,7 +58,6 @@ def evaluate(
         Arrays with a first axis of n.
     """
     where, count = devices.pick(device), len(columns[0])
-    columns = [dispatch.aligned(c) for c in columns]
     shape = dispatch.shape_for(cores.longest(batch or count, where, EVALUATIONS), where, row_bytes)
 
     def some(rows: slice) -> list[np.ndarray]:
@@ -314,7 +313,7 @@ def solve(
     times = np.zeros((len(p), 0)) if times is None else times
 
     solves = room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
-    p, leaves = dispatch.aligned(p), _leaves(dynamics, columns)
+    leaves = _leaves(dynamics, columns)
 
     def some(rows: slice) -> int:
         own, mine = {name: values[rows] for name, values in columns.items()}, [leaf[rows] for leaf in leaves]
@@ -322,8 +321,8 @@ def solve(
             known = _predict(dynamics, mine, p[rows], (), batch, device)
         else:
             known = predicted.map(lambda a: a[rows])
-        asked = (p[rows], known, settings, times[rows], batch, width, device)
-        return _solve(dynamics, own, mine, *asked, solves.rows(rows))
+        noted = solves.rows(rows)
+        return _solve(dynamics, own, mine, p[rows], known, settings, times[rows], batch, width, device, noted)
 
     return solves._replace(lane_steps=sum(cores.each(some, cores.stretches(len(p), where, SOLVES))))
 
@@ -371,8 +370,7 @@ def _solve(
     lost = np.flatnonzero(dispatch.any_of(solves.status == Status.NON_FINITE))
     if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
         # They may be times that are too late, and whoever asked for no predictions has not been told.
-        some = {name: values[lost] for name, values in columns.items()}
-        late = predict(dynamics, some, p[lost], only=_logarithms(dynamics), device=device)
+        late = _predict(dynamics, [leaf[lost] for leaf in leaves], p[lost], _logarithms(dynamics), None, device)
         failed = solves.status[lost] == Status.NON_FINITE
         late = late._replace(status=np.where(failed, Status.LEARNED, Status.NOT_REACHED))
         failed &= _judged(dynamics, late, settings.precision) == Status.OVERFLOW

@@ -14,9 +14,7 @@ from jax import lax
 from jepa_sweep.engine import devices, lanes
 from jepa_sweep.engine.tracing import is_traced
 
-MANY = (
-    1 << 15
-)  # points, more of which a processor computes in blocks that fit a cache, and twice as many on all its cores
+MANY = 1 << 15  # points, more of which go in blocks that fit a cache, and twice as many on all cores of a processor
 
 
 def call(build: Callable[..., Callable], key: tuple, values: Sequence[Any]) -> Any:

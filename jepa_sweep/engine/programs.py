@@ -1,8 +1,8 @@
 """Compiled programs: one for each function, shape and device, kept from one process to the next where JAX keeps any.
 
 JAX keeps what XLA has compiled, but a process must trace a program anew to ask for it, which takes longer than to load
-it. So what was traced is kept beside it, as JAX exports it, under a name that says all it was made of. Functions of
-this package have such a name. Those of a user, which may change between two processes, are traced in each.
+it. So programs are kept beside JAX's own, under a name that says all they were made of. Functions of this package have
+such a name. Those of a user, which may change between two processes, are traced in each.
 """
 
 import contextlib
@@ -11,16 +11,18 @@ import functools
 import hashlib
 import json
 import os
+import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import export
+from jax.experimental import serialize_executable
 
 from jepa_sweep.engine import devices
 
@@ -85,41 +87,38 @@ class Program(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def compiled(program: Program) -> Any:
+def compiled(program: Program) -> jax.stages.Compiled:
     """The compiled program, which takes `Program.arguments`."""
     began = time.perf_counter()
-    function = _exported(program) or program.function()
-    options = devices.compiler_options(program.where[0])
-    done = function.trace(*program.arguments).lower().compile(options)
+    path = _kept(program)
+    done = _read(path, program) if path else None
+    if done is None:
+        lowered = program.function().trace(*program.arguments).lower()
+        with _hits_of_jax() as hits:
+            done = lowered.compile(devices.compiler_options(program.where[0]))
+        if path and not hits:
+            _write(path, done)
     Compiled.seconds += time.perf_counter() - began
     return done
 
 
-# --- what was traced, in files ----------------------------------------------------------------------------------------
+# --- in files ---------------------------------------------------------------------------------------------------------
 
 
-def _exported(program: Program) -> Any:
-    """The function of a program that is kept, from now on at least; None for a program that is not."""
-    path = _kept(program)
-    if path is None:
-        return None
-    exported = _read(path)
-    if exported is None:
-        ask = export.export(program.function(), platforms=[_platform(program.where[0])])
-        try:
-            exported = ask(*program.arguments)
-        except (ValueError, NotImplementedError):
-            # JAX does not export every operation of every device. An error of ours is raised again where it is traced.
-            return None
-        _write(path, exported)
-    return jax.jit(exported.call)
+@contextlib.contextmanager
+def _hits_of_jax() -> Iterator[list[str]]:
+    """What JAX takes from its own cache meanwhile, which cannot be kept: written once more, it lacks its functions."""
+    hits: list[str] = []
 
+    def listen(event: str, **_: Any) -> None:
+        if event.endswith("/cache_hits"):
+            hits.append(event)
 
-def _platform(device: devices.Device) -> str:
-    """What JAX calls a kind of device where it exports a program for it."""
-    if device.platform != "gpu":
-        return device.platform
-    return "rocm" if "rocm" in device.client.platform_version.lower() else "cuda"
+    jax.monitoring.register_event_listener(listen)
+    try:
+        yield hits
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
 
 
 def _kept(program: Program) -> Path | None:
@@ -134,7 +133,7 @@ def _kept(program: Program) -> Path | None:
     settings = {name: repr(value) for name, value in jax.config.values.items()}
     circumstances = [made_of, _sources(), devices.circumstances(program.where[0]), settings]
     key = hashlib.sha256(json.dumps(circumstances).encode()).hexdigest()
-    return folder / f"jepa_sweep-{program.build.__name__.strip('_')}-{key}.traced"
+    return folder / f"jepa_sweep-{program.build.__name__.strip('_')}-{key}.compiled"
 
 
 def _name(value: Any) -> str:
@@ -168,20 +167,26 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> export.Exported | None:
-    """What was kept in a file; None if there is none, or it is not whole."""
+def _read(path: Path, program: Program) -> jax.stages.Compiled | None:
+    """The program that was kept in a file; None if there is none, or it is not whole, or not for this machine."""
     try:
-        digest, _, text = path.read_bytes().partition(b"\n")
+        digest, _, packed = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    return export.deserialize(bytearray(text)) if digest == hashlib.sha256(text).hexdigest().encode() else None
+    if digest != hashlib.sha256(packed).hexdigest().encode():
+        return None
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        # Whoever can write this file can run code here, be it by pickle or, as in JAX's own cache, by what it holds.
+        written = pickle.loads(zlib.decompress(packed))
+        return serialize_executable.deserialize_and_load(*written, program.where[0].client, program.where)
+    return None
 
 
-def _write(path: Path, exported: export.Exported) -> None:
-    """Keep it for other processes, if the file can be written."""
-    text = exported.serialize()
+def _write(path: Path, done: jax.stages.Compiled) -> None:
+    """Keep a program for other processes, if JAX can write it and the file can be written."""
     own = path.with_suffix(f".{os.getpid()}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, NotImplementedError):
+        packed = zlib.compress(pickle.dumps(serialize_executable.serialize(done)), level=1)
         path.parent.mkdir(parents=True, exist_ok=True)
-        own.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+        own.write_bytes(hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
         own.replace(path)

@@ -1,6 +1,7 @@
-"""What was traced is kept for other processes, under a name that says all it was made of."""
+"""Compiled programs are kept for other processes, under names that say all they were made of."""
 
 import functools
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import mixed_points
+from jax.experimental.compilation_cache import compilation_cache
 
 from jepa_sweep.engine import devices, lanes, programs
 from jepa_sweep.engine.programs import _kept as kept
@@ -21,12 +23,26 @@ COUNT = 100
 P = np.full((COUNT, 1), 0.5)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Programs are kept here, and none is in the memory of this process."""
-    monkeypatch.setattr(devices, "programs_folder", lambda: tmp_path)
+def keep_in(where):
+    """What is compiled from now on is kept there, by JAX as well, and nothing that was is in memory."""
+    jax.config.update("jax_compilation_cache_dir", where)
+    compilation_cache.reset_cache()
     programs.compiled.cache_clear()
-    yield tmp_path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where programs are kept."""
+    before = jax.config.values["jax_compilation_cache_dir"]
+    keep_in(str(tmp_path / "programs"))
+    yield tmp_path / "programs"
+    keep_in(before)
+
+
+def forget(folder, pattern):
+    """Remove programs, and all that this process has compiled."""
+    for file in folder.glob(pattern):
+        file.unlink()
     programs.compiled.cache_clear()
 
 
@@ -40,31 +56,53 @@ def solve():
 
 
 @pytest.mark.parametrize("compute", [predict, solve])
-def test_a_program_is_traced_once_and_gives_the_same_numbers(folder, traces, compute):
-    first, files = compute(), sorted(folder.glob("*.traced"))
+def test_a_program_is_traced_once_and_gives_the_same_numbers(folder, traces, compilations, compute):
+    first, files = compute(), sorted(folder.glob("*.compiled"))
     assert files
-    traced = len(traces)
-    programs.compiled.cache_clear()
+    forget(folder, "*-cache")
+    del traces[:], compilations[:]
     again = compute()
-    assert len(traces) - traced <= 2 * len(files)  # of a call each, and nothing within it
-    assert sorted(folder.glob("*.traced")) == files
+    assert (traces, compilations) == ([], [])
+    assert sorted(folder.glob("*.compiled")) == files
     jax.tree.map(np.testing.assert_array_equal, first, again)
+
+
+def test_what_jax_took_from_its_own_cache_is_not_kept(folder):
+    """Written once more it would load, and fail when it is called."""
+    first = predict()
+    assert list(folder.glob("*-cache"))
+    forget(folder, "*.compiled")
+    jax.tree.map(np.testing.assert_array_equal, predict(), first)
+    assert not list(folder.glob("*.compiled"))
 
 
 @pytest.mark.parametrize("damaged", [lambda text: text[:-1], lambda text: text[:30], lambda text: b"\xff\n"])
 def test_a_file_that_is_not_whole_is_written_anew(folder, damaged):
     first = predict()
-    [file] = folder.glob("*.traced")
-    whole = file.read_bytes()
-    file.write_bytes(damaged(whole))
-    programs.compiled.cache_clear()
+    [file] = folder.glob("*.compiled")
+    file.write_bytes(damaged(file.read_bytes()))
+    forget(folder, "*-cache")
     jax.tree.map(np.testing.assert_array_equal, predict(), first)
-    assert file.stat().st_size == len(whole)
+    digest, _, packed = file.read_bytes().partition(b"\n")
+    assert digest == hashlib.sha256(packed).hexdigest().encode()
 
 
-def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path, folder, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(devices, "programs_folder", lambda: tmp_path / "file")
+def test_what_this_machine_does_not_load_is_written_anew(folder, monkeypatch):
+    def refuse(*_):
+        raise jax.errors.JaxRuntimeError("Target machine feature is not supported")
+
+    first = predict()
+    [file] = folder.glob("*.compiled")
+    written = file.stat().st_mtime_ns
+    forget(folder, "*-cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(programs.serialize_executable, "deserialize_and_load", refuse)
+        jax.tree.map(np.testing.assert_array_equal, predict(), first)
+    assert file.stat().st_mtime_ns > written
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(folder):
+    folder.write_text("in the way")
     assert np.isfinite(predict()["t_exact"]).any()
 
 
@@ -90,16 +128,13 @@ def test_programs_of_other_things_have_other_names(folder, monkeypatch):
             assert kept(program) not in names
 
 
-def test_what_jax_cannot_export_is_traced_in_each_process(folder, monkeypatch):
-    def refuse(*_, **__):
-        def ask(*_):
-            raise ValueError("Cannot serialize code with custom calls")
+def test_what_jax_cannot_write_is_compiled_in_each_process(folder, monkeypatch):
+    def refuse(_):
+        raise ValueError("Compilation does not support serialization")
 
-        return ask
-
-    monkeypatch.setattr(programs.export, "export", refuse)
+    monkeypatch.setattr(programs.serialize_executable, "serialize", refuse)
     assert np.isfinite(predict()["t_exact"]).any()
-    assert not list(folder.glob("*.traced"))
+    assert not list(folder.glob("*.compiled"))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +154,7 @@ def test_a_function_that_was_replaced_has_no_name(monkeypatch):
 
 
 @pytest.mark.process
-def test_another_process_finds_what_this_one_traced(tmp_path):
+def test_another_process_finds_what_this_one_compiled(tmp_path):
     script = """
 import sys
 import jepa_sweep as js
@@ -133,9 +168,9 @@ print("diffrax" in sys.modules, file=sys.stderr)
 
     first = run()
     assert first.stderr == "True\n"
-    written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.traced")}
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.compiled")}
     assert written
     again = run()
     assert again.stdout == first.stdout
     assert again.stderr == "False\n"  # which takes a second to import, and is needed to trace alone
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.traced")} == written
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.compiled")} == written

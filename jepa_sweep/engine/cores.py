@@ -40,13 +40,24 @@ def longest(count: int, where: Sequence[Any], least: int) -> int:
 
 
 def each(function: Callable[[slice], T], rows: list[slice]) -> list[T]:
-    """What a function returns for each stretch, called from a thread on each core."""
+    """What a function returns for each stretch, called from a thread on each core, of which this is one."""
     if len(rows) == 1:
         return [function(rows[0])]
-    with ThreadPoolExecutor(
-        min(number(), len(rows)), initializer=setattr, initargs=(_thread, "of_many", True)
-    ) as threads:
-        return list(threads.map(function, rows))
+    waiting, others = iter(range(len(rows))), min(number(), len(rows)) - 1
+
+    def take_turns() -> dict[int, T]:
+        _thread.of_many = True
+        try:
+            return {index: function(rows[index]) for index in waiting}
+        finally:
+            del _thread.of_many
+
+    with ThreadPoolExecutor(max(1, others)) as threads:
+        beside = [threads.submit(take_turns) for _ in range(others)]
+        found = take_turns()
+        for other in beside:
+            found |= other.result()
+    return [found[index] for index in range(len(rows))]
 
 
 def together(function: Callable[[slice], Sequence[np.ndarray]], rows: list[slice]) -> list[np.ndarray]:

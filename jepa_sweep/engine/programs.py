@@ -169,17 +169,23 @@ def _sources() -> str:
 
 def _read(path: Path, program: Program) -> jax.stages.Compiled | None:
     """The program that was kept in a file; None if there is none, or it is not whole, or not for this machine."""
-    try:
-        digest, _, packed = path.read_bytes().partition(b"\n")
-    except OSError:
-        return None
-    if digest != hashlib.sha256(packed).hexdigest().encode():
-        return None
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        # Whoever can write this file can run code here, be it by pickle or, as in JAX's own cache, by what it holds.
-        written = pickle.loads(zlib.decompress(packed))
-        return serialize_executable.deserialize_and_load(*written, program.where[0].client, program.where)
+    with contextlib.suppress(OSError, LookupError, jax.errors.JaxRuntimeError):
+        return serialize_executable.deserialize_and_load(*unpacked(path), program.where[0].client, program.where)
     return None
+
+
+def unpacked(path: Path) -> tuple[Any, ...]:
+    """What JAX wrote of the program in a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        LookupError: it is not whole.
+    """
+    digest, _, packed = path.read_bytes().partition(b"\n")
+    if digest != hashlib.sha256(packed).hexdigest().encode():
+        raise LookupError(path)
+    # Whoever can write this file can run code here, be it by pickle or, as in JAX's own cache, by what it holds.
+    return pickle.loads(zlib.decompress(packed))
 
 
 def _write(path: Path, done: jax.stages.Compiled) -> None:

@@ -75,7 +75,7 @@ def on_device(problem: Problem, device: str, repeats: int) -> str:
         goals = Goal(point, jnp.asarray(p), jnp.asarray(p * predicted.w_star), wanted, jnp.zeros((count, 0)))
 
         def rule(intervals: int) -> Any:
-            program = whole.part(best, treedef, intervals, programs.Shape(count, count))
+            program = whole.part(best, treedef, intervals, None, programs.Shape(count, count))
             return lambda goals: program(None, goals.p[:, 0], *jax.tree.leaves(goals.point))[0]
 
         def in_lanes(coordinate: str) -> Any:

@@ -57,7 +57,7 @@ def rule(intervals: int, coordinate: Coordinate, x: Any, point: Any) -> Any:
     """The critical time by a rule, from its start and span on, and what it says of its error."""
     moved = _moved(point, x)
     leaves, treedef = jax.tree.flatten(moved)
-    program = whole.part(coordinate, treedef, intervals, programs.Shape(len(x), len(x)))
+    program = whole.part(coordinate, treedef, intervals, None, programs.Shape(len(x), len(x)))
     time, error = program(None, jnp.full_like(x, P), *leaves)
     return time + error
 

@@ -243,9 +243,12 @@ class _Call(NamedTuple):
     wanted: np.ndarray
     times: np.ndarray
 
-    def by_rule(self, solves: Solves) -> None:
-        """Note the times that rules over whole intervals, or parts of them, find where a threshold is met."""
-        key = (self.coordinate, self.settings, self.treedef, self.where, self.batch * self.p.shape[1])
+    def by_rule(self, solves: Solves, prospect: Callable | None) -> None:
+        """Note the times that rules over whole intervals, or parts of them, find where a threshold is met.
+
+        Which are met is known of those that are wanted, or `prospect` says so.
+        """
+        key = (self.coordinate, self.settings, self.treedef, self.where, self.batch * self.p.shape[1], prospect)
 
         def found(points: np.ndarray | slice) -> tuple[np.ndarray, ...]:
             p = self.p.ravel() if isinstance(points, slice) else self.p[self.wanted]
@@ -253,10 +256,10 @@ class _Call(NamedTuple):
 
         if self.p.shape[1] == 1:
             here = slice(None) if self.wanted.all() else np.flatnonzero(self.wanted)
-            solves.time[self.wanted], solves.steps[here], solves.ended[here] = found(here)
+            solves.time[here, 0], solves.steps[here], solves.ended[here], solves.status[here, 0] = found(here)
         else:
             points, _ = np.nonzero(self.wanted)
-            solves.time[self.wanted], steps, ended = found(points)
+            solves.time[self.wanted], steps, ended, solves.status[self.wanted] = found(points)
             for noted, of_each in ((solves.steps, steps), (solves.ended, ended)):
                 np.maximum.at(noted, points, of_each)  # what the threshold says that took most
 
@@ -317,10 +320,7 @@ def solve(
 
     def some(rows: slice) -> int:
         own, mine = {name: values[rows] for name, values in columns.items()}, [leaf[rows] for leaf in leaves]
-        if predicted is None:
-            known = _predict(dynamics, mine, p[rows], (), batch, device)
-        else:
-            known = predicted.map(lambda a: a[rows])
+        known = None if predicted is None else predicted.map(lambda a: a[rows])
         noted = solves.rows(rows)
         return _solve(dynamics, own, mine, p[rows], known, settings, times[rows], batch, width, device, noted)
 
@@ -332,7 +332,7 @@ def _solve(
     columns: Columns,
     leaves: list[np.ndarray],
     p: Float[np.ndarray, "n p"],
-    predicted: Predicted,
+    predicted: Predicted | None,
     settings: Settings,
     times: Times,
     batch: int,
@@ -341,7 +341,10 @@ def _solve(
     solves: Solves,
 ) -> int:
     """`solve` for rows that go through each program together; it notes what it finds, and returns the steps paid."""
-    where, lane_steps = _where(device, settings), 0
+    where, lane_steps, prospect = _where(device, settings), 0, None
+    if predicted is None and settings.precision == "float64":  # as all predictions are found
+        predicted, prospect = Predicted(np.full(p.shape, Status.LEARNED, np.int8), {}), dynamics.status
+    predicted = predicted or _predict(dynamics, leaves, p, (), batch, device)
     ready = _judged(dynamics, predicted, settings.precision)
     wanted, coordinate = ready == Status.LEARNED, dynamics.coordinate(settings.coordinate)
     treedef = _treedef(dynamics)
@@ -354,7 +357,8 @@ def _solve(
     by_rule = settings.integrates and not times.shape[1]
     with devices.scope(settings.precision, where[0]):
         if by_rule and wanted.any():
-            call.by_rule(solves)
+            call.by_rule(solves, prospect)
+            wanted = solves.status == Status.LEARNED
             lane_steps = int(solves.steps.sum())
         elif not by_rule and (asked := wanted.any(axis=1) | np.isfinite(times[:, :1]).any(axis=1)).any():
             left = np.flatnonzero(asked)

@@ -73,11 +73,13 @@ def _slope(y: Scalar, coordinate: Coordinate, at: Interval, point: Point) -> Sca
     return at.span * at.stretch * (shrunk * shrunk) / (at.unit * _field(coordinate, x, point))
 
 
-def part(coordinate: Coordinate, treedef: Any, intervals: int, shape: programs.Shape) -> Callable[..., list[Numbers]]:
+def part(
+    coordinate: Coordinate, treedef: Any, intervals: int, prospect: Callable | None, shape: programs.Shape
+) -> Callable[..., list[Numbers]]:
     """The function of `dispatch` for thresholds, or also two shares of the way to them, and points of one structure.
 
     It returns times by the rule of so many intervals, between the two shares if they are given, and estimates of their
-    relative errors, infinite where there is nothing to integrate.
+    relative errors, infinite where there is nothing to integrate; then what `prospect(point, p)` says, if it is given.
     """
 
     def over(function: Callable, values: Any, leaves: list[Array]) -> Any:
@@ -105,13 +107,17 @@ def part(coordinate: Coordinate, treedef: Any, intervals: int, shape: programs.S
         # It has two turns, because XLA writes out a loop of one.
         return lax.map(lambda half: function(*half), columns)
 
-    def block(args: list[Array]) -> tuple[Numbers, Numbers]:
+    def foreseen(p: Numbers, leaves: list[Array]) -> Int[Array, " n"]:
+        return over(lambda _, p, point: prospect(point, p).astype(jnp.int8), p, leaves)
+
+    def block(args: list[Array]) -> list[Any]:
         (p, *shares), leaves = args[: -treedef.num_leaves], args[-treedef.num_leaves :]
         start, span = (each_half(functools.partial(over, f), p, leaves) for f in (_start, _span))
         if shares:
             low, high = shares
             start, span = start + low * span, (high - low) * span
-        return each_half(integrate, each_half(interval, start, span, leaves), leaves)
+        found = each_half(integrate, each_half(interval, start, span, leaves), leaves)
+        return [*found, each_half(foreseen, p, leaves)] if prospect else [*found]
 
     def run(count: Any, *args: Array) -> list[Numbers]:
         del count
@@ -127,9 +133,10 @@ def solve(
     treedef: Any,
     where: tuple,
     batch: int,
+    prospect: Callable | None,
     p: Float[np.ndarray, " n"],
     *leaves: Float[np.ndarray, " n"],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Critical times of n points by rules over their whole intervals, and by parts of them where that is not enough.
 
     Args:
@@ -138,28 +145,31 @@ def solve(
         treedef: structure of a point.
         where: devices, as `devices.pick` finds them.
         batch: points of a typical call; calls that name the same number share one program.
-        p: thresholds as fractions of the rest point, one a point, which are met.
+        prospect: (point, p) -> the status that is foreseen; None if all thresholds are known to be met.
+        p: thresholds as fractions of the rest point, one a point.
         *leaves: of the points.
 
     Returns:
-        times, NaN where there is none; rules taken; how each point ended; all of shape (n,).
+        times, NaN where there is none; rules taken; how each point ended; what is foreseen; all of shape (n,).
     """
     precision, first = settings.precision, intervals(settings.rtol)
 
-    def rule(n: int, blocks: int, *args: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Times by a rule, estimates of their errors, and which rows fit into no memory."""
+    def rule(n: int, blocks: int, prospect: Callable | None, *args: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Times by a rule, estimates of their errors, which rows fit into no memory, and what is foreseen."""
         shape, done = dispatch.shape_for(batch, where, ROW_BYTES, most=blocks), []
-        for rows, found in dispatch.parts(part, (coordinate, treedef, n), [*args], precision, shape, where):
+        for rows, found in dispatch.parts(part, (coordinate, treedef, n, prospect), [*args], precision, shape, where):
             count = rows.stop - rows.start
-            time, error = found or [np.full(count, np.nan, precision)] * 2
-            done.append((time, error, np.full(count, found is None)))
+            time, error, *status = found or [np.full(count, np.nan, precision)] * 2
+            status = status or [np.full(count, Status.LEARNED, np.int8)]
+            done.append((time, error, np.full(count, found is None), *status))
         return tuple(map(dispatch.joined, zip(*done, strict=True)))
 
-    time, error, lost = rule(first, BLOCKS, p, *leaves)
-    steps, ended = np.ones(len(p), int), _ended(lost)
-    missed = ~(error <= settings.rtol)
+    time, error, lost, status = rule(first, BLOCKS, prospect, p, *leaves)
+    asked = status == Status.LEARNED
+    steps, ended = asked.astype(int), _ended(lost)
+    missed = asked & ~(error <= settings.rtol)
     if not missed.any():
-        return time, steps, ended
+        return time, steps, ended, status
     time = np.where(missed & ~lost, 0, time)  # a sum over parts to come
     rows, low, high = np.arange(len(p)), np.zeros(len(p)), np.ones(len(p))
     for cut in range(CUTS + 1):  # none at first
@@ -170,7 +180,7 @@ def solve(
         if cut:
             middle, rows = (low + high) / 2, np.repeat(rows, 2)
             low, high = (np.stack(ends, axis=1).ravel() for ends in ((low, middle), (middle, high)))
-        found, error, lost = rule(2 * first, 1, p[rows], low, high, *(leaf[rows] for leaf in leaves))
+        found, error, lost, _ = rule(2 * first, 1, None, p[rows], low, high, *(leaf[rows] for leaf in leaves))
         missed = ~(error <= settings.rtol)
         np.add.at(steps, rows, 1)
         in_vain = missed & ((cut == CUTS) | (~np.isfinite(found) & (cut >= CUTS_TO_A_NUMBER)))
@@ -179,7 +189,7 @@ def solve(
         how[in_vain], how[used_up] = Status.NON_FINITE, Status.MAX_STEPS
         np.maximum.at(ended, rows, how)  # of what its parts say: no memory before no number, before too many steps
         np.add.at(time, rows, np.where(how != Status.LEARNED, np.nan, np.where(missed, 0, found)))
-    return time, steps, ended
+    return time, steps, ended, status
 
 
 def _ended(lost: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -40,7 +40,7 @@ def found(objective, points, intervals):
         point = dynamics.point(**{name: points[name] for name in dynamics.parameters})
         leaves, treedef = jax.tree.flatten(point)
         args = [points["p"], *(leaf * np.ones_like(points["p"]) for leaf in leaves)]
-        key, shape = (dynamics.coordinate(), treedef, intervals), programs.Shape(COUNT, 1024)
+        key, shape = (dynamics.coordinate(), treedef, intervals, None), programs.Shape(COUNT, 1024)
         return dispatch.results(whole.part, key, args, "float64", shape, where)
 
 

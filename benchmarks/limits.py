@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 from jax import lax
-from jax.experimental.serialize_executable import deserialize_and_load
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -180,8 +179,7 @@ def compiling() -> tuple[float, float]:
             jax.clear_caches()
             solved(128, 1, method="dopri8")
             for file in Path(folder).glob("*.compiled"):
-                written = programs.unpacked(file)
-                warm += timed(lambda: deserialize_and_load(*written, where[0].client, where))[0]  # noqa: B023
+                warm += timed(functools.partial(programs.loaded, programs.unpacked(file), where))[0]
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
         jax.config.update(name, before)

@@ -170,12 +170,12 @@ def _sources() -> str:
 def _read(path: Path, program: Program) -> jax.stages.Compiled | None:
     """The program that was kept in a file; None if there is none, or it is not whole, or not for this machine."""
     with contextlib.suppress(OSError, LookupError, jax.errors.JaxRuntimeError):
-        return serialize_executable.deserialize_and_load(*unpacked(path), program.where[0].client, program.where)
+        return loaded(unpacked(path), program.where)
     return None
 
 
-def unpacked(path: Path) -> tuple[Any, ...]:
-    """What JAX wrote of the program in a file.
+def unpacked(path: Path) -> tuple[bytes, Any, Any]:
+    """What JAX wrote of the program in a file, and the structures of what it takes and returns.
 
     Raises:
         OSError: the file cannot be read.
@@ -186,6 +186,14 @@ def unpacked(path: Path) -> tuple[Any, ...]:
         raise LookupError(path)
     # Whoever can write this file can run code here, be it by pickle or, as in JAX's own cache, by what it holds.
     return pickle.loads(zlib.decompress(packed))
+
+
+def loaded(unpacked: tuple[bytes, Any, Any], where: tuple[devices.Device, ...]) -> jax.stages.Compiled:
+    """The program of `unpacked`, on these devices."""
+    written, takes, returns = unpacked
+    return serialize_executable.deserialize_and_load(
+        written, takes, returns, backend=where[0].client, execution_devices=where
+    )
 
 
 def _write(path: Path, done: jax.stages.Compiled) -> None:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jepa_sweep.engine import dispatch, programs, quadrature
 from jepa_sweep.engine.settings import Settings
-from jepa_sweep.physics.dynamics import Coordinate, Numbers, Point, Scalar
+from jepa_sweep.physics.dynamics import Code, Coordinate, Numbers, Point, Scalar
 from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.host import Status
 
@@ -62,6 +62,11 @@ def _span(coordinate: Coordinate, p: Scalar, point: Point) -> Scalar:
     return coordinate.span(p, point)
 
 
+def _foreseen(prospect: Callable, coordinate: Coordinate, p: Scalar, point: Point) -> Code:
+    del coordinate
+    return prospect(point, p).astype(jnp.int8)
+
+
 def _field(coordinate: Coordinate, x: Scalar, point: Point) -> Scalar:
     return coordinate.field(jnp.zeros_like(x), x, point)
 
@@ -75,7 +80,7 @@ def _slope(y: Scalar, coordinate: Coordinate, at: Interval, point: Point) -> Sca
 
 def part(
     coordinate: Coordinate, treedef: Any, intervals: int, prospect: Callable | None, shape: programs.Shape
-) -> Callable[..., list[Numbers]]:
+) -> Callable[..., list[Array]]:
     """The function of `dispatch` for thresholds, or also two shares of the way to them, and points of one structure.
 
     It returns times by the rule of so many intervals, between the two shares if they are given, and estimates of their
@@ -107,19 +112,19 @@ def part(
         # It has two turns, because XLA writes out a loop of one.
         return lax.map(lambda half: function(*half), columns)
 
-    def foreseen(p: Numbers, leaves: list[Array]) -> Int[Array, " n"]:
-        return over(lambda _, p, point: prospect(point, p).astype(jnp.int8), p, leaves)
-
     def block(args: list[Array]) -> list[Any]:
         (p, *shares), leaves = args[: -treedef.num_leaves], args[-treedef.num_leaves :]
         start, span = (each_half(functools.partial(over, f), p, leaves) for f in (_start, _span))
         if shares:
             low, high = shares
             start, span = start + low * span, (high - low) * span
-        found = each_half(integrate, each_half(interval, start, span, leaves), leaves)
-        return [*found, each_half(foreseen, p, leaves)] if prospect else [*found]
+        found = [*each_half(integrate, each_half(interval, start, span, leaves), leaves)]
+        if prospect is not None:
+            foreseen = functools.partial(_foreseen, prospect)
+            found.append(each_half(functools.partial(over, foreseen), p, leaves))
+        return found
 
-    def run(count: Any, *args: Array) -> list[Numbers]:
+    def run(count: Any, *args: Array) -> list[Array]:
         del count
         found = lax.map(block, [a.reshape(-1, 2, shape.width // 2) for a in args])
         return [a.reshape(-1) for a in found]

@@ -88,7 +88,7 @@ def test_a_file_that_is_not_whole_is_written_anew(folder, damaged):
 
 
 def test_what_this_machine_does_not_load_is_written_anew(folder, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise jax.errors.JaxRuntimeError("Target machine feature is not supported")
 
     first = predict()

@@ -179,7 +179,7 @@ def compiling() -> tuple[float, float]:
             jax.clear_caches()
             solved(128, 1, method="dopri8")
             for file in Path(folder).glob("*.compiled"):
-                warm += timed(functools.partial(programs.loaded, programs.unpacked(file), where))[0]
+                warm += timed(functools.partial(programs.kept(file).loaded, where))[0]
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
         jax.config.update(name, before)

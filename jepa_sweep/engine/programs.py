@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import serialize_executable
 
@@ -90,14 +92,14 @@ class Program(NamedTuple):
 def compiled(program: Program) -> jax.stages.Compiled:
     """The compiled program, which takes `Program.arguments`."""
     began = time.perf_counter()
-    path = _kept(program)
+    path = _path(program)
     done = _read(path, program) if path else None
     if done is None:
         lowered = program.function().trace(*program.arguments).lower()
         with _hits_of_jax() as hits:
             done = lowered.compile(devices.compiler_options(program.where[0]))
         if path and not hits:
-            _write(path, done)
+            _write(path, done, _calls(lowered))
     Compiled.seconds += time.perf_counter() - began
     return done
 
@@ -121,7 +123,7 @@ def _hits_of_jax() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_listener(listen)
 
 
-def _kept(program: Program) -> Path | None:
+def _path(program: Program) -> Path | None:
     """Where a program is kept, if it is."""
     folder = devices.programs_folder()
     if folder is None:
@@ -167,15 +169,37 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, program: Program) -> jax.stages.Compiled | None:
-    """The program that was kept in a file; None if there is none, or it is not whole, or not for this machine."""
-    with contextlib.suppress(OSError, LookupError, jax.errors.JaxRuntimeError):
-        return loaded(unpacked(path), program.where)
-    return None
+def _calls(lowered: jax.stages.Lowered) -> set[str]:
+    """Names of the functions outside XLA that a program calls."""
+    return set(re.findall(r'custom_call @"?([^\s"(]+)', lowered.as_text()))
 
 
-def unpacked(path: Path) -> tuple[bytes, Any, Any]:
-    """What JAX wrote of the program in a file, and the structures of what it takes and returns.
+class Kept(NamedTuple):
+    """A program in a file."""
+
+    written: bytes  # by JAX
+    takes: Any  # structures of arguments and results
+    returns: Any
+    foreign: bool  # whether it calls functions outside XLA, which on processors are those of LAPACK
+
+    def loaded(self, where: tuple[devices.Device, ...]) -> jax.stages.Compiled:
+        """The program, on these devices."""
+        if self.foreign:
+            _find_lapack()
+        return serialize_executable.deserialize_and_load(
+            self.written, self.takes, self.returns, backend=where[0].client, execution_devices=where
+        )
+
+
+@functools.cache
+def _find_lapack() -> None:
+    """Let JAX look for LAPACK, as it does when it lowers a call: without that a call of a loaded program crashes."""
+    cholesky = jax.jit(jnp.linalg.cholesky).trace(jax.ShapeDtypeStruct((1, 1), np.dtype("float32")))
+    cholesky.lower(lowering_platforms=("cpu",))
+
+
+def kept(path: Path) -> Kept:
+    """The program in a file.
 
     Raises:
         OSError: the file cannot be read.
@@ -185,22 +209,24 @@ def unpacked(path: Path) -> tuple[bytes, Any, Any]:
     if digest != hashlib.sha256(packed).hexdigest().encode():
         raise LookupError(path)
     # Whoever can write this file can run code here, be it by pickle or, as in JAX's own cache, by what it holds.
-    return pickle.loads(zlib.decompress(packed))
+    return Kept(*pickle.loads(zlib.decompress(packed)))
 
 
-def loaded(unpacked: tuple[bytes, Any, Any], where: tuple[devices.Device, ...]) -> jax.stages.Compiled:
-    """The program of `unpacked`, on these devices."""
-    written, takes, returns = unpacked
-    return serialize_executable.deserialize_and_load(
-        written, takes, returns, backend=where[0].client, execution_devices=where
-    )
+def _read(path: Path, program: Program) -> jax.stages.Compiled | None:
+    """The program that was kept in a file; None if there is none, or it is not whole, or not for this machine."""
+    with contextlib.suppress(OSError, LookupError, jax.errors.JaxRuntimeError):
+        return kept(path).loaded(program.where)
+    return None
 
 
-def _write(path: Path, done: jax.stages.Compiled) -> None:
-    """Keep a program for other processes, if JAX can write it and the file can be written."""
+def _write(path: Path, done: jax.stages.Compiled, calls: set[str]) -> None:
+    """Keep a program for other processes, if it means the same there, JAX can write it, and so can we the file."""
+    if any("callback" in name for name in calls):  # of a Python function of this process
+        return
     own = path.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError, ValueError, NotImplementedError):
-        packed = zlib.compress(pickle.dumps(serialize_executable.serialize(done)), level=1)
+        made = Kept(*serialize_executable.serialize(done), foreign=bool(calls))
+        packed = zlib.compress(pickle.dumps(tuple(made)), level=1)
         path.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
         own.replace(path)

@@ -13,8 +13,8 @@ from conftest import mixed_points
 from jax.experimental.compilation_cache import compilation_cache
 
 from jepa_sweep.engine import devices, lanes, programs
-from jepa_sweep.engine.programs import _kept as kept
 from jepa_sweep.engine.programs import _name as name_of
+from jepa_sweep.engine.programs import _path as path_of
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics import exact
 from jepa_sweep.physics.reduced import CHI, DYNAMICS, LOG_W
@@ -118,14 +118,14 @@ def test_programs_of_other_things_have_other_names(folder, monkeypatch):
         program._replace(precision="float32"),
         program._replace(build=lanes._predict_one),
     ]
-    names = {kept(each) for each in (program, *others)}
+    names = {path_of(each) for each in (program, *others)}
     assert None not in names
     assert len(names) == 7
-    assert kept(program._replace(key=(CHI._replace(), Settings()))) == kept(program)
+    assert path_of(program._replace(key=(CHI._replace(), Settings()))) == path_of(program)
     for where, what in ((programs, "_sources"), (devices, "circumstances")):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, lambda *_: "another")
-            assert kept(program) not in names
+            assert path_of(program) not in names
 
 
 def test_what_jax_cannot_write_is_compiled_in_each_process(folder, monkeypatch):
@@ -153,24 +153,60 @@ def test_a_function_that_was_replaced_has_no_name(monkeypatch):
         name_of(real)
 
 
-@pytest.mark.process
-def test_another_process_finds_what_this_one_compiled(tmp_path):
-    script = """
+def test_a_program_that_calls_this_process_is_not_kept(folder):
+    """It would call whatever stands in its place in another."""
+
+    def called(x):
+        return jax.pure_callback(lambda y: y, jax.ShapeDtypeStruct((), x.dtype), x)
+
+    lowered = jax.jit(called).lower(jax.ShapeDtypeStruct((), "float32"))
+    folder.mkdir()
+    programs._write(folder / "a.compiled", lowered.compile(), programs._calls(lowered))
+    assert not list(folder.glob("*.compiled"))
+
+
+SOLVE = """
 import sys
 import jepa_sweep as js
 print(js.solve("mae", lam=1, rho=0.5, L=2, eps=1e-3, method="dopri8").time)
 print("diffrax" in sys.modules, file=sys.stderr)
 """
-    kept_here = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+SERIES = """
+import numpy as np
+from jepa_sweep.engine import series
+print(series.estimate(np.full((1, 2), 0.9), np.full((1, 2), 0.1), np.array([100]), np.array([7])).off_diagonal)
+"""
 
-    def run():
-        return subprocess.run([sys.executable, "-c", script], env=kept_here, capture_output=True, text=True, check=True)
 
-    first = run()
-    assert first.stderr == "True\n"
-    written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.compiled")}
-    assert written
-    again = run()
-    assert again.stdout == first.stdout
-    assert again.stderr == "False\n"  # which takes a second to import, and is needed to trace alone
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.compiled")} == written
+@pytest.fixture
+def twice(tmp_path):
+    """What a script prints in a process, and in a second one that finds all its programs."""
+
+    def run(script):
+        here = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", script], env=here, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done, {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.compiled")}
+
+    def call(script):
+        (first, written), (again, found) = run(script), run(script)
+        assert written
+        assert found == written
+        return first, again
+
+    return call
+
+
+@pytest.mark.process
+def test_another_process_finds_what_this_one_compiled(twice):
+    first, again = twice(SOLVE)
+    assert first.stdout == again.stdout
+    assert first.stderr.endswith("True\n")
+    assert again.stderr.endswith("False\n")  # which takes a second to import, and is needed to trace alone
+
+
+@pytest.mark.process
+def test_another_process_finds_lapack_as_well(twice):
+    """Which JAX looks for when it traces a call of it; without that, a program that is loaded crashes."""
+    first, again = twice(SERIES)
+    assert first.stdout == again.stdout

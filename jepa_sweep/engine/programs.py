@@ -224,7 +224,7 @@ def _write(path: Path, done: jax.stages.Compiled, calls: set[str]) -> None:
     if any("callback" in name for name in calls):  # of a Python function of this process
         return
     own = path.with_suffix(f".{os.getpid()}")
-    with contextlib.suppress(OSError, ValueError, NotImplementedError):
+    with contextlib.suppress(OSError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError):
         made = Kept(*serialize_executable.serialize(done), foreign=bool(calls))
         packed = zlib.compress(pickle.dumps(tuple(made)), level=1)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 WAYS = [*ours.WAYS, *plain.WAYS, *heyoka_.WAYS, *odeint.WAYS, *rule.WAYS, *numba_.WAYS, *torch_.WAYS, *scipy_.WAYS]
 
 SMALL = Plan(128, (1e-8,), seconds=0.0, repeats=1, least=128)
-MEDIUM = Plan(131_072, (1e-6, 1e-8, 1e-10), seconds=0.1, repeats=3, rounds=3)
+MEDIUM = Plan(131_072, (1e-6, 1e-8, 1e-10), seconds=0.1, repeats=7, rounds=3)
 FULL = Plan(262_144, tuple(10.0**-n for n in range(4, 13)), seconds=1.0, repeats=5, rounds=3)
 
 

@@ -123,8 +123,12 @@ def use_all_cores() -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Let JAX keep compiled programs in the user's cache directory, unless the user has said where already."""
+    """Let JAX keep compiled programs in the user's cache directory, unless the user has said where already.
+
+    Each release has a folder of its own: of the programs of another JAX would take most from its cache, and what it
+    took from there `programs` cannot keep.
+    """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "jepa_sweep" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(base / "jepa_sweep" / "compiled" / versions()["jepa_sweep"]))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

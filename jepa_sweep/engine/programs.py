@@ -223,10 +223,13 @@ def _write(path: Path, done: jax.stages.Compiled, calls: set[str]) -> None:
     """Keep a program for other processes, if it means the same there, JAX can write it, and so can we the file."""
     if any("callback" in name for name in calls):  # of a Python function of this process
         return
-    own = path.with_suffix(f".{os.getpid()}")
-    with contextlib.suppress(OSError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError):
+    try:
         made = Kept(*serialize_executable.serialize(done), foreign=bool(calls))
         packed = zlib.compress(pickle.dumps(tuple(made)), level=1)
+    except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError):  # JAX cannot write every program
+        return
+    own = path.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):  # where no file can be written, every process compiles
         path.parent.mkdir(parents=True, exist_ok=True)
         own.write_bytes(hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
         own.replace(path)

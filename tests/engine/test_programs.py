@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -195,6 +196,17 @@ def twice(tmp_path):
         return first, again
 
     return call
+
+
+@pytest.mark.process
+def test_each_release_keeps_its_programs_apart(tmp_path):
+    """JAX would take those of another from its cache, and they could not be kept."""
+    script = "from jepa_sweep.engine import devices as d; d.keep_compiled_programs(); print(d.programs_folder())"
+    here = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    del here["JAX_COMPILATION_CACHE_DIR"]
+    done = subprocess.run([sys.executable, "-c", script], env=here, capture_output=True, text=True, check=True)
+    release = importlib.metadata.version("jepa_sweep")
+    assert done.stdout == f"{tmp_path / 'jepa_sweep' / 'compiled' / release}\n"
 
 
 @pytest.mark.process

@@ -32,3 +32,5 @@ from .spec.models import Sweep as Sweep
 from .systems.own import flow as flow
 from .systems.own import parameter as parameter
 from .systems.system import System as System
+
+__version__: str

@@ -165,8 +165,40 @@ def test_keys_to_sort_by_may_too(place, invoke, monkeypatch, given):
 def test_rows_have_one_format(place, invoke, monkeypatch):
     monkeypatch.chdir(place)
     done = invoke(*QUERY, "--csv", "--json")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "error: Rows must be printed in one format, but --csv and --json are given; leave one out.\n"
+    assert (done.exit_code, done.stderr) == (2, "")
+    said = "Rows must be printed in one format, but --csv and --json are given; leave one out."
+    assert json.loads(done.stdout) == {"error": said, "code": 2}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["run", "missing.toml"], 2, "must be readable"),
+        (["status", "nowhere"], 2, "nowhere"),
+        (["run"], 2, "Missing argument 'SPEC'"),
+        (["frobnicate"], 2, "No such command"),
+        (["query", "runs/small", "--limit", "-1"], 2, "--limit"),
+    ],
+)
+def test_errors_are_json_where_json_is_asked_for(place, invoke, words, code, said):
+    done = invoke(*words, "--json", cwd=place)
+    found = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr, found["code"]) == (code, "", code)
+    assert said in found["error"]
+    plain = invoke(*words, cwd=place)
+    assert (plain.exit_code, plain.stdout) == (code, "")
+    assert "rror" in plain.stderr
+
+
+def test_the_version_is_told(invoke):
+    assert invoke("--version").stdout == f"jepa_sweep {js.__version__}\n"
+
+
+def test_usage_shows_words_and_not_types(invoke):
+    """A newcomer reads RUN and N, not `<int range>`."""
+    for command in cli.app.registered_commands:
+        text = invoke(command.callback.__name__, "--help").stdout
+        assert re.findall(r"<(?:int|float|list)[^>]*>", text) == [], command.callback.__name__
 
 
 @pytest.mark.parametrize("format", ["--csv", "--json"])
@@ -178,7 +210,7 @@ def test_rows_that_are_left_out_are_told(place, invoke, monkeypatch, format):
 
 
 WITH_DEVICE = [c.callback for c in cli.app.registered_commands if "device" in inspect.signature(c.callback).parameters]
-COMPUTING = [cli.moments, *WITH_DEVICE]
+COMPUTING = [cli.data.moments, *WITH_DEVICE]
 GIVEN = {"spec": "small.toml", "run": "runs/small", "name": "fig2", "file": "pairs.npy"}
 
 
@@ -196,7 +228,9 @@ def test_every_command_that_computes_makes_itself_ready_first(place, invoke, mon
     monkeypatch.setattr(devices, "use_all_cores", lambda: ready("cores"))
     monkeypatch.setattr(devices, "keep_compiled_programs", lambda: ready("programs"))
     needed = [q.name for q in inspect.signature(command).parameters.values() if q.default is q.empty]
-    elsewhere = ["--out", "runs/fresh"] if command is cli.run else []  # a finished run has nothing to be ready for
+    elsewhere = (
+        ["--out", "runs/fresh"] if command is cli.specs.run else []
+    )  # a finished run has nothing to be ready for
     done = invoke(command.__name__, *(GIVEN[name] for name in needed), *elsewhere)
     assert (done.stderr, asked) == ("error: ready\n", ["cores", "programs"])
 

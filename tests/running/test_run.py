@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, TRACKED
 
 import jepa_sweep as js
-from jepa_sweep import cli
+from jepa_sweep.cli import shell
 from jepa_sweep.engine import lanes, programs
 from jepa_sweep.errors import StorageError
 from jepa_sweep.results import Store, run
@@ -265,7 +265,7 @@ def test_a_finished_run_says_that_nothing_was_left_to_do(command, tmp_path):
 
 
 def test_a_run_that_was_stopped_at_once_has_something_left(command, monkeypatch):
-    monkeypatch.setattr(cli, "_stop_on_signal", lambda: lambda: True)
+    monkeypatch.setattr(shell, "stop_on_signal", lambda: lambda: True)
     done = command(js.Sweep(**{**TINY, "solver": {"method": "exact"}}))
     assert done.exit_code == 4
     assert "0 of 72 points computed now.\n" in done.stdout

@@ -1,0 +1,67 @@
+"""Commands that look for damage and failed points, and compute them again."""
+
+from typing import Annotated
+
+import typer
+
+from jepa_sweep.cli import shell
+from jepa_sweep.cli.shell import Device, Json, Run
+from jepa_sweep.errors import IntegrityError
+
+
+@shell.command
+def verify(run: Run, as_json: Json = False) -> None:
+    """Read every committed file back and check it against its record."""
+    from jepa_sweep.results import Store
+
+    store = Store(run)
+    damage = store.damage()
+    lost = [] if damage else store.lost_notes()
+    problems = [problem for listed in damage.values() for problem in listed] + lost
+    text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
+    strays = store.strays()
+    text += "".join(f"\nnot a file of the store: {name}" for name in strays)
+    shell.put({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
+    if damage:
+        typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
+    if problems:
+        raise typer.Exit(IntegrityError.exit_code)
+
+
+@shell.command
+def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
+    """Compute damaged chunks again; the damaged files are kept in .damaged/."""
+    shell.ready_to_compute()
+    from jepa_sweep.results import repair as repair_store
+
+    repaired = repair_store(run, device=device)
+    text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
+    shell.put({"repaired": repaired}, text or "nothing is damaged.", as_json)
+
+
+@shell.command
+def retry(
+    run: Run,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORDS", help="Which failures, separated by commas; may be repeated. All of them by default."
+        ),
+    ] = None,
+    rtol: Annotated[float | None, typer.Option(metavar="X", help="Relative tolerance in place of the spec's.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Limit on the steps of a point in place of the spec's.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compute points that failed once more, perhaps with other settings."""
+    stop = shell.stop_on_signal()
+    shell.ready_to_compute()
+    from jepa_sweep.results import retry as try_again
+
+    options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
+    result = try_again(run, shell.split(status) or ["failed"], **options)
+    text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
+    shell.put(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
+    raise typer.Exit(shell.STOPPED if not result["complete"] else shell.FAILED_POINTS if result["failed"] else 0)

@@ -1,0 +1,173 @@
+"""What all commands share: the application, common arguments, how results and errors are written, signals."""
+
+import contextlib
+import contextvars
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+import jepa_sweep
+from jepa_sweep.errors import JepaSweepError, SpecWarning
+
+FAILED_POINTS, STOPPED, INTERRUPTED = 3, 4, 130
+JSON = "--json"
+
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A spec file (TOML).", show_default=False)]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run directory, or a place like s3://bucket/run.", show_default=False)
+]
+Out = Annotated[
+    str | None, typer.Option("--out", "-o", metavar="FOLDER", help="The run directory; runs/<name> by default.")
+]
+Device = Annotated[str, typer.Option(metavar="KIND", help="auto, cpu, gpu or tpu; gpu:0,1 names some of a kind.")]
+Folder = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The folder for PNG and PDF.")]
+Json = Annotated[bool, typer.Option(JSON, metavar="", help="Print JSON instead of text, errors included.")]
+
+
+_asked_for_json = contextvars.ContextVar("asked_for_json", default=False)  # of the command that is running
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; where JSON is asked for, what is wrong with how they are typed is JSON, too."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        words = sys.argv[1:] if args is None else list(args)
+        before = _asked_for_json.set(JSON in words)
+        standalone = standalone_mode and JSON not in words
+        try:
+            code = super().main(words, prog_name, complete_var, standalone, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            if not standalone_mode:
+                raise
+            put_error(error.format_message(), error.exit_code)
+            code = error.exit_code
+        finally:
+            _asked_for_json.reset(before)
+        if standalone_mode:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Sweeps over the learning dynamics of JEPA and MAE, every row beside its closed form.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"jepa_sweep {jepa_sweep.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # the callback answers it
+        bool, typer.Option("--version", metavar="", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    # Run-time checks in equinox call back into Python, and XLA does not keep programs that do. As NaN they end in a
+    # status like any other. Read when equinox is imported, so it must be set before.
+    os.environ.setdefault("EQX_ON_ERROR", "nan")
+    # Up to jaxlib 0.10.1 XLA calls every kept program one for another machine (JAX issue 38445), in kilobytes of log.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    with contextlib.suppress(OSError):  # the reader of the pipe has gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # All is durable by now. Taking Python down while threads of libraries still run has ended in an abort.
+    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[list[str]]:
+    """Print warnings and errors meant for the user, end with the exit code of an error; yields the warnings so far."""
+    told: list[str] = []
+
+    def tell(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if issubclass(category, SpecWarning):
+            told.append(str(message))
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            usual(message, category, *where, **options)
+
+    with warnings.catch_warnings():
+        usual, warnings.showwarning = warnings.showwarning, tell
+        warnings.simplefilter("always", SpecWarning)
+        try:
+            yield told
+        except JepaSweepError as error:
+            put_error(str(error), error.exit_code)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            said = "interrupted: what was committed stays; run the same command again to go on."
+            put_error(said, INTERRUPTED)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command that prints its errors as messages, see `explained`."""
+    return app.command()(explained()(function))
+
+
+def ready_to_compute(*, here: bool = True) -> None:
+    """Use all cores, unless other machines compute, and keep compiled programs."""
+    from jepa_sweep.engine import devices
+
+    if here:
+        devices.use_all_cores()
+    devices.keep_compiled_programs()
+
+
+def put(result: Any, text: str, as_json: bool) -> None:
+    """Print a result as text or as JSON."""
+    typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
+
+
+def put_error(message: str, code: int) -> None:
+    """Print what went wrong: on stderr, or in place of the result where that would be JSON."""
+    if _asked_for_json.get():
+        typer.echo(json.dumps({"error": message, "code": code}, indent=2))
+    else:
+        typer.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+
+
+def split(given: list[str] | None) -> list[str]:
+    """All values of an option that may be repeated, and whose values may be separated by commas."""
+    return [word.strip() for text in given or () for word in text.split(",")]
+
+
+def stop_on_signal() -> Callable[[], bool]:
+    """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand, a second one at once."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda n, _: received.append(n) if not received else sys.exit(STOPPED))
+    return lambda: bool(received)

@@ -1,0 +1,70 @@
+"""Commands on specs: what running one would do, and running it."""
+
+import functools
+from typing import Annotated
+
+import typer
+
+from jepa_sweep.cli import shell
+from jepa_sweep.cli.shell import Device, Json, Out, Spec
+from jepa_sweep.progress import showing
+
+
+@shell.app.command()
+def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
+    """Say what a run would do: points, what is there, files, bytes, time, memory. Writes nothing."""
+    with shell.explained() as warned:
+        from jepa_sweep.running.summary import plan_of
+
+        facts = plan_of(spec, out)
+        basis = "as measured in this store" if facts["measured"] else "at nominal rates of two processor cores"
+        text = (
+            f"{facts['run']}: {facts['points']:,} points, {facts['committed']:,} there already, {facts['new']:,} new "
+            f"in {facts['chunks']} chunks.\nAbout {facts['bytes'] / 1e6:,.1f} MB of files and "
+            f"{facts['seconds']:,.0f} s without compiling, {basis}; {facts['memory_bytes'] / 1e9:.1f} GB of memory."
+        )
+        shell.put(facts | {"warnings": warned}, text, as_json)
+
+
+@shell.app.command()
+def run(
+    spec: Spec,
+    out: Out = None,
+    device: Device = "auto",
+    chunk_points: Annotated[int | None, typer.Option(min=1, metavar="N", help="Points that share one file.")] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="I/N: only every n-th chunk from the I-th on, I from 0.")
+    ] = None,
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N", help="Stop when more points fail: N, or P% of those done.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="ray or ray:ADDRESS: compute on the machines of Ray.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute every point of a spec that is not there yet."""
+    with shell.explained() as warned:
+        stop = shell.stop_on_signal()
+        from jepa_sweep.results import Store
+        from jepa_sweep.running.execute import execute
+        from jepa_sweep.running.recovery import FAILED
+
+        with showing(True) as progress:
+            bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
+            ready = functools.partial(shell.ready_to_compute, here=not cluster)
+            report = execute(spec, out, device=device, progress=progress, stop=stop, ready=ready, **bounds)
+        store = Store(report.store)
+        failed = store.rows("failures")
+        sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
+        samples = store.rows_with("trajectories", "status", FAILED) if sampled else 0
+        facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
+        text = f'{report.text()}\n{store!r}\nIn pandas: pd.read_parquet("{store.path}/points")'
+        if failed:
+            text += f"\n{failed:,} points failed; see `jepa-sweep query {store.path} --table failures`."
+        if samples:
+            text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
+        if not report.complete:
+            text += f"\nStopped before the end: {report.stopped}. Run the same command again to go on."
+        shell.put(facts, text, as_json)
+        raise typer.Exit(shell.STOPPED if not report.complete else shell.FAILED_POINTS if failed or samples else 0)

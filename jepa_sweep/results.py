@@ -142,7 +142,8 @@ def run(
     """Compute every point of a spec that is not in the store yet, and return the store.
 
     Args:
-        spec: a spec file, a `Sweep`, or the keys of one as a dict.
+        spec: a spec file, a `Sweep`, or the keys of one as a dict: `js.run({"name": "x", "axes": {...}})` is
+            `js.run(js.Sweep(name="x", axes={...}))`; `help(js.Sweep)` documents them all.
         out: the run directory, or a place in a bucket like `s3://bucket/run`; `runs/<name>` by default. Running
             again continues or extends what is there.
         cluster: "ray" or "ray:ADDRESS" to compute on the machines of a Ray cluster, all of which must see `out`.
@@ -166,8 +167,8 @@ def run(
 
     Example:
         >>> import tempfile, jepa_sweep as js
-        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
-        >>> store = js.run(sweep, out=tempfile.mkdtemp())
+        >>> spec = {"name": "tiny", "axes": {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}}
+        >>> store = js.run(spec, out=tempfile.mkdtemp())
         >>> len(store.points())
         8
     """

@@ -35,9 +35,16 @@ Whole = Annotated[int, pydantic.BeforeValidator(_number)]  # 1e3 is one, too
 class Range(Model):
     """Evenly spaced values, `linear` or `geom`(etric), between two endpoints, both included."""
 
-    linear: tuple[Number, Number] | None = None
-    geom: tuple[Number, Number] | None = None
-    num: Whole | None = None
+    linear: tuple[Number, Number] | None = pydantic.Field(
+        default=None, description="First and last of evenly spaced values, in the unit of the axis."
+    )
+    geom: tuple[Number, Number] | None = pydantic.Field(
+        default=None,
+        description="First and last of values of equal ratios, in the unit of the axis, both of one sign.",
+    )
+    num: Whole | None = pydantic.Field(
+        default=None, description="How many values there are, both ends included; left out where the block is drawn."
+    )
 
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> "Range":
@@ -128,13 +135,30 @@ Axis = Annotated[
 class Block(Model):
     """Some axes and how they combine; the points of a sweep are the union of its blocks."""
 
-    axes: dict[str, Axis] = {}
-    combine: Literal["product", "zip", "sobol", "points"] = "product"
-    num: Whole | None = pydantic.Field(default=None, ge=1, le=MOST_VALUES)  # sobol: how many points
-    seed: Whole | None = pydantic.Field(default=None, ge=0, le=10**18)  # sobol: scrambled with it, or unscrambled
+    axes: dict[str, Axis] = pydantic.Field(
+        default={},
+        description="Values of each parameter of the system: one, a list of them, or a range like "
+        "{ geom = [0.1, 10.0], num = 64 }; parameters with a default may be left out.",
+    )
+    combine: Literal["product", "zip", "sobol", "points"] = pydantic.Field(
+        default="product",
+        description="How axes make points: every combination of them (product), all of them in step (zip), points "
+        "drawn evenly between their ends (sobol), or no axes but points written out (points).",
+    )
+    num: Whole | None = pydantic.Field(
+        default=None, ge=1, le=MOST_VALUES, description="How many points a sobol block draws; more keep the first ones."
+    )
+    seed: Whole | None = pydantic.Field(
+        default=None,
+        ge=0,
+        le=10**18,
+        description="What the points of a sobol block are scrambled with; without it they are the plain sequence.",
+    )
     points: tuple[dict[str, Annotated[float, pydantic.Strict()] | str], ...] | None = pydantic.Field(
-        default=None, max_length=MOST_VALUES
-    )  # points: one table each
+        default=None,
+        max_length=MOST_VALUES,
+        description='The points of a block with combine = "points": one table of parameters each.',
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod

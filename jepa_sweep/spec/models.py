@@ -37,15 +37,30 @@ def _folder(name: str) -> str:
 class Trajectories(Model):
     """`samples` evenly spaced times of w(t) a point, from 0 to `until` times its own critical time at p[0]."""
 
-    samples: Whole = pydantic.Field(default=64, ge=2, le=100_000)
-    until: Number = pydantic.Field(default=2.0, gt=0, allow_inf_nan=False)
+    samples: Whole = pydantic.Field(
+        default=64,
+        ge=2,
+        le=100_000,
+        description="Samples of a trajectory, evenly spaced in time, both ends included.",
+    )
+    until: Number = pydantic.Field(
+        default=2.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Where a trajectory ends, in units of the critical time of its own point at the first `p`.",
+    )
 
 
 class Measure(Model):
     """What to measure: thresholds `p` as fractions of the rest point, and trajectories if wanted."""
 
-    p: Annotated[tuple[float, ...], pydantic.BeforeValidator(read_numbers)] = (0.5,)
-    trajectories: Trajectories | None = None
+    p: Annotated[tuple[float, ...], pydantic.BeforeValidator(read_numbers)] = pydantic.Field(
+        default=(0.5,),
+        description="Thresholds at which a response counts as learned, one or several, as fractions of its rest point.",
+    )
+    trajectories: Trajectories | None = pydantic.Field(
+        default=None, description="Samples over time of each point; without this table only times are kept."
+    )
 
 
 class Solver(Model):
@@ -55,35 +70,105 @@ class Solver(Model):
     integrates nothing and tabulates the closed form.
     """
 
-    method: str = AUTO
-    rtol: Annotated[float, pydantic.Strict(), pydantic.AllowInfNan(False)] = 1e-8
-    precision: str = "float64"
-    time: str = "paper"
-    coordinate: str | None = None
-    max_steps: Annotated[int, pydantic.Strict()] = 10_000
+    method: str = pydantic.Field(
+        default=AUTO,
+        description="How points are computed: auto (the fastest that can do what is asked), or one of the system's "
+        "methods by name.",
+    )
+    rtol: Annotated[float, pydantic.Strict(), pydantic.AllowInfNan(False)] = pydantic.Field(
+        default=1e-8, description="Relative tolerance of the solver, at most 0.1."
+    )
+    precision: str = pydantic.Field(
+        default="float64", description="Numbers the solver computes in: float64, or float32 (about 7 digits)."
+    )
+    time: str = pydantic.Field(
+        default="paper",
+        description="Unit of all times: paper (T = L t, L the encoder layers) or flow (t of plain gradient flow).",
+    )
+    coordinate: str | None = pydantic.Field(
+        default=None, description="The variable that is integrated; the system's best by default."
+    )
+    max_steps: Annotated[int, pydantic.Strict()] = pydantic.Field(
+        default=10_000, description="Steps of the solver after which a point is given up, with a status that says so."
+    )
 
 
 class Sweep(Block):
-    """A whole spec: its one block's keys at the top level, or several `[[block]]` tables.
+    """A whole spec: which points to visit, what to measure at each, and how to compute it.
 
-    `system` is a name, a file and a name in it like "my_flow.py:FLOW", or in Python a `System` itself.
+    Its keys are those of a spec file; a table of the file is a dict here.
+
+    - `name`: letters, digits, dots, dashes and underscores; the run is kept in `runs/<name>`.
+    - `system`: what is swept: "reduced" (the default, one feature as a scalar flow), "network", "training", "temporal";
+      your own as "my_flow.py:FLOW", or in Python the `System` itself.
+    - `objective`: "jepa", "mae" or whatever else the system has; one or a list, all that it compares by default.
+    - `axes`: values of each parameter of the system: a number or a word, a list of them, or a range
+      `{"linear": [low, high], "num": N}` or `{"geom": [low, high], "num": N}`, ends included. Those of "reduced" are
+      lam and rho of the feature, L encoder layers, and eps, its response at the start.
+    - `combine`: "product" (the default) for every combination of the axes, "zip" to go through them in step, "sobol"
+      for `num` points drawn between the ends of ranges without a `num` of their own (`seed` scrambles them), "points"
+      for those of a list `points` of dicts of parameters, with no axes.
+    - `block`: a list of dicts with `axes`, `combine`, `num`, `seed` and `points` of their own, in the place of these at
+      the top; the sweep is their union, without duplicates.
+    - `measure`: a dict of `p`, thresholds as fractions of the rest point ([0.5] by default), and `trajectories`, a dict
+      of `samples` (64 by default) and `until`, in critical times of each point (2.0 by default). No trajectories unless
+      it is given; {} takes the defaults.
+    - `solver`: a dict of `method` ("auto", or one that the system has, like "dopri8"; "exact" for the closed form),
+      `rtol` (1e-8), `precision` ("float64" or "float32"), `time` ("paper" for T = L t, or "flow" for t), `coordinate`
+      (the variable that is integrated: the best one by default) and `max_steps` (10000).
 
     Raises:
         SpecError: anything that cannot be run, with its key path.
 
     Example:
         >>> import jepa_sweep as js
-        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
+        >>> sweep = js.Sweep(
+        ...     name="tiny",
+        ...     axes={"lam": 1.0, "rho": {"linear": [0.5, 1.0], "num": 3}, "L": [1, 2], "eps": 1e-3},
+        ...     measure={"p": [0.5, 0.9]},
+        ...     solver={"rtol": 1e-9})
         >>> sweep.objective
         ('jepa', 'mae')
+
+        The same as the text of a spec file:
+
+        >>> text = '''
+        ... name = "tiny"
+        ...
+        ... [axes]
+        ... lam = 1.0
+        ... rho = { linear = [0.5, 1.0], num = 3 }
+        ... L = [1, 2]
+        ... eps = 1e-3
+        ...
+        ... [measure]
+        ... p = [0.5, 0.9]
+        ...
+        ... [solver]
+        ... rtol = 1e-9
+        ... '''
+        >>> js.Sweep.parse(text) == sweep
+        True
     """
 
-    name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$"), pydantic.AfterValidator(_folder)]
-    system_name: str = pydantic.Field(default="reduced", alias="system")
-    objective: Names = ()  # those that the system compares, unless some are named
-    block: tuple[Block, ...] = pydantic.Field(default=(), max_length=MOST_BLOCKS)
-    measure: Measure = Measure()
-    solver: Solver = Solver()
+    name: Annotated[str, pydantic.Field(pattern=r"^\w[\w.-]*$"), pydantic.AfterValidator(_folder)] = pydantic.Field(
+        description="Name of the sweep, which is kept in runs/<name> unless another place is given."
+    )
+    system_name: str = pydantic.Field(
+        default="reduced",
+        alias="system",
+        description='What is swept: a system by name, or your own as "file.py:NAME", a path beside the spec.',
+    )
+    objective: Names = pydantic.Field(
+        default=(), description="Learning objectives, one or several; by default those that the system compares."
+    )
+    block: tuple[Block, ...] = pydantic.Field(
+        default=(),
+        max_length=MOST_BLOCKS,
+        description="Blocks of points, each with axes of its own and none at the top; the sweep is their union.",
+    )
+    measure: Measure = pydantic.Field(default=Measure(), description="What is measured at each point.")
+    solver: Solver = pydantic.Field(default=Solver(), description="How points are computed.")
 
     _system: System = pydantic.PrivateAttr()
 

@@ -1,7 +1,6 @@
 """Rows of a table under conditions as a user types them, which the Parquet reader applies."""
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +14,6 @@ from jepa_sweep.checks import check_one_of
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import equality, table
 from jepa_sweep.store.reader import Reader
-
-_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 def matching(
@@ -55,13 +52,13 @@ def for_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def expressed(store: Reader, name: str, asked: Condition) -> pc.Expression:
     """A condition on a table as the Parquet reader takes it; a row meets it or its opposite, null values included."""
     field, kind = pc.field(asked.column), store.schema(name).field(asked.column).type
-    if asked.sign in _COMPARE:
+    if asked.sign in equality.COMPARE:
         [value] = asked.values
         if pa.types.is_string(kind):
             raise SpecError(
                 f"`{asked.column}` is text: a condition on it must use =, !=, in or is, but it uses {asked.sign}."
             )
-        return _COMPARE[asked.sign](field, pc.scalar(equality.bound(asked.column, kind, value)))
+        return equality.compared(asked.column, kind, asked.sign, value)
     if asked.sign in ("null", "not null"):
         return field.is_null() if asked.sign == "null" else field.is_valid()
     equal = store.equal(name, asked.column, asked.values)

@@ -12,7 +12,7 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from jepa_sweep.store.overview import DIGITS, written
 from jepa_sweep.store.table import Part
 
 RTOL = 1e-9  # of numbers that are equal
+COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 _AT_ONCE = 8  # files that are looked into before it is asked whether more must be
 _LISTED = 6  # values that a message lists
@@ -75,7 +76,7 @@ class Held(NamedTuple):
             return known[1], None
         if known and known[0] > value:
             return None, known[0]
-        values = self._of(part, None).to_numpy(zero_copy_only=False)
+        values = _numpy(self._of(part, None))
         below, above = values[values < value], values[values > value]
         return below.max().item() if len(below) else None, above.min().item() if len(above) else None
 
@@ -122,11 +123,17 @@ def term(
     return functools.reduce(operator.or_, found.terms) if found.terms else pc.scalar(False)
 
 
-def bound(name: str, kind: pa.DataType, text: str) -> int | float:
-    """The number that values of a column are to be below or above."""
-    number = _checked(name, text)
-    whole = pa.types.is_integer(kind) and not math.isinf(float(number)) and Decimal(number) % 1 == 0
-    return int(Decimal(number)) if whole and _fits(Decimal(number)) else float(number)
+def compared(name: str, kind: pa.DataType, sign: str, text: str) -> pc.Expression:
+    """A filter for rows whose column is below or above a number, exactly as it is given."""
+    number, field = _checked(name, text), pc.field(name)
+    if not pa.types.is_integer(kind):
+        return COMPARE[sign](field, float(number))
+    # Arrow compares whole numbers as floats with a float, and refuses those that are too large.
+    exact = Decimal(number)
+    if exact.is_infinite() or not _fits(exact):
+        return field.is_valid() & pc.scalar((exact > 0) == (sign in ("<", "<=")))
+    whole = int(exact.to_integral_value(ROUND_CEILING if sign in ("<", ">=") else ROUND_FLOOR))
+    return COMPARE[sign](field, whole)
 
 
 def ranges(text: str, kind: pa.DataType, rtol: float = RTOL) -> list[Range]:
@@ -230,12 +237,12 @@ def _numbers(held: Held, given: Sequence[str], rtol: float) -> _Found:
         return _Found([], list(meant), [])
     there = held.distinct(
         functools.reduce(operator.or_, widest),
-        lambda values: all(one and len(_within(values.to_numpy(zero_copy_only=False), *one)) for one in narrowest),
-    ).to_numpy(zero_copy_only=False)
+        lambda values: all(one and len(_within(_numpy(values), *one)) for one in narrowest),
+    )
     found = _Found([], [], [])
     for text, stages in meant.items():
         for stage, (low, high) in enumerate(stages):
-            taken = _within(there, low, high)
+            taken = _within(_numpy(there), low, high)
             if len(taken):
                 found.terms.append(_between(held.name, low, high))
                 if stage > 1 or (stage and len(taken) > 1):
@@ -244,6 +251,11 @@ def _numbers(held: Held, given: Sequence[str], rtol: float) -> _Found:
         else:
             found.missing.append(text)
     return found
+
+
+def _numpy(values: pa.Array) -> np.ndarray:
+    """In double precision, in which Arrow compares them, as NumPy would not."""
+    return (values.cast(pa.float64()) if pa.types.is_floating(values.type) else values).to_numpy(zero_copy_only=False)
 
 
 def _within(values: np.ndarray, low: Any, high: Any) -> np.ndarray:

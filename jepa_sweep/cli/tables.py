@@ -79,7 +79,7 @@ def query(
         from jepa_sweep.analysis.sql import answer
 
         frame, more = answer(store, sql, limit)
-        told = f"the first {len(frame):,} rows" if more else f"{len(frame):,} rows"
+        told = f"{'the first ' if more else ''}{len(frame):,} row{'' if len(frame) == 1 else 's'}"
     forms.put(frame, form, store.manifest.keys)
     if more or form == "text":
         typer.echo(f"{told}{'; --limit 0 shows all' if more else ''}", err=True)

@@ -406,6 +406,14 @@ def test_mistakes_end_with_a_sentence(query, words, message):
     assert message in json.loads(told.stdout)["error"]
 
 
+@pytest.mark.parametrize("asked", [["--json"], ["--format", "json"], ["--format=json"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["--limit", "-1"], ["--fast"], ["--where", "lam = 10"]], ids=" ".join)
+def test_errors_are_json_where_json_is_asked_for(query, words, asked):
+    """What is typed wrongly, too."""
+    told = query(*words, *asked)
+    assert (told.exit_code, told.stderr, json.loads(told.stdout)["code"]) == (2, "", 2)
+
+
 ON_A_TERMINAL = """
 import fcntl, os, pty, struct, subprocess, sys, termios
 master, slave = pty.openpty()

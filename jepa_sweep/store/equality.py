@@ -137,7 +137,7 @@ def compared(name: str, kind: pa.DataType, sign: str, text: str) -> pc.Expressio
 
 
 def ranges(text: str, kind: pa.DataType, rtol: float = RTOL) -> list[Range]:
-    """The ranges of values that a number may stand for, the narrowest first."""
+    """The ranges of values that a number may stand for, from the narrowest, each within the next."""
     value = float(text)
     if pa.types.is_integer(kind):
         return _whole(text, rtol)
@@ -147,7 +147,10 @@ def ranges(text: str, kind: pa.DataType, rtol: float = RTOL) -> list[Range]:
     slack = max(rtol, rounding) * abs(value)
     digits = _digits(text)
     counts = [max(digits, DIGITS), *([digits] if 1 < digits < DIGITS else [])]
-    return [(value - slack, value + slack), *(_reading(Decimal(text), count) for count in counts)]
+    found = [(value - slack, value + slack)]
+    for low, high in (_reading(Decimal(text), count) for count in counts):
+        found.append((min(low, found[-1][0]), max(high, found[-1][1])))
+    return found
 
 
 def _whole(text: str, rtol: float) -> list[Range]:

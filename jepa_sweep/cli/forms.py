@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from jepa_sweep.checks import check_one_of
 from jepa_sweep.errors import SpecError
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ Format = Annotated[
 def chosen(form: str | None, as_json: bool) -> str:
     """The form that a command was asked for by `--format` or `--json`; raises `SpecError` unless it is one."""
     if form is not None:
+        from jepa_sweep.checks import check_one_of  # not at the top: it brings NumPy, for which --help need not wait
+
         check_one_of("--format", form, FORMS)
     if as_json and form not in (None, "json"):
         raise SpecError(f"Rows must be printed in one form, but --format {form} and --json are given; leave one out.")
@@ -116,7 +117,7 @@ def _fitted(columns: Sequence[_Column], width: int | None, keys: Sequence[str]) 
 def _folded(columns: Sequence[_Column], width: int, keys: Sequence[str]) -> list[list[_Column]]:
     """Parts of a table that fit, each led by the keys; by numbers of the rows where those leave too little room."""
     lead = [column for column in columns if column.name in keys]
-    if not lead or 3 * _width(lead) > 2 * width:
+    if not lead or width - _width(lead) - GAP < max(width // 3, LEAST):
         lead = [_Column("row", [str(row + 1) for row in range(len(columns[0].cells))], True, False)]
     room = max(width - _width(lead) - GAP, LEAST)
     parts = [lead]

@@ -18,7 +18,7 @@ class SpecError(JepaSweepError, ValueError):
 
 
 class SpecWarning(UserWarning):
-    """A spec asks for something that can be run, but is hardly what is wanted."""
+    """A spec or a question asks for something that can be done, but is hardly what is wanted."""
 
 
 class IntegrityError(JepaSweepError):

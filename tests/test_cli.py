@@ -126,50 +126,6 @@ def test_compare_reports_the_worst_difference(place, as_json, invoke):
     assert re.search(r"worst relative difference from the closed form: \d\.\d\de-\d\d", text)
 
 
-def test_query_filters_sorts_and_cuts(place, as_json, invoke):
-    rows = as_json(place, "query", "runs/small", "--where", "lam > 1", "--where", "objective = jepa", "--where", "L=3",
-                   "--columns", "rho,t_exact", "--sort", "-rho")  # fmt: skip
-    assert [row["rho"] for row in rows] == [1.0, 0.5]
-    assert list(rows[0]) == ["rho", "t_exact"]
-    stored = pd.read_parquet(place / "runs/small/points").query("lam == 2 and L == 3 and objective == 'jepa'")
-    assert [row["t_exact"] for row in rows] == pytest.approx(
-        stored.sort_values("rho", ascending=False).t_exact.tolist()
-    )
-    csv = invoke("query", "runs/small", "--table", "trajectories", "--limit", "2", "--csv", cwd=place)
-    assert len(csv.stdout.splitlines()) == 3
-    text = invoke("query", "runs/small", "--limit", "5", cwd=place)
-    assert "5 of 16 rows" in text.stderr
-
-
-QUERY = ["query", "runs/small", "--where", "objective = jepa", "--limit", "3"]
-
-
-@pytest.mark.parametrize("given", [["rho", "t_exact"], ["rho,t_exact"], [" rho , t_exact ", "rho"]], ids=str)
-def test_columns_may_be_repeated_and_listed(place, invoke, monkeypatch, given):
-    monkeypatch.chdir(place)
-    words = [word for columns in given for word in ("--columns", columns)]
-    assert list(json.loads(invoke(*QUERY, *words, "--json").stdout)[0]) == ["rho", "t_exact"]
-
-
-@pytest.mark.parametrize("given", [["-L", "rho", "lam"], ["-L,rho", "lam"], ["-L,rho,lam"]], ids=str)
-def test_keys_to_sort_by_may_too(place, invoke, monkeypatch, given):
-    """The first counts most."""
-    monkeypatch.chdir(place)
-    words = [word for key in given for word in ("--sort", key)]
-    rows = json.loads(invoke(*QUERY, *words, "--columns", "rho", "--json").stdout)
-    assert rows == [{"rho": 0.5}, {"rho": 0.5}, {"rho": 1.0}]
-    lam = [row["lam"] for row in json.loads(invoke(*QUERY, *words, "--json").stdout)]
-    assert lam == [0.5, 2.0, 0.5]
-
-
-def test_rows_have_one_format(place, invoke, monkeypatch):
-    monkeypatch.chdir(place)
-    done = invoke(*QUERY, "--csv", "--json")
-    assert (done.exit_code, done.stderr) == (2, "")
-    said = "Rows must be printed in one format, but --csv and --json are given; leave one out."
-    assert json.loads(done.stdout) == {"error": said, "code": 2}
-
-
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -199,14 +155,6 @@ def test_usage_shows_words_and_not_types(invoke):
     for command in cli.app.registered_commands:
         text = invoke(command.callback.__name__, "--help").stdout
         assert re.findall(r"<(?:int|float|list)[^>]*>", text) == [], command.callback.__name__
-
-
-@pytest.mark.parametrize("format", ["--csv", "--json"])
-def test_rows_that_are_left_out_are_told(place, invoke, monkeypatch, format):
-    """Beside what another program reads."""
-    monkeypatch.chdir(place)
-    assert invoke(*QUERY, format).stderr == "3 of 8 rows; --limit 0 shows all\n"
-    assert invoke(*QUERY, format, "--limit", "0").stderr == ""
 
 
 WITH_DEVICE = [c.callback for c in cli.app.registered_commands if "device" in inspect.signature(c.callback).parameters]
@@ -286,13 +234,6 @@ BAD = {
     "no such device": (("run", "small.toml", "--device", "gpu"), 2, "JAX sees none here"),
     "other numbers": (("run", "other.toml"), 2, "write to another directory with --out"),
     "no such run": (("status", "nowhere"), 2, "it has no store.json"),
-    "no such table": (("query", "runs/small", "--table", "pointss"), 2, "Did you mean `points`"),
-    "no such column": (("query", "runs/small", "--columns", "lambda"), 2, "Columns must be among"),
-    "no name of a column": (("query", "runs/small", "--columns", "lam,"), 2, "Columns must be among"),
-    "bad condition": (("query", "runs/small", "--where", "lam ~ 1"), 2, "must read like"),
-    "text for a number": (("query", "runs/small", "--where", "lam > x"), 2, "compare it with one"),
-    "nan for a number": (("query", "runs/small", "--where", "lam > nan"), 2, "compare it with one"),
-    "bad sort": (("query", "runs/small", "--sort", "time"), 2, "`--sort` must name columns, but there is no `time`"),
     "no such command": (("fly",), 2, "No such command"),
     "no such option": (("run", "small.toml", "--fast"), 2, "No such option"),
     "path is a file": (("run", "small.toml", "--out", "small.toml/x"), 6, "small.toml.*--out"),
@@ -379,12 +320,6 @@ runpy.run_module("jepa_sweep.cli", run_name="__main__")
     # The chunk that was claimed is finished first, and is not counted among those of the second run.
     assert as_json(tmp_path, "run", "small.toml")["computed"] == 12
     assert as_json(tmp_path, "status", "runs/small")["points"] == 16
-
-
-def test_json_keeps_all_digits(place, as_json):
-    rows = as_json(place, "query", "runs/small", "--limit", "0")
-    stored = pd.read_parquet(place / "runs/small/points")
-    assert sorted(row["relative_difference"] for row in rows) == sorted(stored.relative_difference)
 
 
 @pytest.mark.long

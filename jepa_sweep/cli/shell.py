@@ -48,8 +48,9 @@ class _Commands(typer.core.TyperGroup):
         **extra: Any,
     ) -> Any:
         words = sys.argv[1:] if args is None else list(args)
-        before = _asked_for_json.set(JSON in words)
-        standalone = standalone_mode and JSON not in words
+        asked = JSON in words or any(form in " ".join(words) for form in ("--format json", "--format=json"))
+        before = _asked_for_json.set(asked)
+        standalone = standalone_mode and not asked
         try:
             code = super().main(words, prog_name, complete_var, standalone, windows_expand_args, **extra)
         except typer.TyperException as error:

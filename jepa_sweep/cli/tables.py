@@ -1,12 +1,12 @@
 """Commands that read runs: what they hold, rows of their tables, comparisons."""
 
-import json
 import math
 from typing import Annotated
 
 import typer
 
-from jepa_sweep.cli import shell
+from jepa_sweep.cli import forms, shell
+from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
 from jepa_sweep.errors import SpecError
 
@@ -33,13 +33,15 @@ def status(run: Run, as_json: Json = False) -> None:
 def query(
     run: Run,
     table: Annotated[
-        str, typer.Option(metavar="NAME", help="points, failures, trajectories, features, losses, ...")
-    ] = "points",
+        str | None,
+        typer.Option(metavar="NAME", help="points (the default), failures, trajectories, features, losses, ..."),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CONDITION",
-            help="A condition like 'lam > 1' or 'objective = jepa'; may be repeated, all must hold.",
+            help="Such as 'lam > 1 and L in (2, 3)', 'objective = jepa', 't_exact is null'; may be repeated, all must "
+            "hold. Numbers match to the digits given.",
         ),
     ] = None,
     columns: Annotated[
@@ -51,25 +53,36 @@ def query(
             metavar="COLUMNS", help="Columns to sort by, likewise, the first counting most; -COLUMN for largest first."
         ),
     ] = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(metavar="SELECT", help="SQL over the tables by their names, by DuckDB, in place of the above."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="Rows to show; 0 for all.")] = 20,
-    csv: Annotated[bool, typer.Option("--csv", metavar="", help="Print CSV instead of text.")] = False,
+    format: Format = None,
     as_json: Json = False,
 ) -> None:
     """Show rows of a table."""
-    if csv and as_json:
-        raise SpecError("Rows must be printed in one format, but --csv and --json are given; leave one out.")
-    from jepa_sweep.analysis.query import for_json, matching
+    form = forms.chosen(format, as_json)
+    from jepa_sweep.store.reader import Reader
 
-    frame, count = matching(run, table, where or [], shell.split(columns), shell.split(sort), limit)
-    if csv:
-        typer.echo(frame.to_csv(index=False), nl=False)
-    elif as_json:
-        typer.echo(json.dumps(for_json(frame), default=float))
+    store = Reader(run)
+    if sql is None:
+        from jepa_sweep.analysis.query import matching
+
+        asked = where or [], shell.split(columns), shell.split(sort)
+        frame, count = matching(store, table or "points", *asked, limit)
+        more, told = len(frame) < count, f"{len(frame):,} of {count:,} rows"
     else:
-        typer.echo(frame.to_string(index=False))
-    if len(frame) < count or not (csv or as_json):
-        more = "; --limit 0 shows all" if len(frame) < count else ""
-        typer.echo(f"{len(frame):,} of {count:,} rows{more}", err=True)
+        given = {"--table": table, "--where": where, "--columns": columns, "--sort": sort}
+        if beside := [option for option, value in given.items() if value]:
+            raise SpecError(f"`--sql` must say all there is to ask, but {beside[0]} is given, too; write it as SQL.")
+        from jepa_sweep.analysis.sql import answer
+
+        frame, more = answer(store, sql, limit)
+        told = f"{'the first ' if more else ''}{len(frame):,} row{'' if len(frame) == 1 else 's'}"
+    forms.put(frame, form, store.manifest.keys)
+    if more or form == "text":
+        typer.echo(f"{told}{'; --limit 0 shows all' if more else ''}", err=True)
 
 
 @shell.command

@@ -34,7 +34,6 @@ def _missing(location: Location, manifest: Manifest, file: File, others: list[Fi
     failures = manifest.schema("failures")
     keys = pa.schema([failures.field(name) for name in manifest.keys])
     mine, theirs = (
-        pd.MultiIndex.from_frame(table.read(location, [Part(f) for f in files], keys, None, None))
-        for files in ([file], others)
+        pd.MultiIndex.from_frame(table.read(location, [Part(f) for f in files], keys)) for files in ([file], others)
     )
     return ~mine.isin(theirs)

@@ -16,6 +16,7 @@ from jepa_sweep.store.table import Part
 
 MANY = 1000  # values of one parameter that are told apart
 LISTED = 6  # that are printed one by one
+DIGITS = 6  # significant ones, of a number that is printed
 WORST = "relative_difference"
 
 
@@ -147,5 +148,5 @@ def _listed(values: Values) -> str:
 
 
 def written(value: Any) -> str:
-    """A value in six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """A value as it is printed, floats in six significant digits."""
+    return f"{value:.{DIGITS}g}" if isinstance(value, float) else str(value)

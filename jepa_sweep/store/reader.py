@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store import attempts, integrity, locate, manifest, overview, records, table
+from jepa_sweep.store import attempts, equality, integrity, locate, manifest, overview, records, table
 from jepa_sweep.store.log import Log
 from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.schema import Column
@@ -86,30 +87,55 @@ class Reader:
             SpecError: there is no such table, or a column or filter names what is not there.
             IntegrityError: a file is damaged.
         """
-        return table.read(self.location, self.parts(name), self.schema(name), columns, filters)
+        schema = self.schema(name)
+        return table.read(self.location, self.parts(name), schema, *table.question(name, schema, columns, filters))
 
     def batches(
         self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None
     ) -> "Iterator[pd.DataFrame]":
         """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
+        schema = self.schema(name)
+        asked = table.question(name, schema, columns, filters)
         for parts in ([], *([part] for part in self.parts(name))):
-            yield table.read(self.location, parts, self.schema(name), columns, filters)
+            yield table.read(self.location, parts, schema, *asked)
 
-    def select(self, table_name: str = "points", /, rtol: float = 1e-9, **values: Any) -> "pd.DataFrame":
-        """Rows whose columns equal the given values, numbers within a relative tolerance.
+    def select(self, table_name: str = "points", /, rtol: float = equality.RTOL, **values: Any) -> "pd.DataFrame":
+        """Rows whose columns equal the given values.
+
+        A number equals what is within a relative tolerance of it; where nothing is, what reads the same in six
+        significant digits, as tables are printed; where nothing does, what reads the same in as many digits as were
+        given, at least two. Words match without regard to case.
+
+        Args:
+            table_name: the table.
+            rtol: the relative tolerance.
+            values: a number or text for each column that must have it.
+
+        Raises:
+            SpecError: there is no such column, or no such value of a swept one in the run; the nearest are named.
+
+        Warns:
+            SpecWarning: other values than those given were taken, or a measured column has no such value.
 
         Example: `store.select(lam=0.1, L=5, objective="jepa")`, `store.select("trajectories", rho=0.7)`.
         """
-        known = self.schema(table_name).names
-        if unknown := [name for name in values if name not in known]:
-            raise SpecError(
-                f"`select` takes columns of {table_name} ({', '.join(known)}), but `{unknown[0]}` was given."
-            )
-        return self.read(table_name, None, table.near(values, rtol))
+        table.check_columns(table_name, values, self.schema(table_name))
+        terms = [self.equal(table_name, name, [value], rtol) for name, value in values.items()]
+        return self.read(table_name, None, table.all_of(terms))
+
+    def equal(self, name: str, column: str, values: Sequence[Any], rtol: float = equality.RTOL) -> pc.Expression:
+        """A filter for rows of a table whose column equals one of the values, as `select` compares them."""
+
+        def held(one: str) -> equality.Held:
+            return equality.Held(self.location, one, self.parts(one), self.schema(one), column)
+
+        others = [one for one in ("points", "failures") if one != name and column in self.schema(one).names]
+        elsewhere = (lambda: [held(one) for one in others]) if column in self.manifest.keys else None
+        return equality.term(held(name), elsewhere, values, rtol)
 
     def failures_of(self, number: str) -> "pd.DataFrame":
         """The rows of `failures` of one chunk."""
-        return table.read(self.location, self.parts("failures", number), self.schema("failures"), None, None)
+        return table.read(self.location, self.parts("failures", number), self.schema("failures"))
 
     def rows(self, name: str) -> int:
         """The number of rows of one table."""

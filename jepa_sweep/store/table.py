@@ -1,7 +1,6 @@
 """Parquet files of a store, written and read back as pandas; no number is used before its file matches its hash."""
 
 import functools
-import numbers
 import operator
 import os
 import re
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jepa_sweep.checks import shown
+from jepa_sweep.checks import did_you_mean
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store.location import Location, Missing
 from jepa_sweep.store.records import File, sha256
@@ -121,29 +120,47 @@ def side_by_side(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
         return list(readers.map(function, items))
 
 
-def read(
-    location: Location, parts: Sequence[Part], schema: pa.Schema, columns: str | Sequence[str] | None, filters: Filters
-) -> "pd.DataFrame":
-    """The rows of several files that pass the filters, as pandas.
+def check_columns(table: str, asked: Iterable[str], schema: pa.Schema) -> None:
+    """Raise a `SpecError` unless the table has all of the columns."""
+    for name in asked:
+        if name not in schema.names:
+            raise SpecError(f"`{name}` is not a column of {table}.{did_you_mean(name, schema.names)}")
+
+
+def question(
+    table: str, schema: pa.Schema, columns: str | Sequence[str] | None, filters: Filters
+) -> tuple[list[str], pc.Expression | None]:
+    """Columns and filters of a table as `read` takes them.
 
     Raises:
         SpecError: a column or filter names what is not in the table.
-        IntegrityError: a file is damaged.
     """
-    columns = [columns] if isinstance(columns, str) else columns
-    unknown = [c for c in columns or () if c not in schema.names]
-    if unknown:
-        raise SpecError(f"Columns must be among {', '.join(schema.names)}, but `{unknown[0]}` was asked for.")
-    names = schema.names if columns is None else list(columns)
+    names = schema.names if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    check_columns(table, names, schema)
     try:
         given = filters is None or isinstance(filters, pc.Expression)
         expression = filters if given else pq.filters_to_expression(filters)
-        empty = schema.empty_table() if expression is None else schema.empty_table().filter(expression)
+        if expression is not None:
+            schema.empty_table().filter(expression)
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         said = str(error).partition("\n")[0]  # after it Arrow lists the whole schema
+        if unknown := re.match(r"No match for FieldRef\.Name\((.*?)\)", said):
+            check_columns(table, [unknown[1]], schema)
         raise SpecError(f'Filters must be like [("lam", ">", 1.0)] on columns of the table, but: {said}') from error
+    return names, expression
+
+
+def read(
+    location: Location,
+    parts: Sequence[Part],
+    schema: pa.Schema,
+    names: list[str] | None = None,
+    expression: pc.Expression | None = None,
+) -> "pd.DataFrame":
+    """The rows of several files that pass the filter, as pandas; raises `IntegrityError` if a file is damaged."""
+    names = schema.names if names is None else names
     found = side_by_side(lambda part: rows(location, part, schema, names, expression), parts)
-    return pa.concat_tables([empty.select(names), *found]).to_pandas()
+    return pa.concat_tables([schema.empty_table().select(names), *found]).to_pandas()
 
 
 def rows(
@@ -165,34 +182,23 @@ def rows(
     return fragment.to_table(schema=schema).filter(pa.array(part.stands)).filter(expression).select(names)
 
 
-def rows_with(location: Location, part: Part, schema: pa.Schema, column: str, words: Sequence[str]) -> int:
-    """How many rows of one file have one of the words in a text column; its footer alone is read where that says 0."""
+def ends(location: Location, part: Part, schema: pa.Schema, column: str) -> tuple[Any, Any] | None:
+    """The lowest and highest value of a column of one file, rows that do not stand included, if its footer has them."""
     footer = pq.read_metadata(pa.BufferReader(_arrow(load(location, part.file, footer=True))))
     place = schema.names.index(column)
-    ranges = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
-    if all(r and r.has_min_max and not any(r.min <= word <= r.max for word in words) for r in ranges):
+    known = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
+    if not known or not all(one and one.has_min_max for one in known):
+        return None
+    return min(one.min for one in known), max(one.max for one in known)
+
+
+def rows_with(location: Location, part: Part, schema: pa.Schema, column: str, words: Sequence[str]) -> int:
+    """How many rows of one file have one of the words in a text column; its footer alone is read where that says 0."""
+    known = ends(location, part, schema, column)
+    if known and not any(known[0] <= word <= known[1] for word in words):
         return 0
     found = rows(location, part, schema, [column])[column].value_counts().to_pylist()
     return sum(row["counts"] for row in found if row["values"] in words)
-
-
-def near(values: dict[str, Any], rtol: float) -> pc.Expression | None:
-    """A filter for rows whose columns equal the values, numbers within a relative tolerance."""
-    terms = []
-    for name, value in values.items():
-        field = pc.field(name)
-        value = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
-        if not isinstance(value, str | numbers.Real):
-            raise SpecError(
-                f"`{name}` must be one number or one text, but it is {shown(value)}; for several values try "
-                f'filters=[("{name}", "in", [...])].'
-            )
-        if isinstance(value, str):
-            terms.append(field == value)
-        else:
-            slack = rtol * abs(float(value))
-            terms += [field >= float(value) - slack, field <= float(value) + slack]
-    return all_of(terms)
 
 
 def all_of(terms: Sequence[pc.Expression]) -> pc.Expression | None:

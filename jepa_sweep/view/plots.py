@@ -13,6 +13,7 @@ from jepa_sweep.errors import SpecError
 from jepa_sweep.store.overview import written
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import unit_of_time
+from jepa_sweep.store.table import check_columns
 from jepa_sweep.systems.system import Curves
 from jepa_sweep.view import style
 from jepa_sweep.view.style import Axes, Color
@@ -156,9 +157,7 @@ class Plots:
         if curves.table not in self._store.tables:
             raise SpecError(f"{self._store.path} has no table of {curves.table} to draw.")
         known = self._store.schema(curves.table).names
-        unknown = [name for name in free if name not in known]
-        if unknown:
-            raise SpecError(f"Columns must be among {', '.join(known)}, but `{unknown[0]}` was asked for.")
+        check_columns(curves.table, sorted(free), self._store.schema(curves.table))
         rows = self._store.select(curves.table, **values)
         if rows.empty:
             given = ", ".join(f"{k} = {v}" for k, v in values.items()) or "no condition"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import KEYS, TINY, TRACKED
@@ -47,7 +48,9 @@ def test_columns_and_filters_go_down_to_the_reader(stored):
 
 def test_select_compares_numbers_with_a_tolerance(stored):
     assert len(stored.select(lam=0.5 * (1 + 1e-12), objective="jepa", L=2)) == 6
-    assert len(stored.select(lam=0.5 * (1 + 1e-6))) == 0
+    with pytest.raises(js.SpecError, match=r"`lam` must be a value that the run has, but it is 0.500005; the nearest"):
+        stored.select(lam=0.5 * (1 + 1e-5))
+    assert len(stored.select(lam=np.float64(0.5), rtol=0)) == 36
     assert len(stored.select("trajectories", rho=1.0)) == 2 * 2 * 3 * 2 * 4
 
 
@@ -63,13 +66,17 @@ def test_a_store_has_what_its_reader_has(stored):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda s: s.points(columns=["lambda"]), "Columns must be among"),
-        (lambda s: s.points(filters=[("lambda", ">", 1)]), "Filters must be like"),
-        (lambda s: s.points(filters=[("lambda", ">", 1)]), r"but: [^\n]*\Z"),
+        (lambda s: s.points(columns=["lambda"]), r"\A`lambda` is not a column of points. Did you mean `lam`\?\Z"),
+        (lambda s: s.points(columns=["q"]), r"\A`q` is not a column of points. Known are: objective, lam, [^\n]*\Z"),
+        (lambda s: s.points(filters=[("lamda", ">", 1)]), r"\A`lamda` is not a column of .* Did you mean `lam`\?\Z"),
+        (lambda s: s.points(filters=pc.field("lamda") > 1), r"\A`lamda` is not a column of .* Did you mean `lam`\?\Z"),
+        (lambda s: next(s.batches("points", "lamda")), r"\A`lamda` is not a column of .* Did you mean `lam`\?\Z"),
+        (lambda s: s.points(filters=[("lam", "~", 1)]), r"Filters must be like [^\n]*\Z"),
+        (lambda s: s.points(filters=[("lam", ">", "x")]), r"Filters must be like [^\n]*\Z"),
         (lambda s: s.select(lam=[0.1, 0.2]), "`lam` must be one number or one text, but it is a list; .*filters="),
         (lambda s: s.select(lam=None), "`lam` must be one number or one text, but it is None"),
         (lambda s: s.select("pointz"), "has the tables points, .* but `pointz` was asked for"),
-        (lambda s: s.select(lambd=1), "`select` takes columns of points"),
+        (lambda s: s.select(lambd=1), "`lambd` is not a column of points. Did you mean `lam`"),
         (lambda s: Store(s.path / "points"), "it has no store.json"),
     ],
 )

@@ -149,7 +149,9 @@ def test_queries_take_words_and_numbers_of_any_table(copy, command):
     assert {row["layout"] for row in rows} == {"opposite"}
     times = [row["t_learned"] for row in rows]
     assert times == sorted(times)
-    losses = command(None, "--table", "losses", "--where", "objective != mae", "--csv", "--limit", "0", command="query")
+    losses = command(
+        None, "--table", "losses", "--where", "objective != mae", "--format", "csv", "--limit", "0", command="query"
+    )
     assert len(losses.stdout.strip().splitlines()) == 1 + 16
     wrong = command(None, "--table", "feature", command="query")
     assert wrong.exit_code == 2

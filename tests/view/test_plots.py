@@ -102,12 +102,18 @@ def test_axes_of_ones_own_are_drawn_on(flows):
     ("draw", "message"),
     [
         (lambda s: s.plot.critical_times("lam", L=2), r"`rho` varies.*add `rho=\.\.\.` \(one of 0.25, 0.5, 1.0"),
-        (lambda s: s.plot.critical_times("lam", by="sigma"), "Columns must be among .*`sigma`"),
-        (lambda s: s.plot.critical_times("lam", L=7, rho=0.5), "none with L = 7"),
+        (
+            lambda s: s.plot.critical_times("lam", by="sigma"),
+            "`sigma` is not a column of points. Known are: objective, lam",
+        ),
+        (
+            lambda s: s.plot.critical_times("lam", L=7, rho=0.5),
+            "`L` must be a value that the run has, but it is 7; the nearest is 3",
+        ),
         (lambda s: s.plot.order(), "`L` varies"),
         (lambda s: s.plot.order(L=2, objective="mae"), "lacks jepa"),
         (lambda s: s.plot.trajectories("lam", rho=0.5), "`L` varies"),
-        (lambda s: s.plot.critical_times("lam", colour="red"), "takes columns of points"),
+        (lambda s: s.plot.critical_times("lam", colour="red"), "`colour` is not a column of points"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(flows, draw, message):

@@ -1,0 +1,91 @@
+"""SQL over the tables of a store, by DuckDB."""
+
+import contextlib
+import glob
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+
+from jepa_sweep.checks import did_you_mean, plain
+from jepa_sweep.errors import SpecError
+from jepa_sweep.store import table
+from jepa_sweep.store.folder import Folder
+from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.table import Part
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def answer(store: Reader, text: str, limit: int) -> tuple[pd.DataFrame, bool]:
+    """The rows of a query on the tables by their names, at most `limit` (0: all), and whether there are more.
+
+    The files of the tables that the text names are checked against their hashes one by one. DuckDB then reads what it
+    needs from them, so memory does not grow with the tables; files in a bucket are first copied to a temporary folder.
+
+    Raises:
+        SpecError: DuckDB is not installed, or it cannot run the query.
+        IntegrityError: a file is damaged.
+    """
+    try:
+        import duckdb  # not at the top: an extra
+    except ImportError as error:
+        raise SpecError(
+            "`--sql` needs duckdb, but it is not installed; try `pip install 'jepa_sweep[sql]'`."
+        ) from error
+    named = [name for name in store.tables if re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE)]
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(duckdb.connect())
+        connection.execute("set python_enable_replacements = false")  # names are tables, never variables of ours
+        for name in named:
+            _add(connection, store, name, stack)
+        try:
+            found = connection.sql(text)
+            if found is None:
+                raise SpecError("`--sql` must be a query that has rows, as `select * from points` has.")
+            frame = (found.limit(limit + 1) if limit else found).df()
+        except duckdb.Error as error:
+            raise SpecError(_explained(str(error), store.tables)) from error
+    return (frame.head(limit) if limit else frame), bool(limit) and len(frame) > limit
+
+
+def _add(connection: "DuckDBPyConnection", store: Reader, name: str, stack: contextlib.ExitStack) -> None:
+    """Let DuckDB know the committed rows of one table that stand."""
+    parts, schema = store.parts(name), store.schema(name)
+    if not parts or any(part.stands is not None for part in parts):  # few: only failures that were tried again
+        names = schema.names
+        rows = table.side_by_side(lambda part: table.rows(store.location, part, schema, names), parts)
+        connection.register(name, pa.concat_tables([schema.empty_table(), *rows]))
+        return
+    paths = [glob.escape(path) for path in _checked(store, parts, stack)]
+    connection.read_parquet(paths, hive_partitioning=False).create_view(name)  # `lam=1` in a path is no column
+
+
+def _checked(store: Reader, parts: Sequence[Part], stack: contextlib.ExitStack) -> list[str]:
+    """Paths of files that are as they were committed."""
+    location = store.location
+    if isinstance(location, Folder):
+        table.side_by_side(lambda part: len(table.load(location, part.file)), parts)
+        return [location.where(part.file.path) for part in parts]
+    copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jepa_sweep-")))
+
+    def copied(part: Part) -> str:
+        copy = copies / part.file.path
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(table.load(location, part.file))
+        return str(copy)
+
+    return table.side_by_side(copied, parts)
+
+
+def _explained(said: str, tables: Sequence[str]) -> str:
+    """One sentence on why DuckDB did not run a query."""
+    if unknown := re.search(r"Table with name \"?(\w+)\"? does not exist", said):
+        return f"`--sql` must name tables of the run, but there is no `{unknown[1]}`.{did_you_mean(unknown[1], tables)}"
+    lines = [line.strip().rstrip("!.") for line in said.partition("\nLINE ")[0].splitlines()]
+    return f"`--sql` must be a query that DuckDB can run, but it says: {plain('; '.join(filter(None, lines)), 300)}."

@@ -1,0 +1,57 @@
+"""Stores with given rows, which need no engine."""
+
+import itertools
+
+import pyarrow as pa
+
+from jepa_sweep.results import Store
+from jepa_sweep.store.records import Claim
+from jepa_sweep.store.schema import Column
+from jepa_sweep.store.writer import Writer
+
+KEYS = [
+    Column("objective", "text", "", "learning objective"),
+    Column("lam", "exact", "1", "covariance"),
+    Column("L", "integer", "layers", "encoder layers"),
+]
+TABLES = {
+    "points": [
+        *KEYS,
+        Column("status", "text", "", "how the point ended"),
+        Column("t", "exact", "time", "time of crossing"),
+        Column("w", "numeric", "1", "response"),
+        Column("steps", "integer", "steps", "solver steps"),
+    ],
+    "failures": [*KEYS, Column("status", "text", "", "how the point ended"), Column("steps", "integer", "", "steps")],
+}
+USUAL = {"objective": "jepa", "lam": 1.0, "L": 2, "status": "learned", "t": None, "w": None, "steps": 0}
+_numbers = itertools.count()
+
+
+def made(chunks, path=None, precision="float64", failures=()):
+    """A store with these points in each chunk, given as columns; what is left out is as usual.
+
+    It lies in the memory of this process unless there is a path.
+    """
+    path = path or f"memory://made/{next(_numbers)}"
+    frozen = {"system": "mine", "solver": {}}
+    writer = Writer.create(path, frozen, TABLES, ["lam", "L"], precision, "own")
+    for start, chunk in enumerate(chunks):
+        add(writer, Claim("spec", start, start + 1), points=chunk)
+    for start, chunk in enumerate(failures, len(chunks)):
+        add(writer, Claim("spec", start, start + 1), failures=chunk)
+    return Store(path)
+
+
+def add(writer, claim, **tables):
+    """One more chunk."""
+    rows = {name: _rows(writer.reader.schema(name), columns) for name, columns in tables.items()}
+    rows.setdefault("points", writer.reader.schema("points").remove_metadata().empty_table())
+    number = writer.claim(claim, writer.reader.log.claims())
+    writer.commit(number, claim, rows, "none", {"seconds": 1.0})
+
+
+def _rows(schema, columns):
+    count = max(map(len, columns.values()))
+    arrays = [pa.array(columns.get(f.name, [USUAL[f.name]] * count), f.type) for f in schema]
+    return pa.Table.from_arrays(arrays, schema=schema.remove_metadata())

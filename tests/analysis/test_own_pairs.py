@@ -191,7 +191,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 
 def test_command_prints_features_orders_and_where_they_differ(files, invoke):
-    done = invoke("moments", "pairs.npy", "--depth", 5, cwd=files)
+    done = invoke("moments", "pairs.npy", "--L", 5, cwd=files)
     assert done.exit_code == 0, done.output
     assert "20,000 pairs of 4 features" in done.stdout
     assert "jepa does not learn 1 (collapses): features 3" in done.stdout
@@ -199,7 +199,7 @@ def test_command_prints_features_orders_and_where_they_differ(files, invoke):
 
 
 def test_command_in_json_with_two_files(files, found, invoke):
-    done = invoke("moments", "x.npy", "--with", "y.npy", "--depth", 5, "--json", cwd=files)
+    done = invoke("moments", "x.npy", "--with", "y.npy", "--L", 5, "--json", cwd=files)
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["inversions"] == [{"jepa_first": 1, "mae_first": 0, "resolved": True}]

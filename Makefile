@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=  # what Python compiles is kept, whatever the environment says
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test quick lint types unit deaths oldest browser bench clean
+.PHONY: demo test quick lint types unit deaths oldest browser docs bench wheel clean
 
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
@@ -55,12 +55,26 @@ browser:
 			&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
 		|| echo "There is no chromium, so the tests of the explorer in a browser are skipped; install it to run them."
 
+# The documentation, into site/; a broken link, anchor, reference or example fails it. The first time npm
+# fetches what sets the formulas.
+docs: .venv/ready
+	$(BIN)/python -m docs.build
+
 bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/pages.py
+
+# The wheel in dist/, installed into an environment of its own.
+wheel:
+	rm -rf dist build/wheel
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && wheel/bin/jepa-sweep --version
 
 # Rebuilt whenever the dependencies change.
 .venv/ready: pyproject.toml
@@ -70,4 +84,4 @@ bench: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest figures build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest .cache site docs/assets figures build dist .pytest_cache .ruff_cache

@@ -34,10 +34,11 @@ Floats = Any  # float64: a NumPy number or array, or inside a transformation a t
 class Solution(NamedTuple):
     """Results of `solve`, in the shape its arguments broadcast to.
 
-    time: critical times, in the time convention asked for; NaN unless `status` is "learned".
-    status: how each point ended, in words; `jepa_sweep.SENTENCES` explains each.
-    steps: solver steps taken, accepted and rejected.
-    w: the response at the requested times, with these as a last axis; empty where none were requested.
+    Attributes:
+        time: critical times, in the time convention asked for; NaN unless `status` is "learned".
+        status: how each point ended, in words; `jepa_sweep.SENTENCES` explains each.
+        steps: solver steps taken, accepted and rejected.
+        w: the response at the requested times, with these as a last axis; empty where none were requested.
     """
 
     time: np.ndarray

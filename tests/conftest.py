@@ -16,6 +16,7 @@ import jax
 import jaxlib.version
 import numpy as np
 import pytest
+from browsers import browser as browser  # a fixture
 from flags import QUICKLY_COMPILED
 from jaxtyping import install_import_hook
 from typer.testing import CliRunner

@@ -10,7 +10,7 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import goals, gpu, limits, networks, peers
+from benchmarks import goals, gpu, limits, networks, pages, peers
 from benchmarks.common import Row, release
 from benchmarks.report import report
 from benchmarks.ways import ours, plain
@@ -88,3 +88,27 @@ def test_limits_are_told_in_the_units_of_the_goals(monkeypatch):
     assert found["networks / peer"].value == 1.25
     assert all(np.isfinite(limit.value) and limit.value > 0 for limit in found.values())
     assert limits.table([*found.values()]).count("\n") == len(found) + 2
+
+
+def test_the_pages_show_what_was_measured_last():
+    """`python benchmarks/pages.py` writes them anew."""
+    for path, text in pages.pages().items():
+        assert path.read_text() == text, path.name
+
+
+def test_the_table_of_the_readme_has_four_rows_of_the_fastest():
+    measured = goals.read()
+    found = pages.speeds(pages.tables(measured["peers"]["text"])[0])
+    assert found == sorted(found, key=lambda speed: -speed.rate)
+    others = [speed for speed in found if not speed.way.startswith(("js.", "jepa_sweep", "C++ by hand", "diffrax"))]
+    rows = pages.short(measured).split("|---|---|---|\n")[1].splitlines()
+    assert len(rows) == 4
+    assert f"{others[0].way} | {pages.rounded(others[0].rate)} |" in rows[2]
+    assert rows[3].endswith(" | 1 |")
+
+
+def test_a_page_without_its_marks_is_refused():
+    assert pages.filled("a\n<!-- x -->\nold\n<!-- /x -->\nb", "x", "new") == "a\n<!-- x -->\n\nnew\n\n<!-- /x -->\nb"
+    for page in ("a", "<!-- x -->\n", "<!-- x -->\n1\n<!-- /x -->\n<!-- x -->\n2\n<!-- /x -->"):
+        with pytest.raises(ValueError, match="must have the marks"):
+            pages.filled(page, "x", "new")

@@ -1,4 +1,4 @@
-"""The house keeps its shape: floors, file sizes, names, examples, and a README that is true."""
+"""The house keeps its shape: floors, file sizes, names, and examples."""
 
 import ast
 import contextlib
@@ -8,8 +8,6 @@ import importlib
 import inspect
 import pkgutil
 import re
-import subprocess
-import sys
 
 import pytest
 from conftest import ROOT
@@ -17,16 +15,14 @@ from conftest import ROOT
 import jepa_sweep as js
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.physics import data, host, network
-from jepa_sweep.physics.host import SENTENCES, Status
+from jepa_sweep.physics.host import Status
 from jepa_sweep.physics.reduced import DYNAMICS
-from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.systems.networks import parameters as words
 from jepa_sweep.systems.registry import BUILT_IN
 from jepa_sweep.systems.shared import FAILED
 from jepa_sweep.systems.system import Measurement
 
 PACKAGE = ROOT / "jepa_sweep"
-README = (ROOT / "README.md").read_text()
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ABOVE = {  # room -> what it may import; every room may import itself, `errors` and `checks`
     "errors": set(),
@@ -185,76 +181,3 @@ def test_examples_of_public_functions_run(name):
 def test_every_module_says_what_it_is_for():
     names = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "jepa_sweep.")]
     assert [name for name in names if not importlib.import_module(name).__doc__] == []
-
-
-def markdown(tables):
-    """Tables of columns as they stand in the README."""
-    lines = []
-    for name, columns in tables.items():
-        lines += [f"`{name}`", "", "| column | type | unit | meaning | equation |", "|---|---|---|---|---|"]
-        for c in columns:
-            equation = f"`{c.equation}`" if c.equation else ""
-            lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {c.meaning} | {equation} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def test_readme_has_the_columns_of_the_tables():
-    for name, parameters in (("reduced", True), ("training", False), ("temporal", False)):
-        system = BUILT_IN[name]
-        own = [q.name for q in system.parameters]
-        tables = {t: [c for c in columns if parameters or c.name not in own] for t, columns in system.columns().items()}
-        assert markdown(tables) in README
-
-
-def test_readme_has_the_parameters_of_networks_and_series():
-    for name in ("training", "temporal"):
-        for q in BUILT_IN[name].parameters:
-            assert re.search(rf"^\| `{q.name}` \|", README, re.M), q.name
-
-
-def test_readme_explains_every_status():
-    for status in Status:
-        assert f"| `{status.label}` | {SENTENCES[status]} |" in README
-
-
-def test_readme_has_its_headings_and_what_stands_between_marks():
-    titles = ["Start", "From Python", "From the command line", "A spec file", "What the columns mean", "The store"]
-    titles += ["Larger sweeps", "Speed", "Troubleshooting", "A flow of your own", "Changelog"]
-    found = re.findall("^## (.*)$", README, re.M)
-    assert [title for title in found if title in titles] == titles
-    opened, closed = (re.findall(rf"^<!-- {mark}(\w+) -->$", README, re.M) for mark in ("", "/"))
-    assert opened == closed == ["columns", "networks", "estimates", "speed"]
-    speed = README.split("\n## Speed\n")[1].split("\n## ")[0]
-    assert "| way | points/s | against plain diffrax |" in speed.split("<!-- speed -->")[1].split("<!-- /speed -->")[0]
-
-
-def test_readme_names_the_commands_and_exit_codes():
-    commands = ("run", "plan", "status", "query", "compare", "verify", "repair", "retry", "doctor", "moments")
-    commands += ("figure", "reproduce", "explore")
-    assert [c for c in commands if f"jepa-sweep {c}" not in README] == []
-    assert [c for c in ("make demo", "make test") if c not in README] == []
-
-
-def test_readme_names_a_test_for_every_fault():
-    table = re.findall(r"^\| .* \| .* \| `(.*?)::(.*?)` \|$", README, re.M)
-    assert len(table) >= 25
-    defined = {path: set(re.findall(r"^def (\w+)\(", (ROOT / "tests" / path).read_text(), re.M)) for path, _ in table}
-    assert [f"{path}::{name}" for path, name in table if name not in defined[path]] == []
-
-
-def test_readme_specs_can_be_run_and_repeat_nothing():
-    specs = re.findall(r"```toml\n(.*?)```", README, re.S)
-    assert len(specs) == 2
-    assert [replicates(js.Sweep.parse(text, "README.md")) for text in specs] == [[], []]
-
-
-@pytest.mark.process
-def test_readme_python_runs(tmp_path):
-    """All Python blocks of the README, in order, as one session."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(blocks) >= 2
-    script = "import os\n" + "\n".join(blocks)
-    (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

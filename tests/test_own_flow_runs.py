@@ -2,8 +2,6 @@
 
 import json
 import random
-import re
-import shlex
 import shutil
 import signal
 import sys
@@ -199,26 +197,3 @@ def test_workers_of_a_cluster_run_the_file_that_the_store_keeps(folder, alone, m
         machines.shutdown()
     assert report.computed == POINTS
     pd.testing.assert_frame_equal(table(folder / "run"), table(alone.path), rtol=1e-9)
-
-
-# --- the page of the manual -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.long
-def test_the_page_of_the_manual_runs(tmp_path, invoke, monkeypatch):
-    """Its files are written, its commands typed, and its Python run, in order."""
-    text = (ROOT / "docs/own-flow.md").read_text()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for kind, block in re.findall(r"```(python|toml|console)\n(.*?)```", text, re.S):
-        named = re.match(r"# (\w+\.(?:py|toml))\n", block)
-        if kind == "console":
-            for line in block.splitlines():
-                done = invoke(*shlex.split(line.removeprefix("$ jepa-sweep ")), cwd=tmp_path)
-                assert done.exit_code == 0, f"{line}\n{done.stderr}"
-        elif named:
-            (tmp_path / named[1]).write_text(block)
-        elif kind == "python":
-            exec(compile(block, "own-flow.md", "exec"), {})
-    [store] = [js.Store(path) for path in (tmp_path / "runs").iterdir() if path.name == "decay"]
-    assert (store.points().status == "learned").all()

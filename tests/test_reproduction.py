@@ -1,12 +1,11 @@
 """Figures from the command line: files, claims, exit codes, and sentences where a run does not fit."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TRACKED
+from conftest import TRACKED
 from matplotlib.figure import Figure
 
 import jepa_sweep as js
@@ -131,16 +130,3 @@ def test_a_missing_extra_is_named(stored, tmp_path, module, extra):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert f"pip install 'jepa_sweep[{extra}]'" in done.stderr
-
-
-@pytest.mark.process
-def test_the_notebook_runs(tmp_path):
-    """`sweeps/tour.py` from end to end, as a newcomer would run it."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", ROOT / "sweeps/tour.py"],
-        cwd=tmp_path, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "L = 1: JEPA large lam first, MAE large lam first" in done.stdout
-    assert "L = 8: JEPA large rho first, MAE large lam first" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["tour", "tour-network"]

@@ -44,17 +44,23 @@ class Scatter(NamedTuple):
 class Estimate(NamedTuple):
     """Features estimated from pairs of samples, in the order of falling lam.
 
-    pairs: how many there are.
-    mean_x, mean_y: what was subtracted from x and y, shape (d,); zero where nothing was.
-    moments: xx, yx and yy, each (d, d), in the basis of the data.
-    basis: orthogonal, shape (d, d); column i is feature i. `x @ basis` are the features of x.
-    lam: E[x_i y_i], shape (d,), like all that follow; rho: lam / s2; s2: E[x_i^2]; sy2: E[y_i^2].
-    lam_error, rho_error: standard errors, from the means of batches of consecutive pairs, so that pairs may depend on
-        their neighbours.
-    off_diagonal: mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx.
-    mixing: root mean square of the correlations between different features, x_a with x_b and y_a with x_b, from 0 to
-        1. The theory of single features is exact at 0; chance alone gives independent pairs about pairs^(-1/2).
-    asymmetry: |yx - yx^T| / 2 |yx|, from 0 (symmetric) to 1; what no orthogonal basis can make diagonal.
+    Attributes:
+        pairs: how many there are.
+        mean_x: what was subtracted from x, shape (d,); zero where nothing was.
+        mean_y: the same of y.
+        moments: xx, yx and yy, each (d, d), in the basis of the data.
+        basis: orthogonal, shape (d, d); column i is feature i. `x @ basis` are the features of x.
+        lam: E[x_i y_i], shape (d,), like the next five.
+        rho: lam / s2.
+        s2: E[x_i^2].
+        sy2: E[y_i^2].
+        lam_error: standard error, from the means of batches of consecutive pairs, so that pairs may depend on their
+            neighbours.
+        rho_error: the same of rho.
+        off_diagonal: mean square of the off-diagonal entries of U^T yx U, U the eigenbasis of xx.
+        mixing: root mean square of the correlations between different features, x_a with x_b and y_a with x_b, from 0
+            to 1. The theory of single features is exact at 0; chance alone gives independent pairs about pairs^(-1/2).
+        asymmetry: |yx - yx^T| / 2 |yx|, from 0 (symmetric) to 1; what no orthogonal basis can make diagonal.
     """
 
     pairs: int

@@ -145,9 +145,9 @@ def strewn(stored):
     return stored
 
 
-def readme_lines(path):
-    """What the README says pandas, DuckDB and Polars are to be given."""
-    text = (ROOT / "README.md").read_text().replace("runs/quickstart", str(path))
+def documented_lines(path):
+    """What the documentation says pandas, DuckDB and Polars are to be given."""
+    text = (ROOT / "docs/index.md").read_text().replace("runs/quickstart", str(path))
     [query] = re.findall(r"DuckDB \(`(.*?)`\)", text)
     yield duckdb.sql(query).df()
     [line] = re.findall(r"Polars \(`(.*?)`\)", text)
@@ -169,7 +169,7 @@ def test_files_that_are_not_ours_are_listed_and_ignored(strewn, command):
     assert len(json.loads(command(None, "--json", command="verify").stdout)["strays"]) == len(HARMLESS)
 
 
-def test_the_lines_of_the_readme_read_the_table_among_them(strewn):
+def test_the_documented_lines_read_the_table_among_them(strewn):
     truth = strewn.points().sort_values(KEYS).reset_index(drop=True)
-    for frame in readme_lines(strewn.path):
+    for frame in documented_lines(strewn.path):
         assert_same(frame.sort_values(KEYS).reset_index(drop=True), truth, check_dtype=False)

@@ -1,0 +1,38 @@
+"""A real browser, for tests of pages."""
+
+import os
+import shutil
+
+import pytest
+
+try:
+    from playwright.sync_api import Error, expect, sync_playwright
+except ImportError:
+    sync_playwright = None
+
+SLOWEST = 600_000  # milliseconds: no test fails because a machine is busy
+EXPECTED = os.environ.get("JEPA_SWEEP_BROWSER") == "required"
+
+
+def absent(what):
+    """Without a browser these tests are skipped, unless the environment says that there is one."""
+    if EXPECTED:
+        pytest.fail(f"JEPA_SWEEP_BROWSER=required, but {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if sync_playwright is None:
+        absent("playwright is not installed (pip install playwright)")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        absent("no Chromium was found (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        try:
+            running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        except Error as error:
+            absent(f"{program} does not start: {error}")
+        expect.set_options(timeout=SLOWEST)
+        yield running
+        running.close()

@@ -1,10 +1,9 @@
 """How far a run is, and ways to show it: a live bar, or a line every few seconds."""
 
 import contextlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SECONDS_BETWEEN_LINES = 5
 
@@ -23,8 +22,20 @@ class Progress(NamedTuple):
         """Of those computed by this run."""
         return self.computed / max(self.seconds, 1e-9)
 
+    def text(self) -> str:
+        """All of it on one line."""
+        left = (self.total - self.done) / max(self.points_per_second, 1e-9)
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return line_of(self.done, self.total, self.points_per_second, left) + failed
+
 
 Show = Callable[[Progress], None]
+
+
+def line_of(done: int, total: int, points_per_second: float | None, seconds_left: float | None) -> str:
+    """How far a run is, on one line, as far as that is known."""
+    rate = "" if points_per_second is None else f", {points_per_second:,.0f} points/s"
+    return f"{done:,}/{total:,} points{rate}" + ("" if seconds_left is None else f", {seconds_left:,.0f} s left")
 
 
 @contextlib.contextmanager
@@ -41,11 +52,11 @@ def showing(progress: Show | bool | None = None) -> Iterator[Show | None]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if sys.stderr.isatty() or (console.is_jupyter and importlib.util.find_spec("ipywidgets")):
-        with _bar(console) as show:
+    if console.is_jupyter or sys.stderr.isatty():
+        with _in_notebook() if console.is_jupyter else _bar(console) as show:
             yield show
     else:
-        yield _Lines() if progress or console.is_jupyter else None
+        yield _Lines() if progress else None
 
 
 @contextlib.contextmanager
@@ -57,6 +68,44 @@ def _bar(console) -> Iterator[Show]:
     with Bar(*layout, console=console) as bar:
         task = bar.add_task("points", total=None, rate="compiling")
         yield lambda p: bar.update(task, total=p.total, completed=p.done, rate=f"{p.points_per_second:,.0f} points/s")
+        if bar.tasks[0].total is None:  # nothing was left to do
+            bar.remove_task(task)
+
+
+@contextlib.contextmanager
+def _in_notebook() -> Iterator[Show]:
+    """A bar in the output of the cell that runs. It is of plain HTML: a bar of rich would need widgets."""
+    from IPython.display import display  # type: ignore[import-not-found]  # a notebook has it, and nobody else needs it
+
+    cell = _Cell(display(_Drawn("compiling"), display_id=True))
+    yield cell
+    if not cell.used:  # nothing was left to do
+        cell.bar.update(_Drawn(""))
+
+
+class _Cell:
+    """The output of a cell, drawn anew after each chunk."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar, self.used = bar, False
+
+    def __call__(self, now: Progress) -> None:
+        self.used = True
+        self.bar.update(_Drawn(now.text(), f' value="{now.done}" max="{max(now.total, 1)}"'))
+
+
+class _Drawn(NamedTuple):
+    """One state of a bar: HTML for a notebook in a browser, text for one in a terminal."""
+
+    text: str  # without any there is no bar
+    filled: str = ""  # attributes; without any the bar moves to and fro
+
+    def _repr_html_(self) -> str:
+        bar = f'<progress{self.filled} style="width: 24em; vertical-align: middle"></progress> {self.text}'
+        return bar if self.text else ""
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 class _Lines:
@@ -69,6 +118,4 @@ class _Lines:
         ended = now.computed and now.done == now.total != self._last.done
         if now.seconds - self._last.seconds >= SECONDS_BETWEEN_LINES or ended:
             self._last = now
-            rate = now.points_per_second
-            left = (now.total - now.done) / max(rate, 1e-9)
-            sys.stderr.write(f"{now.done:,}/{now.total:,} points, {rate:,.0f} points/s, {left:,.0f} s left\n")
+            sys.stderr.write(f"{now.text()}\n")

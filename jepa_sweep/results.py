@@ -163,7 +163,8 @@ def run(
         StorageError: the file system refused something; what was committed before stays, and running again goes on.
 
     Warns:
-        SpecWarning: several points give the same numbers, as seeds do that cannot matter.
+        SpecWarning: it asks for what is hardly wanted: seeds that cannot matter, a threshold that no point meets,
+            samples long after all is learned, and the like.
 
     Example:
         >>> import tempfile, jepa_sweep as js

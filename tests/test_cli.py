@@ -113,7 +113,7 @@ def test_status_says_what_is_there(place, as_json, invoke):
     assert facts["specs"][0]["missing"] == 0
     text = invoke("status", "runs/small", cwd=place).stdout
     assert "learned" in text
-    assert re.search("^samples of trajectories +64$", text, re.M)
+    assert re.search("^  samples of trajectories +64$", text, re.M)
 
 
 def test_compare_reports_the_worst_difference(place, as_json, invoke):
@@ -153,8 +153,10 @@ def test_the_version_is_told(invoke):
 def test_usage_shows_words_and_not_types(invoke):
     """A newcomer reads RUN and N, not `<int range>`."""
     for command in cli.app.registered_commands:
-        text = invoke(command.callback.__name__, "--help").stdout
-        assert re.findall(r"<(?:int|float|list)[^>]*>", text) == [], command.callback.__name__
+        name = command.name or command.callback.__name__
+        text = invoke(name, "--help").stdout
+        assert f"Usage: root {name} " in text
+        assert re.findall(r"<(?:int|float|list)[^>]*>", text) == [], name
 
 
 WITH_DEVICE = [c.callback for c in cli.app.registered_commands if "device" in inspect.signature(c.callback).parameters]

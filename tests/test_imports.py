@@ -52,10 +52,12 @@ def test_help_waits_for_no_library_that_computes(tmp_path):
 
 
 LIGHT = {  # what is typed -> part of what is printed
-    "run small.toml": "nothing was left to do",
+    "run small.toml": "nothing to do: all 16 points are there",
     "run small.toml --json": '"computed": 0',
-    "status runs/small": "points                  16",
+    "status runs/small": "points                   16",
+    "list": "complete",
     "plan small.toml": "16 points, 16 there already, 0 new",
+    "plan fresh.toml": "In closed form 16 learned",
     "plan fig1.toml": "fig1: ",  # training
     "plan fig3.toml": "fig3: ",  # temporal
     "plan network.toml": "network: ",
@@ -68,6 +70,7 @@ def test_whoever_computes_nothing_waits_for_no_library_that_computes(place, word
     """A finished run says so, and a spec is checked and planned, without JAX, which takes longer than all of it."""
     for name in ("fig1", "fig3"):
         (place / f"{name}.toml").write_text((ROOT / "sweeps" / f"{name}.toml").read_text())
+    (place / "fresh.toml").write_text(SPEC.replace("small", "fresh"))
     (place / "network.toml").write_text('name = "network"\nsystem = "network"\n[axes]\nL = 2\nt_end = 1.0\n')
     text, loaded = imported_by(words.split(), place)
     assert LIGHT[words] in text

@@ -1,15 +1,13 @@
 """What is shown of a run while it goes on: a bar where it can be drawn, lines where they were asked for."""
 
 import builtins
-import contextlib
-import importlib.util
 import io
 import subprocess
 import sys
+import types
 
 import pytest
 
-from jepa_sweep import progress
 from jepa_sweep.progress import Progress, showing
 
 STEPS = [Progress(done=n, total=100, computed=n - 20, failed=0, seconds=n / 5) for n in (40, 50, 70, 100)]
@@ -36,17 +34,29 @@ def stderr(monkeypatch):
 
 @pytest.fixture
 def notebook(monkeypatch):
-    """As in a kernel of Jupyter, with or without widgets."""
+    """As in a kernel of Jupyter; what the output of the cell shows, from its first state on."""
 
     class ZMQInteractiveShell:
         pass
 
-    def enter(widgets):
-        find = importlib.util.find_spec
-        monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: widgets if name == "ipywidgets" else find(name))
+    class Output:
+        def __init__(self, shown):
+            self.states = [shown]
 
-    return enter
+        def update(self, shown):
+            self.states.append(shown)
+
+    outputs = []
+
+    def display(shown, display_id):
+        assert display_id
+        outputs.append(Output(shown))
+        return outputs[-1]
+
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
+    return outputs
 
 
 LINES = [
@@ -76,18 +86,36 @@ def test_a_function_is_called_and_nothing_is_shown(stderr, kind):
     assert seen == STEPS
 
 
-def test_in_a_notebook_there_is_a_bar(stderr, notebook, monkeypatch):
-    seen = []
-    notebook(widgets=True)
-    monkeypatch.setattr(progress, "_bar", lambda _: contextlib.nullcontext(seen.append))
-    assert stderr(None) == ""
-    assert seen == STEPS
+@pytest.mark.parametrize("given", [None, True])
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_in_a_notebook_one_output_shows_a_bar(stderr, notebook, given, kind):
+    """Of plain HTML, as widgets may be missing; where HTML cannot be shown it is the line."""
+    assert stderr(given, kind) == ""
+    [output] = notebook
+    assert [repr(state) for state in output.states] == ["compiling", *(step.text() for step in STEPS)]
+    first, *_, last = [state._repr_html_() for state in output.states]
+    assert "<progress style" in first  # moves to and fro
+    assert '<progress value="100" max="100"' in last
+    assert last.endswith("100/100 points, 4 points/s, 0 s left")
+    assert stderr(False, kind) == ""
+    assert len(notebook) == 1
 
 
-def test_in_a_notebook_without_widgets_there_are_lines(stderr, notebook):
-    notebook(widgets=None)
-    assert stderr(None).splitlines() == LINES
-    assert stderr(False) == ""
+def test_a_notebook_keeps_no_bar_of_a_run_with_nothing_to_do(notebook):
+    with showing():
+        pass
+    assert [state._repr_html_() for state in notebook[0].states][1:] == [""]
+
+
+def test_nor_does_a_terminal(stderr, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with showing():
+        pass
+    assert sys.stderr.getvalue().count("compiling") <= 1  # drawn once, and taken away
+
+
+def test_failed_points_are_told():
+    assert STEPS[-1]._replace(failed=1200).text().endswith("0 s left, 1,200 failed")
 
 
 @pytest.mark.process

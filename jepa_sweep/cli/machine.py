@@ -1,5 +1,6 @@
 """The command that checks this machine."""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -15,10 +16,14 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check this machine: versions, devices, critical times against SciPy, and whether files can be kept safely."""
-    shell.ready_to_compute()
+    with contextlib.suppress(ImportError, RuntimeError):  # of a JAX that is missing or broken: the checks say so
+        shell.ready_to_compute()
     from jepa_sweep.doctor import examine
 
     facts = examine(out, device)
-    shell.put(facts, "\n".join(f"{key:15} {value}" for key, value in facts.items()), as_json)
+    told = (f"{name:15} {value}" for name, value in facts.items() if name not in ("ok", "code", "problems"))
+    failed = len(facts["problems"])
+    ending = "all is well" if facts["ok"] else f"{failed} check{'s' if failed > 1 else ''} failed, see above"
+    shell.put(facts, "\n".join([*told, ending]), as_json)
     if not facts["ok"]:
-        raise typer.Exit(1)
+        raise typer.Exit(facts["code"])

@@ -1,7 +1,7 @@
 """Commands on specs: what running one would do, and running it."""
 
 import functools
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,18 +12,12 @@ from jepa_sweep.progress import showing
 
 @shell.app.command()
 def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
-    """Say what a run would do: points, what is there, files, bytes, time, memory. Writes nothing."""
+    """Say what a run would do: points, their statuses, files, time, memory. Writes nothing."""
     with shell.explained() as warned:
         from jepa_sweep.running.summary import plan_of
 
         facts = plan_of(spec, out)
-        basis = "as measured in this store" if facts["measured"] else "at nominal rates of two processor cores"
-        text = (
-            f"{facts['run']}: {facts['points']:,} points, {facts['committed']:,} there already, {facts['new']:,} new "
-            f"in {facts['chunks']} chunks.\nAbout {facts['bytes'] / 1e6:,.1f} MB of files and "
-            f"{facts['seconds']:,.0f} s without compiling, {basis}; {facts['memory_bytes'] / 1e9:.1f} GB of memory."
-        )
-        shell.put(facts | {"warnings": warned}, text, as_json)
+        shell.put(facts | {"warnings": warned}, _planned(facts), as_json)
 
 
 @shell.app.command()
@@ -68,3 +62,39 @@ def run(
             text += f"\nStopped before the end: {report.stopped}. Run the same command again to go on."
         shell.put(facts, text, as_json)
         raise typer.Exit(shell.STOPPED if not report.complete else shell.FAILED_POINTS if failed or samples else 0)
+
+
+def _planned(facts: dict[str, Any]) -> str:
+    """What `plan` says."""
+    from jepa_sweep.store.overview import size_of
+
+    text = (
+        f"{facts['run']}: {facts['points']:,} points, {facts['committed']:,} there already, {facts['new']:,} new in "
+        f"{facts['chunks']:,} chunks.\n"
+    )
+    if not facts["new"]:
+        return f"{text}Nothing to do: all {facts['points']:,} points are there."
+    if facts["forecast"]:
+        about = " about" if facts["forecast_from"] < facts["points"] else ""
+        counts = ", ".join(f"{count:,} {status}" for status, count in facts["forecast"].items())
+        text += f"In closed form{about} {counts}.\n"
+    basis = "as measured in this store" if facts["measured"] else "at nominal rates of two processor cores"
+    return (
+        f"{text}About {size_of(facts['bytes'])} of files and {_duration(facts['seconds'])} of computing, {basis}; "
+        f"{facts['memory_bytes'] / 1e9:.1f} GB of memory.\n{_compiling(facts)}"
+    )
+
+
+def _compiling(facts: dict[str, Any]) -> str:
+    if not facts["programs_kept"]:
+        return f"Compiling comes first: nominally {_duration(facts['compile_seconds'])}, and less the next time."
+    took = facts["compile_seconds"]
+    return "Its programs are compiled and kept" + (f": loading them took {_duration(took)}." if took else ".")
+
+
+def _duration(seconds: float) -> str:
+    """A time that is known to a factor of a few."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:,.0f} seconds" if seconds >= 1.5 else "a second"

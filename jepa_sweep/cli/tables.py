@@ -1,4 +1,4 @@
-"""Commands that read runs: what they hold, rows of their tables, comparisons."""
+"""Commands that read tables of runs: rows, comparisons."""
 
 import math
 from typing import Annotated
@@ -9,24 +9,6 @@ from jepa_sweep.cli import forms, shell
 from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
 from jepa_sweep.errors import SpecError
-
-
-@shell.command
-def status(run: Run, as_json: Json = False) -> None:
-    """Say what a run directory holds and what its specs still miss."""
-    from jepa_sweep.running.summary import status_of
-    from jepa_sweep.store.schema import noun_of
-
-    facts = status_of(run)
-    lines = [f"{noun_of(key):23} {facts[key]}" for key in facts if key not in ("specs", "statuses", "writers")]
-    lines += [f"{'status ' + key:23} {count}" for key, count in facts["statuses"].items()]
-    lines += [f"spec {s['spec']} {s['name']}: {s['points']:,} points, {s['missing']:,} missing" for s in facts["specs"]]
-    lines += [
-        f"writer {w['writer']}: {w['chunks']:,} chunks, {w['points']:,} points, last {w['last_commit']}, "
-        f"computing {w['computing']:,} chunks now"
-        for w in facts["writers"]
-    ]
-    shell.put(facts, "\n".join(lines), as_json)
 
 
 @shell.command

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from jepa_sweep.engine import cores
+from jepa_sweep.engine.settings import usual_programs_folder
 from jepa_sweep.errors import SpecError
 
 Device = Any  # a `jax.Device`, which type checkers do not see as a class
@@ -123,12 +124,7 @@ def use_all_cores() -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Let JAX keep compiled programs in the user's cache directory, unless the user has said where already.
-
-    Each release has a folder of its own: of the programs of another JAX would take most from its cache, and what it
-    took from there `programs` cannot keep.
-    """
+    """Let JAX keep compiled programs in the user's cache directory, unless the user has said where already."""
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "jepa_sweep" / "compiled" / versions()["jepa_sweep"]))
+        jax.config.update("jax_compilation_cache_dir", str(usual_programs_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

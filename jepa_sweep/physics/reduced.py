@@ -15,6 +15,7 @@ from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Numbers, Predictio
 from jepa_sweep.physics.elementary import exp, expm1, log, log1p
 from jepa_sweep.physics.exact import Point
 from jepa_sweep.physics.host import Columns
+from jepa_sweep.physics.prospects import LAWS
 
 Number = Any  # a scalar, or on the host a column of them
 
@@ -73,12 +74,12 @@ def flow_time(p: Point) -> Numbers:
 
 def jepa_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
     """A JEPA feature: (a, m) = (2L, 1)."""
-    return Point(lam, rho, L, eps, a=2 * L, m=L**0)
+    return Point(lam, rho, L, eps, *LAWS["jepa"](L))
 
 
 def mae_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
     """An MAE feature: (a, m) = (L, L + 1)."""
-    return Point(lam, rho, L, eps, a=L, m=L + 1)
+    return Point(lam, rho, L, eps, *LAWS["mae"](L))
 
 
 # --- chi = ln(z^m / |1 - z^m|), with z = (w/w*)^(1/L): grows without bound, and never stiffly ---------------------

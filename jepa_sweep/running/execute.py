@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jepa_sweep.progress import Progress
-from jepa_sweep.running import limits, local
+from jepa_sweep.running import compiled, limits, local, plan
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.opening import default_path, load, open_for
 from jepa_sweep.running.report import Monitor, Report
@@ -51,7 +51,7 @@ def execute(
             queue = job.queue(mine)
             told = {"text": text, "device": device, "chunk_points": size}
             stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
-        return monitor.report(job.store.reader, sweep.system, queue, counts, stopped)
+        return monitor.report(job.store.reader, sweep.system, queue, counts, stopped)._replace(whole=mine.of == 1)
     if device != "auto" or not Reader.exists(out or default_path(sweep)):
         _start(device, ready)  # a device that is not there is refused before a directory is made
     with Job(sweep, text, open_for(sweep, out), device, size) as job:
@@ -59,7 +59,9 @@ def execute(
         if queue.left or job.log.pending():
             _start(device, ready)
         stopped = local.compute(job, queue, device, monitor)
-    return monitor.report(job.store.reader, sweep.system, queue, job, stopped)
+    if job.computed:
+        compiled.remember(sweep, size or plan.points_per_chunk(sweep, job.grid), job.work.compile_seconds)
+    return monitor.report(job.store.reader, sweep.system, queue, job, stopped)._replace(whole=mine.of == 1)
 
 
 def _start(device: str, ready: Callable[[], None]) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from jepa_sweep.checks import shown
 from jepa_sweep.errors import SpecError, SpecWarning
+from jepa_sweep.spec.doubts import doubts
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.spec.text import read_spec
 from jepa_sweep.store.writer import Writer
 
 
 def load(spec: str | Path | Sweep | Mapping[str, Any]) -> tuple[Sweep, str]:
-    """A sweep and the text to keep of it; warns of points that only seem to be independent."""
+    """A sweep and the text to keep of it; warns of what is hardly wanted."""
     if not isinstance(spec, str | Path | Sweep | Mapping):
         raise SpecError(f"A spec must be a file, a `Sweep` or a dict of its keys, but it is {shown(spec)}.")
     if isinstance(spec, Mapping) and (odd := [key for key in spec if not isinstance(key, str)]):
@@ -27,7 +27,7 @@ def load(spec: str | Path | Sweep | Mapping[str, Any]) -> tuple[Sweep, str]:
     else:
         text = read_spec(spec)
         sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent)
-    for sentence in replicates(sweep):
+    for sentence in doubts(sweep):
         warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
     return sweep, text
 

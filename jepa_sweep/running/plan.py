@@ -67,6 +67,15 @@ class Chunk(NamedTuple):
         return np.arange(self.start, self.stop)
 
 
+class Left(NamedTuple):
+    """What is still to be computed of a spec."""
+
+    points: int  # of the spec, each counted once
+    new: int  # not in the store
+    chunks: int
+    takes: Cost
+
+
 def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
     """How many points share a file, as the system of the sweep has it."""
     return sweep.system.chunk(grid.size, lambda: grid.take(np.arange(1)).columns, sweep.measurement)
@@ -108,3 +117,16 @@ def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarra
     for visited in others:
         new &= ~(visited.indices.contains(index) if visited.grid is grid else visited.holds(points))
     return new
+
+
+def left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> Left:
+    """What is neither finished because of this spec nor visited by `others`, in chunks of `size` points."""
+    new, count, takes = 0, 0, Cost()
+    for chunk in chunks(grid, finished, size):
+        if grid.single and not others:
+            missing = range(chunk.start, chunk.stop)
+        else:
+            missing = chunk.indices[fresh(grid, chunk.indices, others)]
+        new, count = new + len(missing), count + bool(len(missing))
+        takes = takes.plus(cost(sweep, grid, missing))
+    return Left(grid.unique, new, count, takes)

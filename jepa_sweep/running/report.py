@@ -37,6 +37,7 @@ class Report(NamedTuple):
     stopped: str  # why it ended before its end; empty where it did not
     seconds: float  # in all
     work: Work  # of the points computed
+    whole: bool = True  # False for a share of the chunks
 
     @property
     def complete(self) -> bool:
@@ -63,13 +64,16 @@ class Report(NamedTuple):
         rates = {name: getattr(self, name) for name in ("complete", "points_per_second", "steps_per_point", "wasted")}
         facts = {**self.work._asdict(), **self._asdict(), **rates, "store": str(self.store.path)}
         facts["peak_memory_bytes"] = self.work.peak_memory_bytes or None
-        return {name: value for name, value in facts.items() if name not in ("work", "system")}
+        return {name: value for name, value in facts.items() if name not in ("work", "system", "whole")}
 
     def text(self) -> str:
         """How much was computed and what that took, in sentences; no rates where nothing was computed."""
+        if not self.computed and not self.repeated and self.complete:
+            there = f"all {self.total:,} points are there" if self.whole else "all points of this share are there"
+            return f"{self.store.path}: nothing to do: {there}."
         work, text = self.work, f"{self.store.path}: {self.computed:,} of {self.total:,} points computed now"
         if not self.computed:
-            return f"{text}{': nothing was left to do' if self.complete and not self.repeated else ''}."
+            return f"{text}."
         text += f", {self.points_per_second:,.0f} points a second, {self.seconds:.1f} s in all of which "
         text += f"{work.compile_seconds:.1f} s compiling.\n"
         if work.steps:

@@ -8,7 +8,7 @@ points of one spec another spec has already visited needs no stored list of poin
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,6 +114,16 @@ class Grid:
         assert objective == int(row[-1]) // rows.size, "the indices of one call lie in one segment"
         columns = rows.take(row - objective * rows.size)
         return Points(self.objectives[objective], columns, self.p[threshold], index, self.p)
+
+    def some(self, most: int) -> Iterator[Points]:
+        """All points, each once, in pieces; of more than `most` about so many drawn at random, always the same."""
+        few = self.size <= most
+        drawn = np.arange(self.size) if few else np.unique(np.random.default_rng(0).integers(self.size, size=most))
+        widths = [size // len(self.objectives) for size in self._sizes for _ in self.objectives]
+        for index in np.split(drawn, np.searchsorted(drawn, np.cumsum(widths)[:-1])):
+            if len(index):
+                points = self.take(index)
+                yield points if not (repeated := self.repeated(index, points)).any() else points.kept(~repeated)
 
     def find(self, points: Points, blocks: int | None = None) -> np.ndarray:
         """The first index of each point, looking in the first `blocks` blocks only; -1 where there is none."""

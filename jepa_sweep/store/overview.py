@@ -118,10 +118,14 @@ def html(path: Path | str, held: Overview, problem: str = "") -> str:
     return f"<table><caption {left}>{caption}</caption><tbody>{rows}</tbody></table>"
 
 
+def size_of(count: int) -> str:
+    """A number of bytes in the unit that suits it."""
+    power = min((len(str(count)) - 1) // 3, 4)
+    return f"{count / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
 def _size(held: Overview) -> str:
-    power = min((len(str(held.bytes)) - 1) // 3, 4)
-    size = f"{held.bytes / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
-    return ", ".join([*(f"{count:,} {noun_of(name)}" for name, count in held.rows.items()), size])
+    return ", ".join([*(f"{count:,} {noun_of(name)}" for name, count in held.rows.items()), size_of(held.bytes)])
 
 
 def _settings(held: Overview) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Nominal rates of two cores of a 2024 server processor at rtol 1e-8, good to a factor of a few.
 SECONDS_PER_POINT, SECONDS_PER_SAMPLE = 2e-6, 2e-7
+SECONDS_TO_COMPILE = {"exact": 3.0, "clenshaw_curtis": 5.0}  # of one objective, the check of a first use included
+SECONDS_TO_COMPILE_STEPS = 12.0  # by the other methods
 BYTES_PER_POINT, BYTES_PER_SAMPLE = 75.0, 27.0
 FEWEST_POINTS, USUAL_POINTS, MOST_POINTS = 1 << 12, 1 << 17, 1 << 20  # of a chunk
 
@@ -96,6 +98,7 @@ def system(
         compute=functools.partial(compute, dynamics, tuple(column.name for column in observed)),
         cost=cost,
         memory=memory,
+        compiling=compiling,
         chunk=chunk,
         compare=functools.partial(compare, conserved),
         curves=Curves(
@@ -167,6 +170,12 @@ def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
     """Bytes at the peak, for chunks of so many points, of which two are held."""
     del heads
     return 5e8 + chunk * (600 + 400 * measurement.samples / measurement.thresholds)
+
+
+def compiling(objectives: int, groups: int, measurement: Measurement) -> float:
+    """Seconds until all is compiled; one program serves every depth."""
+    del groups
+    return objectives * SECONDS_TO_COMPILE.get(measurement.solver.method, SECONDS_TO_COMPILE_STEPS)
 
 
 def chunk(total: int, first: object, measurement: Measurement) -> int:

@@ -1,15 +1,16 @@
 """The system `reduced`: JEPA and MAE as one scalar flow a feature; Littwin et al. 2024, Theorem 4.2."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jepa_sweep.physics.host import Columns
+from jepa_sweep.physics.prospects import LAWS, prospects
 from jepa_sweep.store.schema import Column
 from jepa_sweep.systems import flows
 from jepa_sweep.systems.shared import FRACTION_OF_REST
-from jepa_sweep.systems.system import Mask, Pair, Parameter, Rule
+from jepa_sweep.systems.system import Mask, Measurement, Pair, Parameter, Points, Rule
 
 if TYPE_CHECKING:
     from jepa_sweep.physics.dynamics import Dynamics
@@ -49,17 +50,24 @@ RULES = (
 )
 
 
-def _reachable(objective: str, exponent: Callable[[np.ndarray], np.ndarray]) -> Rule:
-    """Some point must be able to cross its threshold; w* = rho^exponent(L)."""
+def _reachable(objective: str) -> Rule:
+    """Some point must be able to cross its threshold."""
 
     def holds(c: Columns) -> Mask:
-        w_star = np.abs(c["rho"]) ** exponent(c["L"])
+        _, m = LAWS[objective](c["L"])
+        w_star = np.abs(c["rho"]) ** (c["L"] / m)
         slack = 1 + 1e-12  # a start meant to be the rest point may be a rounding off
         can = np.where(c["p"] < 1, c["eps"] <= w_star * slack, c["eps"] > c["p"] * w_star)
         return can | (c["lam"] <= 0)
 
     must = "let some point cross its threshold: p < 1 needs eps <= w*, p > 1 needs eps > p w*"
     return Rule(("lam", "rho", "L", "eps", "p"), holds, must, scope="any", objective=objective)
+
+
+def _forecast(points: Points, measurement: Measurement) -> np.ndarray:
+    solver = measurement.solver
+    precision = "float64" if solver.method == "exact" else solver.precision
+    return prospects(points.objective, points.columns, points.p, precision)
 
 
 def _dynamics() -> "Mapping[str, Dynamics]":
@@ -76,7 +84,8 @@ REDUCED = flows.system(
     coordinates=("w", "log_w", "chi"),
     by_clock=("chi",),
     parameters=PARAMETERS,
-    rules=(*RULES, _reachable("jepa", lambda L: L), _reachable("mae", lambda L: L / (L + 1))),
+    rules=(*RULES, *map(_reachable, LAWS)),
+    forecast=_forecast,
     predicted=(
         Column("t_exact", "exact", "time", "critical time in closed form", "(L/k) int_r^q dz / (z^a (1 - z^m))"),
         Column("t_leading", "exact", "time", "the paper's leading order for eps -> 0", "Theorems 4.4 and 4.6"),

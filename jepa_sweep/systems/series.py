@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Nominal rates of two cores of a 2024 server processor, good to a factor of a few.
 SECONDS_PER_VALUE, FEWEST_VALUES = 5e-8, 1 << 15  # a value of a feature at one time
+SECONDS_TO_COMPILE = 3.0  # of series of one number of features
 BYTES_PER_ROW, BYTES_PER_FEATURE, BYTES_PER_ENTRY, BYTES_PER_SAMPLE = 100.0, 45.0, 20.0, 30.0
 
 PARAMETERS = (
@@ -139,6 +140,7 @@ TEMPORAL = System(
     compute=compute,
     cost=cost,
     memory=memory,
+    compiling=lambda objectives, groups, measurement: groups * SECONDS_TO_COMPILE,
     chunk=chunk_of_runs,
     compare=compare,
     curves=Curves(

@@ -82,6 +82,11 @@ class Points(NamedTuple):
     number: np.ndarray  # of each in its grid, where the threshold varies fastest
     thresholds: np.ndarray  # all there are
 
+    def kept(self, keep: np.ndarray) -> "Points":
+        """Some of them."""
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        return self._replace(columns=columns, p=self.p[keep], number=self.number[keep])
+
 
 class Measurement(NamedTuple):
     """How the points of a sweep are computed, and what is measured at each."""
@@ -170,6 +175,8 @@ class System(NamedTuple):
     chunk: Callable[[int, Callable[[], Columns], Measurement], int]
     compare: Callable[[Reader], "pd.DataFrame"]  # of a store: measured beside predicted
     curves: Curves
+    # Nominal seconds until all programs are compiled, of so many objectives, and groups that have files of their own.
+    compiling: Callable[[int, int, Measurement], float] = lambda objectives, groups, measurement: 5.0 * groups
     most_points: int = 10**12
     p: tuple[float, ...] = (0.5,)  # thresholds of a spec that names none
     defaults: tuple[str, ...] = ()  # objectives of a spec that names none; all by default
@@ -182,6 +189,8 @@ class System(NamedTuple):
     automatic: Callable[[Measurement], str] | None = None
     check: Callable[[Measurement], None] = lambda measurement: None  # SpecError where settings do not go together
     idle: tuple[Idle, ...] = ()
+    # Codes of the statuses with which points will end, where that is known without computing them, and without JAX.
+    forecast: Callable[[Points, Measurement], np.ndarray] | None = None
     source: str = ""  # text of the file that a user's own system stands in
 
     def chosen(self, measurement: Measurement) -> Measurement:

@@ -185,7 +185,7 @@ def _provenance(store: Reader) -> dict[str, Any]:
         "first": min((c.created for c in commits), default=None),
         "last": max((c.created for c in commits), default=None),
         "commits": len(commits),
-        "rows": {name: store.rows(name) for name in store.tables},
+        "rows": {noun_of(name): store.rows(name) for name in store.tables},
         "bytes": sum(c.bytes for c in commits),
     }
 

@@ -247,7 +247,7 @@ def test_the_command_line_prints_it(command):
     assert again["computed"] == 0
 
 
-def test_a_finished_run_says_that_nothing_was_left_to_do(command, tmp_path):
+def test_a_finished_run_says_that_there_is_nothing_to_do(command, tmp_path):
     """And no rate, of which there is none. A run that was stopped before it began has something left."""
     spec = js.Sweep(**{**TINY, "solver": {"method": "exact"}})
     first = command(spec).stdout
@@ -256,7 +256,7 @@ def test_a_finished_run_says_that_nothing_was_left_to_do(command, tmp_path):
     done = command(spec)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
-    assert lines[0] == f"{tmp_path / 'run'}: 0 of 72 points computed now: nothing was left to do."
+    assert lines[0] == f"{tmp_path / 'run'}: nothing to do: all 72 points are there."
     assert lines[1].startswith("Store(")
     assert not re.search("a second|GB|wasted", done.stdout)
     facts = json.loads(command(spec, "--json").stdout)
@@ -269,7 +269,7 @@ def test_a_run_that_was_stopped_at_once_has_something_left(command, monkeypatch)
     done = command(js.Sweep(**{**TINY, "solver": {"method": "exact"}}))
     assert done.exit_code == 4
     assert "0 of 72 points computed now.\n" in done.stdout
-    assert "nothing was left" not in done.stdout
+    assert "nothing to do" not in done.stdout
 
 
 def test_points_that_fit_into_no_memory_are_failures(command, tmp_path, monkeypatch):

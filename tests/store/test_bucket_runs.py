@@ -106,3 +106,15 @@ def test_a_run_that_lost_its_bucket_goes_on_where_it_stopped(remote, service, in
     assert 0 < report.computed < 72
     assert_same(points(report.store), in_folder)
     assert report.store.damage() == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bucket", ["s3", "gs"], indirect=True)
+def test_runs_in_a_bucket_are_listed(bucket):
+    from jepa_sweep.running.listing import below, listed
+
+    for name in ("one", "deep/two"):
+        js.run(js.Sweep(**EXACT), f"{bucket.path}/{name}")
+    found = [listed(path) for path in below(f"{bucket.path}/")]
+    assert [run["run"] for run in found] == [f"{bucket.path}/{name}" for name in ("deep/two", "one")]
+    assert [(run["done"], run["complete"]) for run in found] == [(72, True)] * 2

@@ -189,7 +189,7 @@ def test_where_the_numbers_come_from_is_told(tmp_path):
     assert told["settings"] == {"system": "reduced"}
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]
     assert told["specs"] == ['name = "made up"\n']
-    assert told["rows"] == {"points": 48, "trajectories": 0, "failures": 0}
+    assert told["rows"] == {"points": 48, "samples of trajectories": 0, "failures": 0}
 
 
 def test_names_do_no_harm(tmp_path):

@@ -21,6 +21,7 @@ FLOPS = 3e10  # a second, in products of matrices that stay in the cache
 OVERHEAD = 1e-6  # seconds a step takes, however small its matrices
 FLOW_STEPS, FLOW_STAGES = 1000, 13  # of a gradient flow, rtol 1e-8
 BYTES_PER_ROW, BYTES_PER_FEATURE, BYTES_PER_SAMPLE, BYTES_PER_LOSS = 100.0, 45.0, 30.0, 15.0
+SECONDS_TO_COMPILE = 6.0  # of networks of one objective and shape
 CORES = 2
 
 LAM = Column("lam", "exact", "1", "covariance of input and target along the feature, E[xy]")
@@ -156,6 +157,7 @@ def _system(name: str, **more: Any) -> System:
         compute=compute,
         cost=cost,
         memory=memory,
+        compiling=lambda objectives, groups, measurement: groups * SECONDS_TO_COMPILE,
         chunk=chunk_of_runs,
         compare=compare,
         curves=Curves(

@@ -23,8 +23,8 @@ from jepa_sweep.physics import exact, response
 from jepa_sweep.physics.dynamics import Dynamics
 from jepa_sweep.physics.host import labels
 from jepa_sweep.physics.reduced import DYNAMICS
-from jepa_sweep.spec.models import check_measurement
 from jepa_sweep.spec.rules import check_arguments
+from jepa_sweep.spec.settings import check_measurement
 from jepa_sweep.systems.reduced import REDUCED
 from jepa_sweep.systems.system import Measurement
 

@@ -1,8 +1,7 @@
 """Checks of single values that a user gives, and how messages show them; every failure is a `SpecError`."""
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -33,30 +32,28 @@ def said(error: BaseException) -> str:
     return plain(f"{type(error).__name__}: {error}", 300).rstrip(".")
 
 
-def _close(given: object, known: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(given[:60] if isinstance(given, str) else "", known, n=1, cutoff=0.5)
+def closest(given: object, known: Iterable[str]) -> str:
+    """The known word that is most like the given one, capital letters or not; empty where none is."""
+    by_letters: dict[str, str] = {}
+    for word in known:
+        by_letters.setdefault(word.lower(), word)
+    given = given[:60].lower() if isinstance(given, str) else ""
+    close = difflib.get_close_matches(given, by_letters, n=1, cutoff=0.5)
+    return by_letters[close[0]] if close else ""
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """` Did you mean ...?` where something close is known, else the list of what is."""
     known = list(known)
-    close = _close(given, known)
-    return f" Did you mean `{close[0]}`?" if close else f" Known are: {', '.join(known)}."
-
-
-def check_at(where: str, check: Callable[..., None], *args: Any) -> None:
-    """Run a check, and add to what it raises where in a spec that stands."""
-    try:
-        check(*args)
-    except SpecError as error:
-        raise SpecError(f"{str(error).rstrip('.?')} ({where}).") from None
+    close = closest(given, known)
+    return f" Did you mean `{close}`?" if close else f" Known are: {', '.join(known)}."
 
 
 def check_one_of(name: str, value: object, known: Sequence[str]) -> None:
     """Raise unless `value` is one of the `known` words."""
     if not isinstance(value, str) or value not in known:
-        close = _close(value, known)
-        hint = f" Did you mean `{close[0]}`?" if close else ""
+        close = closest(value, known)
+        hint = f" Did you mean `{close}`?" if close else ""
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
 
 

@@ -4,6 +4,17 @@ A message says what must hold, what was given, where, and what to try. Points th
 errors: they are a `Status` in their row (`jepa_sweep.physics.dynamics`).
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a spec."""
+
+    message: str  # a sentence, its place included
+    key: str = ""  # what it speaks of, like "axes.lam"; the first where there are several
+    line: int | None = None  # of the file; None where the file does not hold it
+
 
 class JepaSweepError(Exception):
     """Base of every error that speaks to the user; `exit_code` is what the command line returns for it."""
@@ -12,9 +23,16 @@ class JepaSweepError(Exception):
 
 
 class SpecError(JepaSweepError, ValueError):
-    """A spec, an argument or a filter asks for something that cannot be run."""
+    """A spec, an argument or a filter asks for something that cannot be run.
+
+    `problems` are all that was found wrong with a spec, one by one; empty where it is about anything else.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
 
 
 class SpecWarning(UserWarning):

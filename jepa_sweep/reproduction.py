@@ -1,6 +1,5 @@
 """The paper's figures from their spec files: run what is missing, draw, and check what each figure claims."""
 
-import importlib.resources
 import io
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from jepa_sweep.checks import check_one_of
 from jepa_sweep.progress import Progress
 from jepa_sweep.results import Store
 from jepa_sweep.results import run as compute
+from jepa_sweep.spec import shipped
 from jepa_sweep.view import needs, output, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import FigureClaim
@@ -51,9 +51,7 @@ def spec_path(name: str) -> Path:
         SpecError: there is no such figure.
     """
     check_one_of("figure", name, tuple(PICTURES))
-    package = Path(str(importlib.resources.files("jepa_sweep")))
-    places = [folder / "sweeps" / f"{name}.toml" for folder in (package.parent, package)]
-    return next((place for place in places if place.exists()), places[-1])
+    return shipped.folder() / f"{name}.toml"
 
 
 def figure(

@@ -232,7 +232,7 @@ def test_failed_points_have_an_exit_code(tmp_path, invoke):
 
 BAD = {
     "no such file": (("run", "nowhere.toml"), 2, "must be readable"),
-    "bad spec": (("run", "bad.toml"), 2, r"Did you mean `lam`.*\[axes\].*bad.toml"),
+    "bad spec": (("run", "bad.toml"), 2, r"Did you mean `lam`.*\[axes.*\].*bad.toml"),
     "no such device": (("run", "small.toml", "--device", "gpu"), 2, "JAX sees none here"),
     "other numbers": (("run", "other.toml"), 2, "write to another directory with --out"),
     "no such run": (("status", "nowhere"), 2, "it has no store.json"),

@@ -39,9 +39,9 @@ ABOVE = {  # room -> what it may import; every room may import itself, `errors` 
     "api": {"physics", "engine", "systems", "spec"},
     "matrices": {"physics", "engine"},
     "results": {"progress", "store", "systems", "spec", "running", "analysis", "view"},
-    "reproduction": {"progress", "results", "store", "view"},
+    "reproduction": {"progress", "results", "spec", "store", "view"},
     "doctor": {"physics", "engine", "store", "running", "api"},
-    "cli": {"engine", "analysis", "running", "store", "doctor", "results", "reproduction", "progress", "view"},
+    "cli": {"engine", "analysis", "running", "store", "doctor", "results", "reproduction", "progress", "spec", "view"},
 }
 
 

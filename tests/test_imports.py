@@ -61,6 +61,8 @@ LIGHT = {  # what is typed -> part of what is printed
     "plan fig1.toml": "fig1: ",  # training
     "plan fig3.toml": "fig3: ",  # temporal
     "plan network.toml": "network: ",
+    "schema": '"title": "A spec of jepa_sweep"',
+    "init mine": "Wrote mine.toml and spec.schema.json.",
 }
 
 

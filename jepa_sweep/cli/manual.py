@@ -5,7 +5,7 @@ from typer import Typer
 EXAMPLES = {  # heading -> command -> an example of it; in the order in which a newcomer meets them
     "Specs": {
         "init": "init my_sweep",
-        "schema": "schema > sweep.schema.json",
+        "schema": "schema",
         "plan": "plan sweeps/quickstart.toml",
         "run": "run sweeps/quickstart.toml --out runs/quickstart",
     },

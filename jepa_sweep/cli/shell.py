@@ -15,7 +15,7 @@ import typer
 import typer.core
 
 import jepa_sweep
-from jepa_sweep.errors import JepaSweepError, SpecWarning
+from jepa_sweep.errors import JepaSweepError, Problem, SpecWarning
 
 FAILED_POINTS, STOPPED, INTERRUPTED = 3, 4, 130
 JSON = "--json"
@@ -126,7 +126,7 @@ def explained() -> Iterator[list[str]]:
         try:
             yield told
         except JepaSweepError as error:
-            put_error(str(error), error.exit_code)
+            put_error(str(error), error.exit_code, getattr(error, "problems", ()))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             said = "interrupted: what was committed stays; run the same command again to go on."
@@ -153,10 +153,11 @@ def put(result: Any, text: str, as_json: bool) -> None:
     typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
 
 
-def put_error(message: str, code: int) -> None:
+def put_error(message: str, code: int, problems: Sequence[Problem] = ()) -> None:
     """Print what went wrong: on stderr, or in place of the result where that would be JSON."""
     if _asked_for_json.get():
-        typer.echo(json.dumps({"error": message, "code": code}, indent=2))
+        listed = {"problems": [problem._asdict() for problem in problems]} if problems else {}
+        typer.echo(json.dumps({"error": message, "code": code, **listed}, indent=2))
     else:
         typer.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
 

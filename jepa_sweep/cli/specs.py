@@ -9,14 +9,23 @@ from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Out, Spec
 from jepa_sweep.progress import showing
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the spec: solver.rtol=1e-10, 'axes.L=[2,3]'; may be repeated. The store keeps it as changed.",
+    ),
+]
+
 
 @shell.app.command()
-def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
+def plan(spec: Spec, out: Out = None, changes: Changes = None, as_json: Json = False) -> None:
     """Say what a run would do: points, their statuses, files, time, memory. Writes nothing."""
     with shell.explained() as warned:
         from jepa_sweep.running.summary import plan_of
 
-        facts = plan_of(spec, out)
+        facts = plan_of(spec, out, changes or ())
         shell.put(facts | {"warnings": warned}, _planned(facts), as_json)
 
 
@@ -24,6 +33,7 @@ def plan(spec: Spec, out: Out = None, as_json: Json = False) -> None:
 def run(
     spec: Spec,
     out: Out = None,
+    changes: Changes = None,
     device: Device = "auto",
     chunk_points: Annotated[int | None, typer.Option(min=1, metavar="N", help="Points that share one file.")] = None,
     shard: Annotated[
@@ -47,7 +57,9 @@ def run(
         with showing(True) as progress:
             bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
             ready = functools.partial(shell.ready_to_compute, here=not cluster)
-            report = execute(spec, out, device=device, progress=progress, stop=stop, ready=ready, **bounds)
+            report = execute(
+                spec, out, changes=changes or (), device=device, progress=progress, stop=stop, ready=ready, **bounds
+            )
         store = Store(report.store)
         failed = store.rows("failures")
         sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names

@@ -1,7 +1,7 @@
 """Running a spec: from its file to a finished store, in this process or on the machines of a Ray cluster."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ def execute(
     shard: str | None = None,
     max_failures: str | int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    changes: Sequence[str] = (),
     stop: Callable[[], bool] = lambda: False,
     ready: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compute every point of a spec that is not in its store yet, here or on a Ray cluster.
 
-    It takes and raises what `jepa_sweep.run` does. `progress` is called after each chunk. `stop` is asked before each
+    It takes and raises what `jepa_sweep.run` does. `progress` is called after each chunk. `changes` to a
+    spec file are made first, like "solver.rtol=1e-10". `stop` is asked before each
     chunk, on a cluster every second; no chunk is begun after it has returned True. `ready` is called before JAX starts,
     perhaps twice, and not at all where nothing is left to do: saying so needs no JAX.
 
@@ -37,7 +39,7 @@ def execute(
     as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
     """
     began = time.perf_counter()
-    sweep, text = load(spec)
+    sweep, text = load(spec, changes)
     size, mine = limits.chunk_points(chunk_points), limits.shard(shard)
     monitor = Monitor(began, limits.failures(max_failures), stop, progress)
     if cluster is not None:

@@ -1,20 +1,24 @@
 """Reading a spec, and opening the store it is computed into."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jepa_sweep.checks import shown
 from jepa_sweep.errors import SpecError, SpecWarning
+from jepa_sweep.spec import override
 from jepa_sweep.spec.doubts import doubts
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.text import read_spec
 from jepa_sweep.store.writer import Writer
 
 
-def load(spec: str | Path | Sweep | Mapping[str, Any]) -> tuple[Sweep, str]:
-    """A sweep and the text to keep of it; warns of what is hardly wanted."""
+def load(spec: str | Path | Sweep | Mapping[str, Any], changes: Sequence[str] = ()) -> tuple[Sweep, str]:
+    """A sweep and the text to keep of it; warns of what is hardly wanted.
+
+    `changes` to a spec file are made first, like "solver.rtol=1e-10"; the text then is that of the changed spec.
+    """
     if not isinstance(spec, str | Path | Sweep | Mapping):
         raise SpecError(f"A spec must be a file, a `Sweep` or a dict of its keys, but it is {shown(spec)}.")
     if isinstance(spec, Mapping) and (odd := [key for key in spec if not isinstance(key, str)]):
@@ -26,7 +30,8 @@ def load(spec: str | Path | Sweep | Mapping[str, Any]) -> tuple[Sweep, str]:
         text = sweep.to_toml()
     else:
         text = read_spec(spec)
-        sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent)
+        sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent, changes=changes)
+        text = override.changed(text, changes) if changes else text
     for sentence in doubts(sweep):
         warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
     return sweep, text

@@ -10,7 +10,7 @@ from jepa_sweep.checks import check_one_of
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.running.job import Job, kept
 from jepa_sweep.running.plan import Chunk, Intervals
-from jepa_sweep.spec.models import check_measurement
+from jepa_sweep.spec.settings import check_measurement
 from jepa_sweep.store import writer_names
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer

@@ -1,6 +1,7 @@
 """What running a spec would compute, and what a store holds and lacks, in numbers: for `plan` and `status`."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from jepa_sweep.store.records import Commit, sha256
 from jepa_sweep.systems.system import Cost
 
 
-def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str, Any]:
-    """What running a spec would do; writes nothing.
+def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """What running a spec would do, with these changes to its file like "solver.rtol=1e-10"; writes nothing.
 
     Returns:
         points, committed, new, chunks, bytes, seconds, memory_bytes; `measured` says whether the estimates rest on
@@ -26,7 +27,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None) -> dict[str
         `programs_kept` says whether a run like this has compiled its programs here before: `compile_seconds` is then
         what a later run took to load them, None if there was none yet, else a nominal number.
     """
-    sweep, text = opening.load(spec)
+    sweep, text = opening.load(spec, changes)
     path = out or opening.default_path(sweep)
     store = Reader(path) if Reader.exists(path) else None
     grid = Grid(sweep)

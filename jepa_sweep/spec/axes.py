@@ -10,7 +10,7 @@ import pydantic
 from jepa_sweep.checks import shown
 
 MOST_VALUES = 1_000_000  # of one axis, or rows of one block: these are held in memory, unlike products
-_MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
+MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
 
 
 class Model(pydantic.BaseModel):
@@ -30,10 +30,16 @@ def _number(given: Any) -> Any:
 
 Number = Annotated[float, pydantic.Strict(), pydantic.BeforeValidator(_number)]
 Whole = Annotated[int, pydantic.BeforeValidator(_number)]  # 1e3 is one, too
+Count = Annotated[int, pydantic.Field(ge=1, le=MOST_VALUES), pydantic.BeforeValidator(_number)]
+Seed = Annotated[int, pydantic.Field(ge=0, le=10**18), pydantic.BeforeValidator(_number)]
 
 
 class Range(Model):
     """Evenly spaced values, `linear` or `geom`(etric), between two endpoints, both included."""
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["linear"]}, {"required": ["geom"]}]}  # as `_one_kind` asks
+    )
 
     linear: tuple[Number, Number] | None = pydantic.Field(
         default=None, description="First and last of evenly spaced values, in the unit of the axis."
@@ -43,7 +49,9 @@ class Range(Model):
         description="First and last of values of equal ratios, in the unit of the axis, both of one sign.",
     )
     num: Whole | None = pydantic.Field(
-        default=None, description="How many values there are, both ends included; left out where the block is drawn."
+        default=None,
+        description="How many values there are, both ends included; left out where the block is drawn.",
+        json_schema_extra={"minimum": 1, "maximum": MOST_VALUES},  # as `_one_kind` asks, in better words
     )
 
     @pydantic.model_validator(mode="after")
@@ -125,10 +133,17 @@ def _axis_kind(given: Any) -> str:
     return "range" if isinstance(given, dict | Range) else "values"
 
 
+def one_or_more(*kinds: dict[str, Any], also: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The JSON schema of a value of one of these kinds, of a list of several of the same, or of something else."""
+    lists = [{"type": "array", "items": kind, "minItems": 1, "maxItems": MOST_VALUES} for kind in kinds]
+    return {"anyOf": [*kinds, *lists, *([also] if also else [])]}
+
+
 Axis = Annotated[
     Annotated[Range, pydantic.Tag("range")] | Annotated[tuple[float, ...] | tuple[str, ...], pydantic.Tag("values")],
     pydantic.Discriminator(_axis_kind),
     pydantic.BeforeValidator(_read_axis),
+    pydantic.WithJsonSchema(one_or_more({"type": "number"}, {"type": "string"}, also=Range.model_json_schema())),
 ]
 
 
@@ -145,13 +160,11 @@ class Block(Model):
         description="How axes make points: every combination of them (product), all of them in step (zip), points "
         "drawn evenly between their ends (sobol), or no axes but points written out (points).",
     )
-    num: Whole | None = pydantic.Field(
-        default=None, ge=1, le=MOST_VALUES, description="How many points a sobol block draws; more keep the first ones."
+    num: Count | None = pydantic.Field(
+        default=None, description="How many points a sobol block draws; more keep the first ones."
     )
-    seed: Whole | None = pydantic.Field(
+    seed: Seed | None = pydantic.Field(
         default=None,
-        ge=0,
-        le=10**18,
         description="What the points of a sobol block are scrambled with; without it they are the plain sequence.",
     )
     points: tuple[dict[str, Annotated[float, pydantic.Strict()] | str], ...] | None = pydantic.Field(
@@ -168,7 +181,7 @@ class Block(Model):
             return data
         # A seed is that of the sequence where there is one; elsewhere networks have an axis of that name.
         drawn = "sobol" in (axes.get("combine"), data.get("combine")) and not isinstance(axes.get("seed"), list | dict)
-        movable = _MOVABLE if drawn else tuple(key for key in _MOVABLE if key != "seed")
+        movable = MOVABLE if drawn else tuple(key for key in MOVABLE if key != "seed")
         lifted = {key: axes[key] for key in movable if key in axes}
         twice = [key for key in lifted if key in data]
         if twice:

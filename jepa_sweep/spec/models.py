@@ -1,96 +1,45 @@
 """Spec files: TOML to frozen models and back.
 
 A `Sweep` says which points to visit and how to integrate them. It can be written as a TOML file or built in Python
-from the same keys. Anything wrong with it is one `SpecError` that names the file and the key path.
+from the same keys. All that is wrong with it is one `SpecError` that names the file, lines and key paths.
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 import tomli_w
 
-from jepa_sweep.checks import check_at, check_max_steps, check_one_of, check_tolerance, plain, shown
-from jepa_sweep.engine.settings import AUTO, Settings
+from jepa_sweep.checks import did_you_mean, shown
+from jepa_sweep.engine.settings import AUTO
 from jepa_sweep.errors import SpecError
-from jepa_sweep.spec.axes import Block, Model, Number, Range, Whole, read_numbers
-from jepa_sweep.spec.blocks import FullBlock, check_distinct, complete
-from jepa_sweep.spec.text import MOST_PATH, explain, parse_toml, read_spec
+from jepa_sweep.spec import override
+from jepa_sweep.spec.axes import Block, Model, Range, one_or_more
+from jepa_sweep.spec.blocks import FullBlock, complete
+from jepa_sweep.spec.inspection import inspected
+from jepa_sweep.spec.lines import Key
+from jepa_sweep.spec.problems import Fault, Source, explained, refusal, under, without
+from jepa_sweep.spec.settings import Measure, Solver, Trajectories, measured, of_settings, of_size
+from jepa_sweep.spec.text import parse_toml, read_spec
 from jepa_sweep.systems import registry
 from jepa_sweep.systems.system import Measurement, System
 
 MOST_BLOCKS = 1000
 MOST_NAME = 200  # bytes; it becomes the name of a folder
-MOST_ROWS = 10**12  # of a sweep, samples included: that many points are 75 terabytes of tables
-MOST_GROUPS = 100_000  # each has a file of its own at least
 
-Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+Names = Annotated[
+    tuple[str, ...],
+    pydantic.BeforeValidator(lambda v: (v,) if isinstance(v, str) else v),
+    pydantic.WithJsonSchema(one_or_more({"type": "string"})),
+]
 
 
 def _folder(name: str) -> str:
     if len(name.encode()) > MOST_NAME or not name.isprintable():
         raise ValueError(f"must be the name of a folder, of at most {MOST_NAME} bytes, but it is {shown(name)}")
     return name
-
-
-class Trajectories(Model):
-    """`samples` evenly spaced times of w(t) a point, from 0 to `until` times its own critical time at p[0]."""
-
-    samples: Whole = pydantic.Field(
-        default=64,
-        ge=2,
-        le=100_000,
-        description="Samples of a trajectory, evenly spaced in time, both ends included.",
-    )
-    until: Number = pydantic.Field(
-        default=2.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="Where a trajectory ends, in units of the critical time of its own point at the first `p`.",
-    )
-
-
-class Measure(Model):
-    """What to measure: thresholds `p` as fractions of the rest point, and trajectories if wanted."""
-
-    p: Annotated[tuple[float, ...], pydantic.BeforeValidator(read_numbers)] = pydantic.Field(
-        default=(0.5,),
-        description="Thresholds at which a response counts as learned, one or several, as fractions of its rest point.",
-    )
-    trajectories: Trajectories | None = pydantic.Field(
-        default=None, description="Samples over time of each point; without this table only times are kept."
-    )
-
-
-class Solver(Model):
-    """How to integrate; see `jepa_sweep.solve`.
-
-    `method = "auto"` is the fastest that keeps its promise, and the store says which that was; `method = "exact"`
-    integrates nothing and tabulates the closed form.
-    """
-
-    method: str = pydantic.Field(
-        default=AUTO,
-        description="How points are computed: auto (the fastest that can do what is asked), or one of the system's "
-        "methods by name.",
-    )
-    rtol: Annotated[float, pydantic.Strict(), pydantic.AllowInfNan(False)] = pydantic.Field(
-        default=1e-8, description="Relative tolerance of the solver, at most 0.1."
-    )
-    precision: str = pydantic.Field(
-        default="float64", description="Numbers the solver computes in: float64, or float32 (about 7 digits)."
-    )
-    time: str = pydantic.Field(
-        default="paper",
-        description="Unit of all times: paper (T = L t, L the encoder layers) or flow (t of plain gradient flow).",
-    )
-    coordinate: str | None = pydantic.Field(
-        default=None, description="The variable that is integrated; the system's best by default."
-    )
-    max_steps: Annotated[int, pydantic.Strict()] = pydantic.Field(
-        default=10_000, description="Steps of the solver after which a point is given up, with a status that says so."
-    )
 
 
 class Sweep(Block):
@@ -172,23 +121,51 @@ class Sweep(Block):
 
     _system: System = pydantic.PrivateAttr()
 
-    def __init__(self, beside: Path | None = None, /, **data: Any) -> None:
-        given = data.get("system", "reduced")
-        system = registry.find(given, beside)
-        defaults: dict[str, Any] = {"objective": system.defaults or system.objectives, "solver": {}}
-        data = {**defaults, **data, "system": given if isinstance(given, str) else system.name}
-        measure = data.get("measure", {})
-        if system.p != Measure().p and isinstance(measure, dict):
-            data["measure"] = {"p": system.p, **measure}
-        if isinstance(data["solver"], dict):
-            data["solver"] = {"time": system.times[0], **data["solver"]}
+    def __init__(self, source: Source = Source(), /, **data: Any) -> None:  # noqa: B008, it cannot be changed
+        given, faults, system = data.get("system", "reduced"), list[Fault](), registry.BUILT_IN["reduced"]
         try:
-            super().__init__(**data)
+            system = registry.find(given, source.folder)
+        except SpecError as error:
+            faults.append(Fault(str(error), (("system",),)))
+        data["system"] = given if isinstance(given, str) else system.name
+        hint = functools.partial(_hint, system)
+        try:
+            super().__init__(**_with_defaults(system, data))
         except pydantic.ValidationError as error:
-            raise SpecError(explain(error, _known_keys)) from None
+            wrong = explained(error, hint)
+            rest = without(data, [key for fault in wrong for key in fault.keys])
+            try:
+                super().__init__(**_with_defaults(system, {"name": "spec", **rest}))
+            except pydantic.ValidationError:
+                raise refusal([*faults, *wrong], source) from None
+            faults += wrong
+        if faults and faults[0].keys == (("system",),):  # nobody knows what it would take
+            raise refusal(faults, source)
         self._system = system
-        _check_settings(self)
-        _check_size(self)
+        faults += self._inspected([key for fault in faults for key in fault.keys])
+        if faults:
+            raise refusal(faults, source)
+
+    def _inspected(self, said: list[Key]) -> list[Fault]:
+        """What is wrong but for keys that could not be read, as was said of them; makes the blocks ready."""
+        found = [inspected(self._system, self.objective, self.measure.p, block, at, said) for at, block in self._given]
+        faults = list(of_settings(self._system, self.objective, self.measure, self.solver))
+        own = {"axes", "combine", "num", "seed", "points"} & self.model_fields_set
+        if self.block and own:
+            faults.append(
+                Fault(
+                    f"Either the top level or `[[block]]` tables must hold the axes, but both do: `{min(own)}` stands "
+                    "beside blocks; move it into a block",
+                    ((min(own),),),
+                )
+            )
+        faults += [fault for _, faults in found for fault in faults]
+        faults = [fault for fault in faults if not any(under(key, said) for key in fault.keys)]
+        vars(self)["blocks"] = tuple(full for full, _ in found if full)  # where the property would keep them
+        if faults or said:
+            return faults
+        key = ("block" if self.block else "axes",)
+        return list(of_size(self._system, self.objective, self.blocks, self.measurement, key))
 
     @classmethod
     def load(cls, path: str | Path) -> "Sweep":
@@ -197,7 +174,13 @@ class Sweep(Block):
 
     @classmethod
     def parse(
-        cls, text: str, origin: str = "spec", *, beside: Path | None = None, system: System | None = None
+        cls,
+        text: str,
+        origin: str = "spec",
+        *,
+        beside: Path | None = None,
+        system: System | None = None,
+        changes: Sequence[str] = (),
     ) -> "Sweep":
         """Read the text of a spec file.
 
@@ -206,11 +189,12 @@ class Sweep(Block):
             origin: what errors call it.
             beside: the folder in which a file of the user's own system is looked for.
             system: the system that the text names, where it is known already.
+            changes: what is to be changed first, like "solver.rtol=1e-10", a key path and a TOML value each.
         """
-        try:
-            return cls(beside, **(parse_toml(text) | ({"system": system} if system else {})))
-        except SpecError as error:
-            raise SpecError(f"{error} In {plain(origin, MOST_PATH)}.") from None
+        source = Source(origin, beside, text)
+        document = parse_toml(text, source)
+        source = source._replace(changed=tuple(override.apply(document, changes)))
+        return cls(source, **(document | ({"system": system} if system else {})))
 
     def to_toml(self) -> str:
         """The same spec as TOML."""
@@ -219,8 +203,12 @@ class Sweep(Block):
     @functools.cached_property
     def blocks(self) -> tuple[FullBlock, ...]:
         """The blocks whose union the sweep visits, with a value for every parameter."""
-        given = [(f"block.{n}.", block) for n, block in enumerate(self.block)] or [("", self)]
-        return tuple(complete(self._system, self.objective, self.measure.p, block, prefix) for prefix, block in given)
+        return tuple(complete(self._system, block, at) for at, block in self._given)
+
+    @property
+    def _given(self) -> list[tuple[Key, Block]]:
+        """The blocks as they were read, and where they stand."""
+        return [(("block", n), block) for n, block in enumerate(self.block)] or [((), self)]
 
     @property
     def system(self) -> System:
@@ -230,10 +218,7 @@ class Sweep(Block):
     @property
     def measurement(self) -> Measurement:
         """How its points are computed, as its system takes it."""
-        solver, sampled = self.solver, self.measure.trajectories
-        samples = {"samples": sampled.samples, "until": sampled.until} if sampled else {}
-        settings = Settings(solver.method, solver.rtol, solver.max_steps, solver.precision, solver.coordinate)
-        return self._system.chosen(Measurement(settings, solver.time, thresholds=len(self.measure.p), **samples))
+        return measured(self._system, self.measure, self.solver)
 
     def by(self, method: str) -> "Sweep":
         """The same with this method in the place of "auto"."""
@@ -255,75 +240,31 @@ class Sweep(Block):
         return frozen | ({"source": system.digest} if system.source else {})
 
 
-def _check_settings(sweep: Sweep) -> None:
-    """Raise unless objectives, measure and solver suit the system."""
-    system, solver = sweep.system, sweep.solver
-    if not sweep.objective:
-        raise SpecError("`objective` must name at least one objective, but it is empty ([objective]).")
-    for objective in sweep.objective:
-        check_at("[objective]", check_one_of, "objective", objective, system.objectives)
-    check_distinct("objective", sweep.objective, "[objective]")
-    check_distinct("p", sweep.measure.p, "[measure.p]")
-    check_at("[solver.time]", check_one_of, "time", solver.time, system.times)
-    check_at("[solver]", check_one_of, "method", solver.method, (AUTO, *system.methods))
-    check_at("[solver]", check_measurement, system, sweep.measurement)
-    given = {f"measure.{key}" for key in sweep.measure.model_fields_set}
-    if sweep.measure.trajectories:
-        given |= {f"measure.trajectories.{key}" for key in sweep.measure.trajectories.model_fields_set}
-    for key in sorted(given & system.unused.keys()):
-        name = key.rpartition(".")[2]
-        raise SpecError(f"`{name}` says nothing for the system {system.name}: {system.unused[key]} ([{key}]).")
-    own = {"axes", "combine", "num", "seed", "points"} & sweep.model_fields_set
-    if sweep.block and own:
-        raise SpecError(
-            f"Either the top level or `[[block]]` tables must hold the axes, but both do: `{min(own)}` stands beside "
-            f"blocks ([{min(own)}]); move it into a block."
-        )
+def _with_defaults(system: System, data: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a spec, with what the system takes where it says nothing."""
+    defaults: dict[str, Any] = {"objective": system.defaults or system.objectives, "solver": {}}
+    data = {**defaults, **data}
+    measure = data.get("measure", {})
+    if system.p != Measure().p and isinstance(measure, dict):
+        data["measure"] = {"p": system.p, **measure}
+    if isinstance(data["solver"], dict):
+        data["solver"] = {"time": system.times[0], **data["solver"]}
+    return data
 
 
-def check_measurement(system: System, measurement: Measurement) -> None:
-    """Raise unless these settings can be used for this system."""
-    given = measurement.solver
-    check_one_of("method", given.method, system.methods)
-    check_one_of("precision", given.precision, system.precisions)
-    if given.method not in system.without_rtol:
-        check_tolerance(given.rtol, given.precision)
-    check_max_steps(given.max_steps)
-    if given.coordinate is not None:
-        if not system.coordinates:
-            raise SpecError(
-                f"`coordinate` must be left out: {system.name} has none, but it is {shown(given.coordinate)}."
-            )
-        check_one_of("coordinate", given.coordinate, system.coordinates)
-    system.check(measurement)
+_MODELS = {"block": Block, "measure": Measure, "trajectories": Trajectories, "solver": Solver, "range": Range}
 
 
-def _check_size(sweep: Sweep) -> None:
-    """Raise if there are more points, or more files, than can be handled: both are numbered."""
-    grouping = [q.name for q in sweep.system.parameters if q.partitions_files]
-    points = len(sweep.objective) * sum(block.size for block in sweep.blocks) * len(sweep.measure.p)
-    files = len(sweep.objective) * sum(block.groups(grouping) for block in sweep.blocks)
-    where, samples = "[block]" if sweep.block else "[axes]", sweep.measurement.samples
-    most = min(sweep.system.most_points, MOST_ROWS // max(1, samples))
-    if points > most:
-        sampled = " with as many samples" if most < sweep.system.most_points else ""
-        raise SpecError(
-            f"A sweep must have at most {most:,} points{sampled}, but it has {points:.3g} ({where}); take fewer values "
-            'of an axis, or draw from them: combine = "sobol".'
-        )
-    if files > MOST_GROUPS:
-        names = ", ".join(f"`{name}`" for name in grouping)
-        raise SpecError(
-            f"A sweep must have at most {MOST_GROUPS:,} combinations of objective, {names}, which have files of their "
-            f"own, but it has {files:.3g} ({where}); take fewer values of one of them."
-        )
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed beside the one at `location`."""
-    parents = [part for part in location[:-1] if isinstance(part, str)]
+def _hint(system: System, name: str, location: Key) -> str:
+    """What may have been meant by an unknown key: one of those beside it, or the same in the table that has it."""
     model: type[Model] = Sweep
-    named = {"block": Block, "measure": Measure, "trajectories": Trajectories, "solver": Solver, "range": Range}
-    for part in parents:
-        model = named.get(part, model)
-    return [field.alias or name for name, field in model.model_fields.items()]
+    for part in location[:-1]:
+        model = _MODELS.get(part, model) if isinstance(part, str) else model
+    if len(location) == 1:
+        elsewhere = {q.name: f"axes.{q.name}" for q in system.parameters}
+        elsewhere |= {field: f"measure.{field}" for field in Measure.model_fields}
+        elsewhere |= {field: f"measure.trajectories.{field}" for field in Trajectories.model_fields}
+        elsewhere |= {field: f"solver.{field}" for field in Solver.model_fields}
+        if name in elsewhere:
+            return f" Did you mean `{elsewhere[name]}`?"
+    return did_you_mean(name, [field.alias or name for name, field in model.model_fields.items()])

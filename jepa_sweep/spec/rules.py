@@ -28,27 +28,31 @@ def check_arguments(system: System, objective: str, columns: Columns) -> None:
 
 def check_rules(system: System, rules: Sequence[Rule], columns: Columns, where: Where) -> None:
     """Raise unless the rules hold over columns that broadcast together; `where` names their place."""
-    words = {q.name: q.choices for q in system.parameters if q.choices}
+    for rule in rules:
+        if says := broken(system, rule, columns):
+            raise SpecError(f"{says} ({where(rule.parameters)}).")
+
+
+def broken(system: System, rule: Rule, columns: Columns) -> str:
+    """What must hold and does not, as a sentence; empty if it holds, or speaks of what there is no column of."""
+    if not all(name in columns for name in rule.parameters):
+        return ""
+    columns = {name: columns[name] for name in rule.parameters}
     with np.errstate(all="ignore"):
-        for rule in rules:
-            if all(name in columns for name in rule.parameters):
-                _check(rule, {name: columns[name] for name in rule.parameters}, where, words)
-
-
-def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
-    """Smallest and largest value of each column, all of `words`, as axes that broadcast to all their combinations."""
-    ends = [v if name in words else np.unique([np.min(v), np.max(v)]) for name, v in columns.items()]
-    return dict(zip(columns, np.ix_(*ends), strict=True))
-
-
-def _check(rule: Rule, columns: Columns, where: Where, words: dict[str, tuple[str, ...]]) -> None:
-    holds = np.asarray(rule.holds(columns))
+        holds = np.asarray(rule.holds(columns))
     if holds.size == 0 or (holds.any() if rule.scope == "any" else holds.all()):
-        return
+        return ""
+    words = {q.name: q.choices for q in system.parameters if q.choices}
     first = np.unravel_index(int(np.argmin(holds)), holds.shape)
     *most, last = (f"`{n}`" for n in rule.parameters)
     names = f"{', '.join(most)} and {last}" if most else last
     values = {n: float(np.broadcast_to(v, holds.shape)[first]) for n, v in columns.items()}
     given = [f"{n} = {words[n][int(v)] if n in words else f'{v:.12g}'}" for n, v in values.items()]
     example = "no point does; the first has" if rule.scope == "any" else "there is"
-    raise SpecError(f"{names} must {rule.must}, but {example} {', '.join(given)} ({where(rule.parameters)}).")
+    return f"{names} must {rule.must}, but {example} {', '.join(given)}"
+
+
+def corners(columns: Columns, words: Iterable[str] = ()) -> Columns:
+    """Smallest and largest value of each column, all of `words`, as axes that broadcast to all their combinations."""
+    ends = [v if name in words else np.unique([np.min(v), np.max(v)]) for name, v in columns.items()]
+    return dict(zip(columns, np.ix_(*ends), strict=True))

@@ -1,23 +1,21 @@
-"""The text of a spec: reading it, and what is wrong with it in plain words."""
+"""The text of a spec: reading the file, and the keys and values in it."""
 
+import itertools
+import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
-from jepa_sweep.checks import did_you_mean, plain, shown
+from jepa_sweep.checks import closest, plain
 from jepa_sweep.errors import SpecError
+from jepa_sweep.spec import shipped
+from jepa_sweep.spec.problems import MOST_PATH, Fault, Source, refusal
 
 MOST_TEXT = 1 << 25  # characters of a spec file
-MOST_LINES = 3  # of complaints about one spec
-MOST_PATH = 1000  # characters of a path that messages repeat
-
-Location = tuple[int | str, ...]  # of a key, as pydantic gives it
+MOST_FILES = 1000  # of a folder, among which one with a name like that of a missing file is looked for
 
 
-def parse_toml(text: str) -> dict[str, Any]:
+def parse_toml(text: str, source: Source) -> dict[str, Any]:
     """Parse TOML; what is wrong with it becomes a `SpecError`."""
     try:
         return tomllib.loads(text)
@@ -27,7 +25,9 @@ def parse_toml(text: str) -> dict[str, Any]:
         reason = "tables or lists in it stand too deep in each other"
     except ValueError:  # of Python, which reads no decimals of more than 4300 digits
         reason = "there is a whole number of thousands of digits"
-    raise SpecError(f"The spec must be valid TOML, but: {reason}.")
+    line = re.search(r"at line (\d+)", reason)
+    fault = Fault(f"The spec must be valid TOML, but: {reason}", line=int(line[1]) if line else None)
+    raise refusal([fault], source._replace(text=""))
 
 
 def read_spec(path: str | Path) -> str:
@@ -36,6 +36,13 @@ def read_spec(path: str | Path) -> str:
         with Path(path).open(encoding="utf-8-sig") as file:  # editors on Windows begin text with a mark
             text = file.read(MOST_TEXT + 1)
         reason = "" if len(text) <= MOST_TEXT else f"it has more than {MOST_TEXT:,} characters"
+    except IsADirectoryError:
+        if (Path(path) / "store.json").is_file():
+            run = plain(path, MOST_PATH)
+            raise SpecError(f"The spec must be a file, but {run} is a run; use `jepa-sweep status {run}`.") from None
+        text, reason = "", "it is a folder"
+    except FileNotFoundError:
+        text, reason = "", f"there is no such file; {_instead_of(Path(path))}"
     except OSError as error:
         text, reason = "", str(error.strerror)
     except UnicodeDecodeError:
@@ -47,62 +54,20 @@ def read_spec(path: str | Path) -> str:
     return text
 
 
-# What must hold, for pydantic's types of errors whose own words speak of Python.
-_MUST = {
-    "tuple_type": "must be a list",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "string_type": "must be text in quotes",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "finite_number": "must be a finite number",
-    "int_parsing_size": "must be a smaller whole number",
-    "too_long": "must have at most {max_length:,} entries",
-    "greater_than": "must be more than {gt:,.0f}",
-    "greater_than_equal": "must be at least {ge:,.0f}",
-    "less_than_equal": "must be at most {le:,.0f}",
-    "cell": "must be a number, or a word in quotes",
-    "string_pattern_mismatch": "must be letters, digits, dots, dashes and underscores, and not begin with a dot",
-}
-
-_KINDS = ("range", "values")  # of axes, which pydantic takes for parts of a key path
+def _instead_of(path: Path) -> str:
+    """What may have been meant by a path at which there is no file."""
+    known = shipped.specs()
+    near = {found.stem: found for folder in (Path("sweeps"), path.parent) for found in _specs_in(folder)}
+    meant = closest(path.stem, {**known, **near})
+    if meant in near:
+        return f"did you mean `{plain(near[meant], MOST_PATH)}`?"
+    if meant:
+        return f"did you mean the shipped one? `jepa-sweep init --figure {meant}` copies it here"
+    return f"`jepa-sweep init` writes one to start from, and those shipped are {', '.join(known)}"
 
 
-def _keypath(location: Location) -> str:
-    parts = [part for part in location if part not in _KINDS]
-    return "[" + ".".join(plain(part) for part in parts) + "]"
-
-
-def explain(error: pydantic.ValidationError, known_keys: Callable[[Location], list[str]]) -> str:
-    """Say in sentences what a validation found wrong: the first few complaints, and how many more there are."""
-    lines = []
-    for problem in error.errors():
-        location = problem["loc"]
-        if "points" in location and location[-1] in ("float", "str"):  # neither a number nor a word: said once
-            if location[-1] == "str":
-                continue
-            location = location[:-1]
-            problem = {**problem, "type": "cell"}
-        name = plain(location[-1]) if location else "spec"
-        where = f"({_keypath(location)})" if location else "(top level)"
-        if problem["type"] == "extra_forbidden":
-            hint = did_you_mean(name, known_keys(location))
-            lines.append(f"`{name}` is not a key here.{hint} {where}")
-        elif problem["type"] == "missing" and isinstance(location[-1], int):
-            lines.append(f"`{plain(location[-2])}` must have more entries. {where}")
-        elif problem["type"] == "missing":
-            lines.append(f"`{name}` must be given. {where}")
-        else:
-            given = problem["input"]
-            but = f", but it is {shown(given)}" if isinstance(given, int | float | str | bool) else ""
-            message = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] in _MUST:
-                message = _MUST[problem["type"]].format(**problem.get("ctx", {}))
-            message = message if message.startswith("must") else f"must be right: {message[0].lower()}{message[1:]}"
-            owner = next((plain(p) for p in reversed(location) if isinstance(p, str) and p not in _KINDS), "spec")
-            lines.append(f"`{owner}` {message}{'' if ', but' in message else but}. {where}")
-    more = f" And {len(lines) - MOST_LINES:,} more." if len(lines) > MOST_LINES else ""
-    return " ".join(lines[:MOST_LINES]) + more
+def _specs_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(itertools.islice(folder.glob("*.toml"), MOST_FILES))
+    except (OSError, ValueError):
+        return []

@@ -44,13 +44,30 @@ class Manifest(NamedTuple):
 
     def refuse_a_mix(self, frozen: dict[str, Any], path: object) -> None:
         """Raise a `SpecError` if numbers made in the way of `frozen` do not belong into this store."""
-        for key in sorted(frozen):
-            if self.frozen.get(key) != frozen[key]:
-                raise SpecError(
-                    f"{path} must only hold numbers made in one way: its `{key}` is "
-                    f"{json.dumps(self.frozen.get(key))}, but the spec asks for {json.dumps(frozen[key])}; write to "
-                    "another directory with --out, or change the spec back."
-                )
+        here, asked = _settings({key: self.frozen.get(key) for key in frozen}), _settings(frozen)
+        unlike = [key for key in sorted({**here, **asked}) if here.get(key) != asked.get(key)]
+        if unlike:
+            unlike = ["system"] if "system" in unlike else unlike  # of which the others follow
+            differences = "; ".join(
+                f"{key}: {_shown(here.get(key))} here, {_shown(asked.get(key))} asked" for key in unlike
+            )
+            back = "" if {*unlike} <= {"version", "source"} else ", or change the spec back"
+            raise SpecError(
+                f"{path} must only hold numbers made in one way, but the settings differ ({differences}); write to "
+                f"another directory with --out{back}."
+            )
+
+
+def _settings(frozen: dict[str, Any]) -> dict[str, Any]:
+    """Every setting by the name that people know it by: those of the solver without it."""
+    flat = {key: value for key, value in frozen.items() if not isinstance(value, dict)}
+    flat |= frozen.get("solver") or {}
+    return flat | {f"trajectories.{key}": value for key, value in (frozen.get("trajectories") or {}).items()}
+
+
+def _shown(value: Any) -> str:
+    """A setting as messages show it; of what a file hashes to, the beginning."""
+    return "none" if value is None else f"{value}"[:16]
 
 
 def publish(location: Location, manifest: Manifest) -> None:
@@ -62,7 +79,10 @@ def publish(location: Location, manifest: Manifest) -> None:
 def read(location: Location) -> Manifest:
     """Read store.json; raises `SpecError` if there is none, and `IntegrityError` if it is damaged."""
     if not location.exists("store.json"):
-        raise SpecError(f"{location.path} must be a run directory, but it has no store.json; check the path.")
+        said = f"{location.path} must be a run directory, but it has no store.json"
+        if str(location.path).endswith(".toml"):
+            raise SpecError(f"{said}: it is a spec; use `jepa-sweep plan {location.path}`, or give the run of it.")
+        raise SpecError(f"{said}; check the path.")
     remedy = "run the spec into another directory with --out"
     record = records.unsealed(location, "store.json", "store.json", remedy)
     if record["format"] > FORMAT:

@@ -22,10 +22,14 @@ def _normal(x: np.ndarray) -> Mask:
 
 NORMAL = "be at least 2.3e-308 in size, because compiled programs take smaller numbers for 0"
 PARAMETERS = (
-    Parameter("lam", "covariance of input and target along the feature, E[xy]"),
-    Parameter("rho", "regression coefficient of the feature, E[xy] / E[x^2]"),
-    Parameter("L", "encoder layers", unit="layers", integer=True, partitions_files=True),
-    Parameter("eps", "encoder response at the start, w(0)"),
+    Parameter(
+        "lam", "covariance of input and target along the feature, E[xy]", example={"geom": [0.1, 10.0], "num": 8}
+    ),
+    Parameter(
+        "rho", "regression coefficient of the feature, E[xy] / E[x^2]", example={"linear": [0.125, 1.0], "num": 8}
+    ),
+    Parameter("L", "encoder layers", unit="layers", integer=True, partitions_files=True, example=[1, 2, 3, 5]),
+    Parameter("eps", "encoder response at the start, w(0)", example=1e-3),
 )
 
 RULES = (
@@ -83,6 +87,7 @@ REDUCED = flows.system(
     _dynamics,
     coordinates=("w", "log_w", "chi"),
     by_clock=("chi",),
+    meaning="JEPA and MAE as one scalar flow a feature",
     parameters=PARAMETERS,
     rules=(*RULES, *map(_reachable, LAWS)),
     forecast=_forecast,

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jepa_sweep.checks import check_at, check_one_of, plain, said, shown
+from jepa_sweep.checks import check_one_of, plain, said, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import sha256
@@ -39,12 +39,12 @@ def find(given: Any, beside: Path | None = None) -> System:
         return _in_file((beside or Path()) / path, name)
     if isinstance(given, Path) or (isinstance(given, str) and given.endswith(".py")):
         raise SpecError(
-            f"`system` must name a system in that file too, but it is {shown(str(given))} ([system]); try "
+            f"`system` must name a system in that file too, but it is {shown(str(given))}; try "
             f"{shown(f'{given}:FLOW')} if it makes one of the name FLOW."
         )
-    installed = _installed()
-    check_at("[system]", check_one_of, "system", given, (*BUILT_IN, *installed))
-    return BUILT_IN[given] if given in BUILT_IN else _loaded(installed[given])
+    others = installed()
+    check_one_of("system", given, (*BUILT_IN, *others))
+    return BUILT_IN[given] if given in BUILT_IN else _loaded(others[given])
 
 
 def of_store(store: Reader) -> System:
@@ -54,7 +54,7 @@ def of_store(store: Reader) -> System:
         SpecError: it is not to be found any more.
     """
     name = store.frozen["system"]
-    if name in BUILT_IN or name in _installed():
+    if name in BUILT_IN or name in installed():
         return find(name)
     source = store.source()
     if source is None:
@@ -70,16 +70,17 @@ def of_store(store: Reader) -> System:
     found = [v for v in vars(module).values() if isinstance(v, System)]
     named = [system for system in found if system.name == name]
     if not named:
-        raise SpecError(f"{plain(origin, 1000)} must make a system of that name, but it makes none ([system]).")
+        raise SpecError(f"{plain(origin, 1000)} must make a system of that name, but it makes none.")
     return named[0]
 
 
 def is_kept(system: System) -> bool:
     """True if `of_store` finds the system again: built in, installed, or made by a file that the store keeps."""
-    return bool(system.source) or system.name in BUILT_IN or system.name in _installed()
+    return bool(system.source) or system.name in BUILT_IN or system.name in installed()
 
 
-def _installed() -> dict[str, importlib.metadata.EntryPoint]:
+def installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """The systems that other packages bring, by name; none of them is imported."""
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
@@ -88,8 +89,7 @@ def _loaded(point: importlib.metadata.EntryPoint) -> System:
         system = point.load()
     except (Exception, SystemExit) as error:  # of any kind: it is somebody else's code
         raise SpecError(
-            f"The installed system `{point.name}` must be importable, but {point.value} raised {said(error)} "
-            "([system])."
+            f"The installed system `{point.name}` must be importable, but {point.value} raised {said(error)}."
         ) from error
     return _checked(system, point.value)
 
@@ -99,17 +99,15 @@ def _in_file(path: Path, name: str) -> System:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise SpecError(
-            f"`system` must name a file that can be read, but {where}: {error.strerror} ([system])."
-        ) from None
+        raise SpecError(f"`system` must name a file that can be read, but {where}: {error.strerror}.") from None
     except ValueError:
-        raise SpecError(f"`system` must name a Python file, but {where} is not UTF-8 text ([system]).") from None
+        raise SpecError(f"`system` must name a Python file, but {where} is not UTF-8 text.") from None
     module = _module(text, str(path))
     if not hasattr(module, name):
         made = ", ".join(key for key, value in vars(module).items() if isinstance(value, System))
         raise SpecError(
             f"`system` must name what {where} makes, but there is no {plain(name)} in it"
-            f"{made and f'; it makes {made}'} ([system])."
+            f"{made and f'; it makes {made}'}."
         )
     return _checked(getattr(module, name), f"{where}:{plain(name)}")
 
@@ -117,13 +115,11 @@ def _in_file(path: Path, name: str) -> System:
 def _checked(system: Any, where: str) -> System:
     if not isinstance(system, System):
         raise SpecError(
-            f"`system` must name a System, as `jepa_sweep.flow` makes it, but {where} is {type(system).__name__} "
-            "([system])."
+            f"`system` must name a System, as `jepa_sweep.flow` makes it, but {where} is {type(system).__name__}."
         )
     if system.name in BUILT_IN and system is not BUILT_IN[system.name]:
         raise SpecError(
-            f"The name of a system must not be that of a built-in one, but {where} is named {shown(system.name)} "
-            "([system])."
+            f"The name of a system must not be that of a built-in one, but {where} is named {shown(system.name)}."
         )
     return system
 
@@ -158,7 +154,7 @@ def _run(text: str, origin: str, module: ModuleType) -> None:
         line = lines[number - 1].strip() if number and number <= len(lines) else ""
         raise SpecError(
             f"`system` must name a file that Python can run, but {plain(origin, 1000)}, line {number}, "
-            f"`{plain(line)}`: {said(error)} ([system])."
+            f"`{plain(line)}`: {said(error)}."
         ) from error
     for name, value in vars(module).items():
         if isinstance(value, System) and not value.source:

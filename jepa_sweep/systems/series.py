@@ -38,8 +38,10 @@ PARAMETERS = (
     Parameter("gamma_last", "the same of the last; those between are evenly spaced", default=0.95),
     Parameter("noise_first", "standard deviation of the noise of the first feature", default=1.0),
     Parameter("noise_last", "the same of the last", default=0.5),
-    Parameter("log10_T", "decimal logarithm of the length of the series, in pairs"),
-    Parameter("seed", "of the series", integer=True, default=0),
+    Parameter(
+        "log10_T", "decimal logarithm of the length of the series, in pairs", example={"linear": [3.0, 5.0], "num": 5}
+    ),
+    Parameter("seed", "of the series", integer=True, default=0, example=[0, 1, 2, 3]),
 )
 RULES = (
     whole(2, 1000, "features"),
@@ -125,6 +127,7 @@ def compare(store: Reader) -> "pd.DataFrame":
 
 TEMPORAL = System(
     name="temporal",
+    meaning="lam and rho estimated from temporal series",
     version=2,
     objectives=("moments",),
     parameters=PARAMETERS,

@@ -28,7 +28,8 @@ class Parameter(NamedTuple):
     """One axis that may be swept. `partitions_files` marks those whose every value gets files of its own.
 
     `choices` are the words it takes, if not numbers; columns on the host hold their places. `default` is what it is
-    where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals.
+    where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals. `example` is
+    what a spec to begin with writes: a value, or a range as a dict.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Parameter(NamedTuple):
     partitions_files: bool = False
     default: float | str | None = None
     choices: tuple[str, ...] = ()
+    example: Any = None
 
     @property
     def column(self) -> Column:
@@ -192,6 +194,7 @@ class System(NamedTuple):
     # Codes of the statuses with which points will end, where that is known without computing them, and without JAX.
     forecast: Callable[[Points, Measurement], np.ndarray] | None = None
     source: str = ""  # text of the file that a user's own system stands in
+    meaning: str = ""  # what is swept, in a few words
 
     def chosen(self, measurement: Measurement) -> Measurement:
         """The same with a method in the place of "auto"."""

@@ -1,6 +1,7 @@
 """The promise about specs: any text is either a sweep that can be run or one clear message, nothing else."""
 
 import itertools
+import re
 
 import numpy as np
 
@@ -25,15 +26,24 @@ def assert_sweep_or_message(text):
 
 
 def assert_clear(message):
-    """One line of some sentences that ends with the place, and is fit for a terminal."""
+    """One sentence that ends with the place, or a list of them under a line that names it, fit for a terminal."""
     assert_readable(message)
-    assert message.endswith((f"In {ORIGIN}.", f"({ORIGIN})."))
-    assert "must" in message or "is not a" in message or "says nothing" in message
+    first, *sentences = message.splitlines()
+    if sentences:
+        assert re.fullmatch(rf"[\d,]+ things must be put right in {ORIGIN}:", first)
+        assert all(sentence.startswith("- ") for sentence in sentences)
+        assert len(sentences) <= 11
+    else:
+        assert first.endswith((f"In {ORIGIN}.", f"({ORIGIN})."))
+    for sentence in sentences or [first]:
+        words = ("must", "is not a", "says nothing", "And ")
+        assert any(word in sentence for word in words)
 
 
 def assert_readable(message):
-    assert message.isprintable()
-    assert len(message) < 1500
+    for line in message.splitlines():
+        assert line.isprintable()
+        assert len(line) < 1500
     assert "Traceback" not in message
 
 

@@ -72,7 +72,7 @@ def test_a_file_that_is_not_there_is_one_clear_message(tmp_path, invoke):
     (tmp_path / "x.toml").write_text('name = "x"\nsystem = "gone.py:FLOW"\n[axes]\nk = 1.0\n')
     done = invoke("plan", tmp_path / "x.toml")
     assert done.exit_code == 2
-    assert "gone.py: No such file or directory ([system]). In" in done.stderr
+    assert "gone.py: No such file or directory (line 2, [system]). In" in done.stderr
 
 
 def test_a_word_that_names_no_system_says_what_there_is():

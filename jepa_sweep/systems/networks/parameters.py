@@ -16,7 +16,12 @@ MOST_STEPS = 2**24  # that single precision can count
 DATA = (
     Parameter("data", "model of the data", partitions_files=True, default="gaussian", choices=MODELS),
     Parameter(
-        "features", "number of features, the dimension of x and y", integer=True, partitions_files=True, default=100
+        "features",
+        "number of features, the dimension of x and y",
+        integer=True,
+        partitions_files=True,
+        default=100,
+        example=10,
     ),
     Parameter("layout", "how rho goes with lam over the features", default="same", choices=LAYOUTS),
     Parameter("lam_low", "lowest lam; of masked data, power at the highest frequency", default=1.0),
@@ -27,19 +32,21 @@ DATA = (
     Parameter("keep", "probability that a pixel is kept (masked, complementary)", default=0.5),
 )
 NETWORK = (
-    Parameter("L", "encoder layers", unit="layers", integer=True, partitions_files=True),
+    Parameter("L", "encoder layers", unit="layers", integer=True, partitions_files=True, example=[1, 2]),
     Parameter("width", "outputs of every encoder layer", integer=True, partitions_files=True, default="features"),
     Parameter("start", "how the weights begin", partitions_files=True, default="aligned", choices=STARTS),
-    Parameter("scale", "size of every layer at the start; an aligned encoder has w(0) = scale^L", default=1.0),
+    Parameter(
+        "scale", "size of every layer at the start; an aligned encoder has w(0) = scale^L", default=1.0, example=0.3
+    ),
     Parameter("predictor_scale", "the same of the predictor", default="scale"),
     Parameter("ema", "rate at which the averaged encoder follows (objective ema)", unit="1/flow time", default=1.0),
-    Parameter("t_end", "flow time t = eta steps at which training ends", unit="flow time"),
+    Parameter("t_end", "flow time t = eta steps at which training ends", unit="flow time", example=100.0),
     Parameter("seed", "of the weights, and of the samples", integer=True, default=0),
 )
 TRAINING = (
     Parameter("activation", "between the layers of the encoder", partitions_files=True, default="linear",
               choices=ACTIVATIONS),
-    Parameter("eta", "step size", unit="flow time", default=0.01),
+    Parameter("eta", "step size", unit="flow time", default=0.01, example=0.1),
     Parameter("momentum", "decay of the mean gradient of momentum and adam", default=0.9),
     Parameter("batch", "samples of one step; 0 for the gradient of the whole population", unit="samples",
               integer=True, partitions_files=True, default=0),

@@ -181,6 +181,7 @@ def _system(name: str, **more: Any) -> System:
 
 NETWORK = _system(
     "network",
+    meaning="deep linear networks by gradient flow",
     parameters=(*parameters.DATA, *parameters.NETWORK),
     rules=parameters.RULES,
     methods=NETWORK_SOLVERS,
@@ -188,6 +189,7 @@ NETWORK = _system(
 )
 TRAINING = _system(
     "training",
+    meaning="deep networks by gradient descent",
     parameters=(*parameters.DATA, *parameters.NETWORK, *parameters.TRAINING),
     rules=(*parameters.RULES, *parameters.TRAINING_RULES),
     methods=OPTIMIZERS,

@@ -1,0 +1,89 @@
+"""Changes to a spec that are given beside its file, as `solver.rtol=1e-10`: key paths and TOML values."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+import tomli_w
+
+from jepa_sweep.checks import plain, shown
+from jepa_sweep.errors import SpecError
+from jepa_sweep.spec.lines import Key
+from jepa_sweep.spec.problems import written
+
+MOST_SHOWN = 200  # characters of a change that the text of the spec repeats
+_WORD = re.compile(r"[^\s\"'\[\]{},=#][^\"'\[\]{},=#\n]*")
+
+
+def apply(document: dict[str, Any], changes: Sequence[str]) -> list[Key]:
+    """Change a document in place, one change after the other; returns the keys that were set.
+
+    Raises:
+        SpecError: a change is not of the form KEY=VALUE, or leads through what is no table.
+    """
+    keys = []
+    for change in changes:
+        names, value = _read(change)
+        owner, key = document, ()
+        for name in names[:-1]:
+            key = (*key, _part(owner, name, key))
+            owner = owner.setdefault(name, {}) if isinstance(owner, dict) else owner[key[-1]]
+        key = (*key, _part(owner, names[-1], key))
+        owner[key[-1]] = value
+        keys.append(key)
+    return keys
+
+
+def changed(text: str, changes: Sequence[str]) -> str:
+    """The text of a spec with these changes made, which says so."""
+    document = tomllib.loads(text)
+    apply(document, changes)
+    given = " ".join(f"--set '{plain(change, MOST_SHOWN)}'" for change in changes)
+    return f"# The spec as it was run, with {given}\n{tomli_w.dumps(document)}"
+
+
+def _read(change: str) -> tuple[list[str], Any]:
+    """The names of a key path, and the value; a bare word that is no TOML value is text."""
+    path, equals, value = change.partition("=")
+    names = _names(path)
+    if not equals or not names:
+        raise SpecError(f"`--set` must be given KEY=VALUE, like solver.rtol=1e-10, but it is {shown(change)}.")
+    try:
+        found = tomllib.loads(f"value = {value}")
+        if len(found) == 1:
+            return names, found["value"]
+    except (ValueError, RecursionError):  # what is no TOML is the first, too
+        if _WORD.fullmatch(value.strip()):
+            return names, value.strip()
+    raise SpecError(
+        f"`--set {plain(path)}` must be given a value as TOML writes it, or a word, but it is {shown(value)}; a list "
+        "reads [2, 3] and a range { linear = [0.5, 1.0], num = 6 }, in quotes that keep the shell from it."
+    )
+
+
+def _names(path: str) -> list[str]:
+    try:
+        found = tomllib.loads(f"{path} = 0") if "\n" not in path else {}
+    except (ValueError, RecursionError):
+        return []
+    names = []
+    while isinstance(found, dict) and found:
+        [(name, found)] = found.items()
+        names.append(name)
+    return names
+
+
+def _part(owner: Any, name: str, key: Key) -> Any:
+    """The key in a table, or the number in a list, of what stands at `key`; raises where it is neither."""
+    if isinstance(owner, dict):
+        return name
+    where = written(key)
+    if not isinstance(owner, list):
+        raise SpecError(f"`--set {where}.{plain(name)}` must name a key of a table, but `{where}` is {shown(owner)}.")
+    if not name.isdecimal() or int(name) >= len(owner):
+        raise SpecError(
+            f"`--set {where}.{plain(name)}` must count the entries of `{where}` from 0 on, of which there are "
+            f"{len(owner)}, but it is {shown(name)}."
+        )
+    return int(name)

@@ -11,6 +11,9 @@ from .api import leading_critical_time as leading_critical_time
 from .api import solve as solve
 from .api import status as status
 from .api import trajectory as trajectory
+from .computing import repair as repair
+from .computing import retry as retry
+from .computing import run as run
 from .errors import IntegrityError as IntegrityError
 from .errors import JepaSweepError as JepaSweepError
 from .errors import SpecError as SpecError
@@ -25,9 +28,6 @@ from .physics.moments import Estimate as Estimate
 from .reproduction import figure as figure
 from .reproduction import reproduce as reproduce
 from .results import Store as Store
-from .results import repair as repair
-from .results import retry as retry
-from .results import run as run
 from .spec.models import Sweep as Sweep
 from .systems.own import flow as flow
 from .systems.own import parameter as parameter

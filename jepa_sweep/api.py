@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jepa_sweep.checks import check_one_of, check_times, real_numbers
 from jepa_sweep.engine import lanes, pointwise
 from jepa_sweep.engine.settings import AUTO, METHODS, Settings
-from jepa_sweep.engine.tracing import is_traced, refuse_traced
+from jepa_sweep.engine.tracing import ArrayLike, is_traced, refuse_traced
 from jepa_sweep.physics import exact, response
 from jepa_sweep.physics.dynamics import Dynamics
 from jepa_sweep.physics.host import labels

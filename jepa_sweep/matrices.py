@@ -7,13 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from jepa_sweep.checks import check_max_steps, check_one_of, check_times, check_tolerance, real_numbers
 from jepa_sweep.engine import devices
 from jepa_sweep.engine.networks import gradient_flow
 from jepa_sweep.engine.settings import NETWORK_SOLVERS
-from jepa_sweep.engine.tracing import refuse_traced
+from jepa_sweep.engine.tracing import ArrayLike, refuse_traced
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.data import Moments
 from jepa_sweep.physics.network import OBJECTIVES, Weights

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from typing_extensions import TypeAliasType
+
 SECONDS_BETWEEN_LINES = 5
 
 
@@ -29,7 +31,7 @@ class Progress(NamedTuple):
         return line_of(self.done, self.total, self.points_per_second, left) + failed
 
 
-Show = Callable[[Progress], None]
+Show = TypeAliasType("Show", Callable[[Progress], None])  # what is called with it
 
 
 def line_of(done: int, total: int, points_per_second: float | None, seconds_left: float | None) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jepa_sweep.checks import check_one_of
-from jepa_sweep.progress import Progress
+from jepa_sweep.computing import run as compute
+from jepa_sweep.progress import Show
 from jepa_sweep.results import Store
-from jepa_sweep.results import run as compute
 from jepa_sweep.spec import shipped
 from jepa_sweep.view import needs, output, style
 from jepa_sweep.view.catalog import PICTURES
@@ -60,7 +60,7 @@ def figure(
     run: str | Path | None = None,
     *,
     device: str = "auto",
-    progress: Callable[[Progress], None] | bool | None = None,
+    progress: Show | bool | None = None,
 ) -> Drawn:
     """Draw one figure, as PNG and PDF, and check what it claims.
 
@@ -113,7 +113,7 @@ def reproduce(
     out: str | Path = "figures",
     *,
     device: str = "auto",
-    progress: Callable[[Progress], None] | bool | None = None,
+    progress: Show | bool | None = None,
     done: Callable[[Drawn], None] | None = None,
 ) -> list[Drawn]:
     """Every figure, from its own run in `runs/`; finished runs are drawn from as they are.

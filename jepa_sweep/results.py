@@ -1,25 +1,27 @@
-"""From a spec to its results: running it, reading its tables, trying failed points again, repairing damage.
+"""The results of a run: reading its tables, comparing and drawing them.
 
-What runs, draws and compares is imported when it is called: reading needs neither JAX nor matplotlib, and saying what
-a store holds needs no pandas.
+What compares and draws is imported when it is called: reading needs neither JAX nor matplotlib, and saying what a
+store holds needs no pandas.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from jepa_sweep.progress import Progress, showing
+import pyarrow as pa
+
 from jepa_sweep.store import overview
 from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.schema import Column
 from jepa_sweep.store.table import Filters
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jepa_sweep.analysis.compare import Comparison
     from jepa_sweep.running.report import Report
-    from jepa_sweep.spec.models import Sweep
     from jepa_sweep.systems.system import System
     from jepa_sweep.view.plots import Plots
 
@@ -27,8 +29,28 @@ if TYPE_CHECKING:
 class Store:
     """The results of a run: its tables as pandas, pictures of them, and what made them.
 
-    Attributes that are not defined here are those of its `Reader`, where they are documented: `read`, `batches`,
-    `select`, `rows`, `counts`, `overview`, `schema`, `specs`, `environments`, `damage`, `path`, `frozen`, and others.
+    Nothing here writes: `jepa_sweep.run` computes what is missing, `repair` and `retry` mend.
+
+    - The rows: `points`, `trajectories`, `failures`, and where the system has them `features`, `losses`,
+      `covariances`; `select` those with given values; `read` and `batches` any table of `tables`.
+    - What is there: `overview` (which a notebook shows), `rows`, `counts`, `schema`, `parameters`, `time`.
+    - What it says: `compare` with theory, or with another run; `plot`.
+    - Where it comes from: `path`, `system`, `frozen`, `specs`, `source`, `environments`, `report`.
+    - Whether it is whole: `damage`, `lost_notes`, `strays`.
+
+    Example:
+        >>> import tempfile, jepa_sweep as js
+        >>> axes = {"lam": [0.5, 1.0], "rho": 0.8, "L": [1, 2], "eps": 1e-3}
+        >>> path = js.run({"name": "tiny", "axes": axes}, out=tempfile.mkdtemp()).path
+        >>> store = js.Store(path)
+        >>> store.select(objective="jepa", lam=0.5)[["L", "t_numeric"]].round(2).values.tolist()
+        [[1.0, 2011.71], [2.0, 44866.93]]
+        >>> len(store.points(filters=[("L", "==", 2), ("lam", ">", 0.5)])), store.counts("points", "status")
+        (2, {'learned': 8})
+        >>> store.compare()[["objective", "L", "points"]].values.tolist()
+        [['jepa', 1, 2], ['jepa', 2, 2], ['mae', 1, 2], ['mae', 2, 2]]
+        >>> store.compare(path).worst, store.damage()
+        (0.0, {})
     """
 
     def __init__(
@@ -45,23 +67,10 @@ class Store:
             SpecError: there is no run.
             IntegrityError: its store.json is damaged.
         """
-        self.reader = path if isinstance(path, Reader) else Reader(path)
+        self.reader = path if isinstance(path, Reader) else Reader(path)  # what the rest of the package works with
         self.report, self._given = report, system
 
-    @functools.cached_property
-    def system(self) -> "System":
-        """The system of this run; where it is the user's own, the file that the store keeps is run."""
-        from jepa_sweep.systems import registry
-
-        return self._given or registry.of_store(self.reader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # Python looks these up itself, perhaps before there is a reader
-            raise AttributeError(name)
-        return getattr(self.reader, name)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(name for name in dir(self.reader) if not name.startswith("_"))]
+    # --- rows ---------------------------------------------------------------------------------------------------------
 
     def points(self, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
         """One row a finished point: parameters, numeric and predicted times, their difference, status, steps.
@@ -96,15 +105,96 @@ class Store:
         """One row an entry of the covariance matrices of a series, in stores that have them. Arguments as `points`."""
         return self.reader.read("covariances", columns, filters)
 
-    def compare(self, other: "Store | str | Path | None" = None) -> "pd.DataFrame":
+    def select(self, table_name: str = "points", /, rtol: float = 1e-9, **values: Any) -> "pd.DataFrame":
+        """Rows whose columns equal the given values.
+
+        A number equals what is within a relative tolerance of it; where nothing is, what reads the same in six
+        significant digits, as tables are printed; where nothing does, what reads the same in as many digits as were
+        given, at least two. Words match without regard to case.
+
+        Args:
+            table_name: the table.
+            rtol: the relative tolerance.
+            values: a number or text for each column that must have it.
+
+        Raises:
+            SpecError: there is no such column, or no such value of a swept one in the run; the nearest are named.
+
+        Warns:
+            SpecWarning: other values than those given were taken, or a measured column has no such value.
+
+        Example: `store.select(lam=0.1, L=5, objective="jepa")`, `store.select("trajectories", rho=0.7)`.
+        """
+        return self.reader.select(table_name, rtol, **values)
+
+    def read(self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None) -> "pd.DataFrame":
+        """Rows of any table of `tables`. Further arguments as `points`."""
+        return self.reader.read(name, columns, filters)
+
+    def batches(
+        self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None
+    ) -> "Iterator[pd.DataFrame]":
+        """The same file by file, for tables that do not fit into memory; first one without rows."""
+        return self.reader.batches(name, columns, filters)
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of its tables."""
+        return self.reader.tables
+
+    @property
+    def parameters(self) -> tuple[Column, ...]:
+        """The swept parameters, as columns: name, type, unit, meaning."""
+        return self.reader.parameters
+
+    @property
+    def time(self) -> str:
+        """The convention of every time here: "paper", "flow", or "own" of a flow of the user's own."""
+        return self.reader.time
+
+    def schema(self, name: str) -> pa.Schema:
+        """The Arrow schema of a table; each field's metadata says its unit, meaning and equation."""
+        return self.reader.schema(name)
+
+    def overview(self) -> Overview:
+        """What is here in a few numbers: rows, bytes, values of each parameter, statuses, the worst difference."""
+        return self.reader.overview()
+
+    def rows(self, name: str) -> int:
+        """The number of rows of a table."""
+        return self.reader.rows(name)
+
+    def counts(self, name: str, column: str) -> dict[str, int]:
+        """How often each text stands in a column of a table, the most frequent first."""
+        return self.reader.counts(name, column)
+
+    # --- what it says -------------------------------------------------------------------------------------------------
+
+    @overload
+    def compare(self, other: None = None) -> "pd.DataFrame": ...
+
+    @overload
+    def compare(self, other: "Store | str | Path") -> "Comparison": ...
+
+    def compare(self, other: "Store | str | Path | None" = None) -> "pd.DataFrame | Comparison":
         """What was measured beside what theory predicts, in rows that suit the system; or beside another run.
 
         Args:
-            other: a run with the same points, of another tolerance, coordinate, device or version; or its path.
-        """
-        from jepa_sweep.analysis.compare import difference
+            other: a run of the same parameters, of another tolerance, coordinate, device or version; or its path.
 
-        return self.system.compare(self.reader) if other is None else difference(self.reader, _opened(other).reader)
+        Returns:
+            Without `other` a table. With it a comparison that prints itself: which `settings` differ, the points
+            `only_here` and `only_there`, `statuses`, `differences` of numbers, the `worst` of all; `rows()` has all
+            rows side by side.
+
+        Raises:
+            SpecError: the runs are of different systems, conventions of time or parameters, or have no point in common.
+        """
+        from jepa_sweep.analysis.compare import comparison
+
+        return self.system.compare(self.reader) if other is None else comparison(self.reader, opened(other).reader)
 
     @property
     def plot(self) -> "Plots":
@@ -112,6 +202,53 @@ class Store:
         from jepa_sweep.view.plots import Plots
 
         return Plots(self.reader, self.system.curves)
+
+    # --- where it comes from ------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | str:
+        """The run directory; text if it lies in a bucket."""
+        return self.reader.path
+
+    @functools.cached_property
+    def system(self) -> "System":
+        """The system of this run; where it is the user's own, the file that the store keeps is run."""
+        from jepa_sweep.systems import registry
+
+        return self._given or registry.of_store(self.reader)
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """What decides the numbers: system, version, solver, trajectories."""
+        return self.reader.frozen
+
+    def specs(self) -> dict[str, str]:
+        """SHA-256 -> text of every spec that was applied here."""
+        return self.reader.specs()
+
+    def source(self) -> str | None:
+        """The text of the file of a user's own system; None where the system is in no file of the user's."""
+        return self.reader.source()
+
+    def environments(self) -> dict[str, Any]:
+        """Name -> where rows were made: versions, device, git revision, command line; None for a damaged note."""
+        return self.reader.environments()
+
+    # --- whether it is whole ------------------------------------------------------------------------------------------
+
+    def damage(self) -> dict[str, list[str]]:
+        """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
+        return self.reader.damage()
+
+    def lost_notes(self) -> list[str]:
+        """What is wrong with specs, sources and environments, which cannot be computed again."""
+        return self.reader.lost_notes()
+
+    def strays(self) -> list[str]:
+        """Files in the run directory that are none of the store's."""
+        return self.reader.strays()
+
+    # --- printed ------------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return overview.text(self.path, *self._told())
@@ -128,135 +265,6 @@ class Store:
             return overview.blank(self.reader.manifest), str(error)
 
 
-def run(
-    spec: "str | Path | Sweep | Mapping[str, Any]",
-    out: str | Path | None = None,
-    *,
-    cluster: str | None = None,
-    device: str = "auto",
-    chunk_points: int | None = None,
-    shard: str | None = None,
-    max_failures: str | int | None = None,
-    progress: Callable[[Progress], None] | bool | None = None,
-) -> Store:
-    """Compute every point of a spec that is not in the store yet, and return the store.
-
-    Args:
-        spec: a spec file, a `Sweep`, or the keys of one as a dict: `js.run({"name": "x", "axes": {...}})` is
-            `js.run(js.Sweep(name="x", axes={...}))`; `help(js.Sweep)` documents them all.
-        out: the run directory, or a place in a bucket like `s3://bucket/run`; `runs/<name>` by default. Running
-            again continues or extends what is there.
-        cluster: "ray" or "ray:ADDRESS" to compute on the machines of a Ray cluster, all of which must see `out`.
-        device: "auto", "cpu", "gpu" or "tpu"; "gpu:0,1" names some of a kind.
-        chunk_points: points that share one file; chosen from the size of the sweep by default.
-        shard: "i/n" for every n-th chunk from the i-th on, counted from 0; all of them by default.
-        max_failures: stop when more points than this have failed: a number, or a share of those computed like "5%".
-        progress: a function that is called after each chunk; False for none; by default a live bar on a terminal and in
-            a notebook, and nothing elsewhere.
-
-    Returns:
-        The open `Store`; read it with `.points()`, `.trajectories()`, `.failures()`. Its `.report` says what the run
-        came to: points computed and failed, seconds, rates.
-
-    Raises:
-        SpecError: the spec cannot be run, or its numbers do not belong into this store.
-        StorageError: the file system refused something; what was committed before stays, and running again goes on.
-
-    Warns:
-        SpecWarning: it asks for what is hardly wanted: seeds that cannot matter, a threshold that no point meets,
-            samples long after all is learned, and the like.
-
-    Example:
-        >>> import tempfile, jepa_sweep as js
-        >>> spec = {"name": "tiny", "axes": {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}}
-        >>> store = js.run(spec, out=tempfile.mkdtemp())
-        >>> len(store.points())
-        8
-    """
-    from jepa_sweep.running.execute import execute
-
-    bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures}
-    with showing(progress) as show:
-        report = execute(spec, out, cluster=cluster, device=device, progress=show, **bounds)
-    return Store(report.store, system=report.system, report=report)
-
-
-def repair(store: Store | str | Path, *, device: str = "auto") -> dict[str, list[str]]:
-    """Set damaged chunks aside and compute exactly their points again; what was set aside is kept in `.damaged/`.
-
-    Args:
-        store: the run, or its path.
-        device: where to compute, as `jepa_sweep.run` takes it.
-
-    Returns:
-        Number of each chunk that was damaged -> what was wrong with it. A chunk whose commit record and claim are both
-        unreadable is only set aside: nothing says any more which points it held, and running its spec again finds
-        them missing.
-
-    Raises:
-        IntegrityError: a spec kept in the store is damaged.
-        StorageError: the file system refused something; running it again goes on.
-
-    Example:
-        >>> import tempfile, jepa_sweep as js
-        >>> sweep = js.Sweep(name="tiny", axes={"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3})
-        >>> store = js.run(sweep, out=tempfile.mkdtemp(), chunk_points=4)
-        >>> (store.path / "points/000001.parquet").write_bytes(b"lost")
-        4
-        >>> list(js.repair(store)), len(store.points()), store.damage()
-        (['000001'], 8, {})
-    """
-    from jepa_sweep.running import recovery
-
-    store = _opened(store)
-    return recovery.repair(store.reader, store.system, device)
-
-
-def retry(
-    store: Store | str | Path,
-    statuses: str | Sequence[str] = ("failed",),
-    *,
-    rtol: float | None = None,
-    max_steps: int | None = None,
-    device: str = "auto",
-    stop: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
-    """Compute points that failed once more, perhaps with other settings of the solver.
-
-    What was computed before stays in the files of `failures`, and `store.failures()` leaves it out. Settings that
-    differ from the spec's stand in the commit record of the new chunk.
-
-    Args:
-        store: the run, or its path.
-        statuses: which failures: a word of the column `status` or several, or "failed" for all.
-        rtol: relative tolerance in place of the spec's.
-        max_steps: limit on the steps of a point in place of the spec's.
-        device: where to compute, as `jepa_sweep.run` takes it.
-        stop: asked before each chunk.
-
-    Returns:
-        How many points were tried, and how many of them failed again; `complete` is False if it was asked to stop.
-
-    Raises:
-        SpecError: there is no such status, or a setting cannot be used.
-        StorageError: the file system refused something; what was committed before stays.
-
-    Example:
-        >>> import tempfile, jepa_sweep as js
-        >>> axes = {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}
-        >>> sweep = js.Sweep(name="tiny", axes=axes, solver={"method": "dopri8", "max_steps": 4})
-        >>> store = js.run(sweep, out=tempfile.mkdtemp())
-        >>> before = len(store.failures())
-        >>> result = js.retry(store, ["max_steps"], max_steps=1000)
-        >>> before == result["tried"] > 0, len(store.failures()), len(store.points())
-        (True, 0, 8)
-    """
-    from jepa_sweep.running import recovery
-
-    solver = {key: value for key, value in (("rtol", rtol), ("max_steps", max_steps)) if value is not None}
-    store = _opened(store)
-    return recovery.retry(store.reader, store.system, statuses, solver, device, stop)
-
-
-def _opened(store: Store | str | Path) -> Store:
+def opened(store: Store | str | Path) -> Store:
+    """The store at a path."""
     return store if isinstance(store, Store) else Store(store)

@@ -173,7 +173,7 @@ def columns_of(name: str, parameters) -> dict:
 
 def paths_of(store, name: str) -> list[Path]:
     """The committed files of one table."""
-    return [store.path / part.file.path for part in store.parts(name)]
+    return [store.path / part.file.path for part in store.reader.parts(name)]
 
 
 def mixed_points(count: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import inspect
+import io
 import json
 import os
 import re
@@ -114,6 +115,24 @@ def test_status_says_what_is_there(place, as_json, invoke):
     text = invoke("status", "runs/small", cwd=place).stdout
     assert "learned" in text
     assert re.search("^  samples of trajectories +64$", text, re.M)
+
+
+def test_compare_holds_two_runs_against_each_other(place, as_json, invoke):
+    (place / "other.toml").write_text(QUICK.replace("small", "other").replace("[1, 3]", "[3, 4]"))
+    assert invoke("run", "other.toml", cwd=place).exit_code == 0
+    done = invoke("compare", "runs/small", "runs/other", cwd=place)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("here   runs/small\nthere  runs/other\n8 points in both, 8 only here, 8 only there\n")
+    assert "only here: 8 points of L = 1\nonly there: 8 points of L = 4\n" in done.stdout
+    assert re.search("^ *solver.method +dopri8 +exact$", done.stdout, re.M)
+    assert re.search("^equal to 14 digits: w_star, t_exact, ", done.stdout, re.M)
+    facts = as_json(place, "compare", "runs/small", "runs/other")
+    assert (facts["points"], facts["only_there"]["values"]) == (8, {"L": [4]})
+    assert facts["statuses"] == [{"table": "points", "here": "learned", "there": "learned", "rows": 8}]
+    assert {"column", "objective", "rows", "missing", "median", "p99", "worst", "at_lam"} <= {*facts["differences"][0]}
+    assert as_json(place, "compare", "runs/small", "runs/small")["worst_difference"] == 0
+    csv = invoke("compare", "runs/small", "runs/other", "--format", "csv", cwd=place).stdout
+    assert len(pd.read_csv(io.StringIO(csv))) == len(facts["differences"])
 
 
 def test_compare_reports_the_worst_difference(place, as_json, invoke):

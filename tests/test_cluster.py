@@ -125,7 +125,7 @@ def test_workers_and_machines_may_die(machines, on, alone, tmp_path):
 
     def fault(progress):
         told.append(progress.done)
-        claims = js.Store(tmp_path / "run").log.claims().values()
+        claims = js.Store(tmp_path / "run").reader.log.claims().values()
         begun.update(claim.writer for claim in claims)
         if len(begun) == 1:
             time.sleep(0.2)  # else one may do it all while the other is being started
@@ -294,9 +294,9 @@ def test_recovery_that_kills_its_workers_is_given_up(tmp_path):
 def test_what_a_worker_has_stored_and_not_told_yet_is_both_computed_and_done(tmp_path):
     js.run(SWEEP, tmp_path, chunk_points=12)
     store = js.Store(tmp_path)
-    commits = store.log.commits()
-    queue = Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store.log, "")
-    tally = ray_driver.Tally(store.log, {commit.claim.writer for commit in commits})
+    commits = store.reader.log.commits()
+    queue = Queue(Grid(SWEEP), [Chunk(start, start + 12) for start in range(0, POINTS, 12)], store.reader.log, "")
+    tally = ray_driver.Tally(store.reader.log, {commit.claim.writer for commit in commits})
     for claim in tally.look():
         queue.stored(claim)
         queue.stored(claim)  # the worker itself, a moment later

@@ -8,7 +8,9 @@ import importlib
 import inspect
 import pkgutil
 import re
+import typing
 
+import jax.typing
 import pytest
 from conftest import ROOT
 
@@ -38,10 +40,23 @@ ABOVE = {  # room -> what it may import; every room may import itself, `errors` 
     "view": {"physics", "store", "systems"},
     "api": {"physics", "engine", "systems", "spec"},
     "matrices": {"physics", "engine"},
-    "results": {"progress", "store", "systems", "spec", "running", "analysis", "view"},
-    "reproduction": {"progress", "results", "spec", "store", "view"},
+    "results": {"store", "systems", "running", "analysis", "view"},
+    "computing": {"progress", "results", "spec", "running"},
+    "reproduction": {"progress", "results", "computing", "spec", "store", "view"},
     "doctor": {"physics", "engine", "store", "running", "api"},
-    "cli": {"engine", "analysis", "running", "store", "doctor", "results", "reproduction", "progress", "spec", "view"},
+    "cli": {
+        "engine",
+        "analysis",
+        "running",
+        "store",
+        "doctor",
+        "results",
+        "computing",
+        "reproduction",
+        "progress",
+        "spec",
+        "view",
+    },
 }
 
 
@@ -169,8 +184,38 @@ def test_public_functions_and_classes_say_everything():
     assert lacking == []
 
 
+METHODS = {  # of `Store`, properties too
+    name: getattr(found, "fget", None) or getattr(found, "func", None) or found
+    for name, found in vars(js.Store).items()
+    if not name.startswith("_")
+}
+
+
+def test_all_that_a_store_has_says_what_it_is():
+    assert [name for name, method in METHODS.items() if not method.__doc__] == []
+    listed = re.findall(r"`(\w+)`", js.Store.__doc__.split("Example:")[0])
+    assert [name for name in METHODS if name not in listed] == []
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *(f"Store.{name}" for name in METHODS)])
+def test_public_signatures_can_be_read(name):
+    """What `help` prints of a type is short, but for the modules of its names."""
+    function = METHODS[name.removeprefix("Store.")] if "." in name else getattr(js, name)
+    signature = inspect.signature(function)
+    said = {key: inspect.formatannotation(one.annotation) for key, one in signature.parameters.items()}
+    said["return"] = inspect.formatannotation(signature.return_annotation)
+    read = {key: re.sub(r"\b(\w+\.)+", "", text) for key, text in said.items()}
+    assert {key: text for key, text in read.items() if len(text) > 40} == {}
+
+
+def test_numbers_are_called_array_like():
+    assert "lam: ArrayLike, rho: ArrayLike" in str(inspect.signature(js.critical_time))
+    hints = typing.get_type_hints(js.critical_time)
+    assert hints["lam"].__value__ == jax.typing.ArrayLike
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", FUNCTIONS)  # each compiles programs of its own
+@pytest.mark.parametrize("name", [*FUNCTIONS, "Store"])  # each compiles programs of its own
 def test_examples_of_public_functions_run(name):
     test = doctest.DocTestFinder(recurse=False).find(getattr(js, name), name, globs={})
     assert sum(len(t.examples) for t in test) > 0

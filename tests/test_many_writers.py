@@ -61,7 +61,7 @@ def table(path):
 def assert_whole(path, truth):
     pd.testing.assert_frame_equal(table(path), truth, check_exact=True)
     assert Store(path).damage() == {}
-    assert Store(path).log.pending() == {}
+    assert Store(path).reader.log.pending() == {}
     assert Store(path).strays() == []
     for folder in (location.STAGING, location.WORKING):
         assert list((path / folder).iterdir()) == []
@@ -101,7 +101,7 @@ def test_a_writer_computes_what_another_is_at_only_when_nothing_else_is_left(tmp
     stored = table(tmp_path / "run")
     assert len(stored) == POINTS
     assert not stored.duplicated(KEYS).any()
-    assert Store(tmp_path / "run").log.announced() == []
+    assert Store(tmp_path / "run").reader.log.announced() == []
 
 
 def steps(job):
@@ -131,7 +131,7 @@ def test_writers_of_overlapping_and_different_specs(tmp_path, begin, alone):
 @pytest.mark.process
 def test_a_writer_that_is_killed_holds_up_no_one(tmp_path, begin, alone):
     processes = [begin() for _ in range(3)]
-    while not Reader.exists(tmp_path / "run") or len(Store(tmp_path / "run").log.commits()) < 3:
+    while not Reader.exists(tmp_path / "run") or len(Store(tmp_path / "run").reader.log.commits()) < 3:
         time.sleep(0.005)
     processes[0].kill()
     for process in processes[1:]:
@@ -210,10 +210,10 @@ def test_a_machine_that_died_is_not_shown_at_what_others_have_stored_since(tmp_p
     """What it said of itself stays, as no one here knows of its death, but for a driver that saw it."""
     store = js.run(js.Sweep(**SPEC), tmp_path / "run", chunk_points=CHUNK)
     written = Store(store.path)
-    claim = written.log.claims()["000001"]
+    claim = written.reader.log.claims()["000001"]
     dead = Mark("elsewhere-7-0123456789ab", claim.spec[:8], claim.start, claim.stop)
     for mark in (dead, dead._replace(start=claim.stop, stop=claim.stop + 1)):
-        written.log.announce(mark)
+        written.reader.log.announce(mark)
     assert {w["writer"]: w["computing"] for w in status_of(store.path)["writers"]}[dead.writer] == 1
-    written.log.forget([dead.writer])
-    assert written.log.announced() == []
+    written.reader.log.forget([dead.writer])
+    assert written.reader.log.announced() == []

@@ -1,12 +1,13 @@
 """`js.run` and `js.Store`: what the command can do, from Python."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import TINY
 
 import jepa_sweep as js
 from jepa_sweep.progress import Progress
+from jepa_sweep.store.log import Log
+from jepa_sweep.store.writer import Writer
 
 SPEC = {**TINY, "solver": {"method": "exact"}}  # what comes of a run matters here, not what is integrated
 POINTS = 2 * 2 * 3 * 3 * 2
@@ -54,22 +55,6 @@ def test_a_cluster_that_cannot_be_named_is_refused_before_anything_is_written(tm
     assert not (tmp_path / "run").exists()
 
 
-def test_two_runs_are_held_against_each_other(tmp_path, finished):
-    same = finished.compare(js.Store(finished.path)).set_index("column")
-    assert (same.worst_difference == 0).all()
-    assert same.loc["t_numeric", "points"] == len(finished.points())
-    apart = js.run({**TINY, "axes": {**TINY["axes"], "lam": [3.0]}}, tmp_path / "run")
-    with pytest.raises(js.SpecError, match="must have points in common"):
-        finished.compare(apart)
-    flow = js.run({**SPEC, "solver": {"method": "exact", "time": "flow"}}, tmp_path / "flow")
-    with pytest.raises(js.SpecError, match=r"one convention of time .* is in paper time and .*flow in flow time"):
-        finished.compare(flow)
-
-
-def test_the_other_run_may_be_a_path(finished):
-    assert (finished.compare(str(finished.path)).worst_difference == 0).all()
-
-
 @pytest.mark.parametrize("spec", [None, 12])
 def test_a_spec_is_a_file_or_its_keys(spec, tmp_path):
     with pytest.raises(js.SpecError, match=f"A spec must be a file, a `Sweep` or a dict of its keys, but it is {spec}"):
@@ -90,9 +75,11 @@ def test_bounds_that_make_no_sense_are_refused(tmp_path):
     assert js.run(SPEC, tmp_path / "run", chunk_points=np.int64(4096)).report.complete
 
 
-def test_what_a_reader_has_is_found_on_the_store(finished):
-    assert {"points", "select", "read", "overview", "log", "frozen"} <= set(dir(finished))
-    pd.testing.assert_frame_equal(finished.read("points"), finished.points())
+def test_nothing_of_a_store_writes(finished):
+    """Writing belongs to `store.writer`, `run`, `repair` and `retry`."""
+    names = {name for name in dir(finished) if not name.startswith("_")}
+    assert {"points", "select", "read", "overview"} <= names
+    assert names.isdisjoint({"log", "location", "publish", "mark", *vars(Writer), *vars(Log)})
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = finished.no_such_thing
 

@@ -60,6 +60,6 @@ def explore(
 
     store = Store(run)
     folder = store.path.resolve().parent if isinstance(store.path, Path) else Path()
-    page = explorer.write(store.reader, store.system.curves, out or folder / f"{store.title}.html")
+    page = explorer.write(store.reader, store.system.curves, out or folder / f"{store.reader.title}.html")
     size = page.stat().st_size
     shell.put({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)

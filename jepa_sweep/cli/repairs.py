@@ -32,7 +32,7 @@ def verify(run: Run, as_json: Json = False) -> None:
 def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     shell.ready_to_compute()
-    from jepa_sweep.results import repair as repair_store
+    from jepa_sweep.computing import repair as repair_store
 
     repaired = repair_store(run, device=device)
     text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
@@ -58,7 +58,7 @@ def retry(
     """Compute points that failed once more, perhaps with other settings."""
     stop = shell.stop_on_signal()
     shell.ready_to_compute()
-    from jepa_sweep.results import retry as try_again
+    from jepa_sweep.computing import retry as try_again
 
     options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
     result = try_again(run, shell.split(status) or ["failed"], **options)

@@ -63,7 +63,7 @@ def run(
         store = Store(report.store)
         failed = store.rows("failures")
         sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
-        samples = store.rows_with("trajectories", "status", FAILED) if sampled else 0
+        samples = store.reader.rows_with("trajectories", "status", FAILED) if sampled else 0
         facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
         text = f'{report.text()}\n{store!r}\nIn pandas: pd.read_parquet("{store.path}/points")'
         if failed:

@@ -10,6 +10,8 @@ from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
 from jepa_sweep.errors import SpecError
 
+LEADING = ("table", "column", "objective", "L")  # columns that lead the parts of a table too wide for the terminal
+
 
 @shell.command
 def query(
@@ -71,19 +73,36 @@ def query(
 def compare(
     run: Run,
     other: Annotated[
-        str | None, typer.Argument(metavar="OTHER", help="A run with the same points to compare with.")
+        str | None, typer.Argument(metavar="OTHER", help="A run to compare with point by point, in place of theory.")
     ] = None,
+    format: Format = None,
     as_json: Json = False,
 ) -> None:
-    """Compare what was measured with what theory predicts, or with another run of the same points."""
-    from jepa_sweep.analysis.query import for_json
+    """Compare what was measured with what theory predicts, or two runs point by point."""
+    form = forms.chosen(format, as_json)
     from jepa_sweep.results import Store
 
-    frame = Store(run).compare(Store(other) if other else None)
-    text, worst = frame.to_string(index=False, float_format=lambda x: f"{x:.3g}"), None
-    if "worst_difference" in frame:
-        worst = max(frame["worst_difference"].dropna(), default=None)
-        text += f"\nworst relative difference {'between the two' if other else 'from the closed form'}: "
-        text += f"{worst:.2e}" if worst is not None else "none measured"
-    finite = worst if worst is not None and math.isfinite(worst) else None  # as JSON takes it
-    shell.put({"worst_difference": finite, "groups": for_json(frame)}, text, as_json)
+    if other:
+        found = Store(run).compare(other)
+        facts, table, parts = found.facts(), found.differences, found.parts()
+    else:
+        from jepa_sweep.analysis.query import for_json
+
+        table, worst, parts = Store(run).compare(), None, []
+        if "worst_difference" in table:
+            worst = max(table["worst_difference"].dropna(), default=None)
+            said = "none measured" if worst is None else f"{worst:.2e}"
+            parts = [f"worst relative difference from the closed form: {said}"]
+        finite = worst if worst is not None and math.isfinite(worst) else None  # as JSON takes it
+        facts, parts = {"worst_difference": finite, "groups": for_json(table)}, [table, *parts]
+    if form == "json":
+        shell.put(facts, "", as_json=True)
+    elif form != "text":
+        forms.put(table, form)
+    else:
+        for part in parts:
+            if isinstance(part, str):
+                typer.echo(part)
+            else:
+                forms.put(part, form, LEADING)
+                typer.echo()

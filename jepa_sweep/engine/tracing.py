@@ -1,9 +1,14 @@
-"""Whether JAX traces a value, for functions that have to see it."""
+"""What a user gives for numbers, and whether JAX traces it, for functions that have to see it."""
 
 import jax
 import jax.core
+import jax.typing
+from typing_extensions import TypeAliasType
 
 from jepa_sweep.errors import SpecError
+
+# What a user may give for numbers: an alias that prints its name, where JAX's own prints the nine types it stands for.
+ArrayLike = TypeAliasType("ArrayLike", jax.typing.ArrayLike)
 
 
 def is_traced(value: object) -> bool:

@@ -29,6 +29,7 @@ from jepa_sweep.store.table import Part
 RTOL = 1e-9  # of numbers that are equal
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
+_CALLER = 5  # frames above `term`: `Reader.equal`, `Reader.select`, `Store.select`, and the line that called it
 _AT_ONCE = 8  # files that are looked into before it is asked whether more must be
 _LISTED = 6  # values that a message lists
 _NUMBER = re.compile(r"[+-]?(?:inf|(?P<mantissa>\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,4})?)", re.IGNORECASE)
@@ -71,7 +72,8 @@ class Held(NamedTuple):
         return table.rows(self.location, part, self.schema, [self.name], expression)[self.name].drop_null().unique()
 
     def _around(self, part: Part, value: float) -> Range:
-        known = None if part.stands is not None else table.ends(self.location, part, self.schema, self.name)
+        ends = {} if part.stands is not None else table.ends(self.location, part, self.schema, [self.name])
+        known = ends.get(self.name)
         if known and known[1] < value:
             return known[1], None
         if known and known[0] > value:
@@ -109,7 +111,7 @@ def term(
     texts = [_typed(held.name, value) for value in given]
     found = _find(held, texts, rtol)
     for note in found.notes:
-        warnings.warn(note, SpecWarning, stacklevel=4)
+        warnings.warn(note, SpecWarning, stacklevel=_CALLER)
     if found.missing and elsewhere is not None and not found.terms:
         others = elsewhere()
         hint = _hint([held, *others], found.missing[0])
@@ -119,7 +121,7 @@ def term(
     for text in found.missing:
         if hint := _hint([held], text):
             said = shown(text) if _is_text(held) else text
-            warnings.warn(f"No row of {held.table} has `{held.name}` = {said}{hint}", SpecWarning, stacklevel=4)
+            warnings.warn(f"No row of {held.table} has `{held.name}` = {said}{hint}", SpecWarning, stacklevel=_CALLER)
     return functools.reduce(operator.or_, found.terms) if found.terms else pc.scalar(False)
 
 

@@ -100,27 +100,11 @@ class Reader:
             yield table.read(self.location, parts, schema, *asked)
 
     def select(self, table_name: str = "points", /, rtol: float = equality.RTOL, **values: Any) -> "pd.DataFrame":
-        """Rows whose columns equal the given values.
-
-        A number equals what is within a relative tolerance of it; where nothing is, what reads the same in six
-        significant digits, as tables are printed; where nothing does, what reads the same in as many digits as were
-        given, at least two. Words match without regard to case.
-
-        Args:
-            table_name: the table.
-            rtol: the relative tolerance.
-            values: a number or text for each column that must have it.
-
-        Raises:
-            SpecError: there is no such column, or no such value of a swept one in the run; the nearest are named.
-
-        Warns:
-            SpecWarning: other values than those given were taken, or a measured column has no such value.
-
-        Example: `store.select(lam=0.1, L=5, objective="jepa")`, `store.select("trajectories", rho=0.7)`.
-        """
+        """Rows whose columns equal the given values, as `jepa_sweep.Store.select` explains."""
         table.check_columns(table_name, values, self.schema(table_name))
-        terms = [self.equal(table_name, name, [value], rtol) for name, value in values.items()]
+        terms = []
+        for name, value in values.items():  # no comprehension: warnings count frames up to the caller's line
+            terms.append(self.equal(table_name, name, [value], rtol))
         return self.read(table_name, None, table.all_of(terms))
 
     def equal(self, name: str, column: str, values: Sequence[Any], rtol: float = equality.RTOL) -> pc.Expression:

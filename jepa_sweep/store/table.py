@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from typing_extensions import TypeAliasType
 
 from jepa_sweep.checks import did_you_mean
 from jepa_sweep.errors import IntegrityError, SpecError
@@ -21,7 +22,7 @@ from jepa_sweep.store.records import File, sha256
 if TYPE_CHECKING:
     import pandas as pd
 
-Filters = pc.Expression | Sequence[Any] | None  # as `pandas.read_parquet` takes them
+Filters = TypeAliasType("Filters", pc.Expression | Sequence[Any] | None)  # as `pandas.read_parquet` takes them
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -182,19 +183,20 @@ def rows(
     return fragment.to_table(schema=schema).filter(pa.array(part.stands)).filter(expression).select(names)
 
 
-def ends(location: Location, part: Part, schema: pa.Schema, column: str) -> tuple[Any, Any] | None:
-    """The lowest and highest value of a column of one file, rows that do not stand included, if its footer has them."""
-    footer = pq.read_metadata(pa.BufferReader(_arrow(load(location, part.file, footer=True))))
-    place = schema.names.index(column)
-    known = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
-    if not known or not all(one and one.has_min_max for one in known):
-        return None
-    return min(one.min for one in known), max(one.max for one in known)
+def ends(location: Location, part: Part, schema: pa.Schema, columns: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """The lowest and highest value of columns of one file, rows that do not stand included, if its footer has them."""
+    footer, found = pq.read_metadata(pa.BufferReader(_arrow(load(location, part.file, footer=True)))), {}
+    for column in columns:
+        place = schema.names.index(column)
+        known = [footer.row_group(number).column(place).statistics for number in range(footer.num_row_groups)]
+        if known and all(one and one.has_min_max for one in known):
+            found[column] = min(one.min for one in known), max(one.max for one in known)
+    return found
 
 
 def rows_with(location: Location, part: Part, schema: pa.Schema, column: str, words: Sequence[str]) -> int:
     """How many rows of one file have one of the words in a text column; its footer alone is read where that says 0."""
-    known = ends(location, part, schema, column)
+    known = ends(location, part, schema, [column]).get(column)
     if known and not any(known[0] <= word <= known[1] for word in words):
         return 0
     found = rows(location, part, schema, [column])[column].value_counts().to_pylist()

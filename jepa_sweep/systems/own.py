@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import TypeAliasType
 
 from jepa_sweep.checks import said, shown
 from jepa_sweep.errors import SpecError
@@ -25,6 +26,10 @@ RESERVED = (  # columns, words that stand beside the axes of a spec, and words o
     *("objective", "p", "status", "message", "steps", "try", "w_star", "t_numeric", "t_exact", "relative_difference"),
     *("t", "w", "w_exact", "condition", "combine", "num", "by", "ax", "rtol", "row", "points", "learned"),
 )
+OfPoint = TypeAliasType("OfPoint", Callable[[Any], Any])  # q -> a state, or a response
+Field = TypeAliasType("Field", Callable[[Any, State, Any], State])  # (t, y, q) -> dy/dt
+OfState = TypeAliasType("OfState", Callable[[State, Any], Any])  # (y, q) -> a number
+Theory = TypeAliasType("Theory", Callable[[Any, Any], Any])  # (q, p) or (q, t) -> what theory says
 T_EXACT = Column("t_exact", "exact", "time", "critical time as theory has it")
 
 
@@ -89,15 +94,15 @@ def flow(
     *,
     version: int,
     parameters: Sequence[OwnParameter],
-    start: Callable[[Any], State],
-    field: Callable[[Any, State, Any], State],
-    response: Callable[[State, Any], Any],
-    rest: Callable[[Any], Any] | None = None,
-    threshold: Callable[[Any], Any] | None = None,
-    critical_time: Callable[[Any, Any], Any] | None = None,
-    trajectory: Callable[[Any, Any], Any] | None = None,
-    observables: Mapping[str, Callable[[State, Any], Any]] | None = None,
-    conserved: Mapping[str, Callable[[State, Any], Any]] | None = None,
+    start: OfPoint,
+    field: Field,
+    response: OfState,
+    rest: OfPoint | None = None,
+    threshold: OfPoint | None = None,
+    critical_time: Theory | None = None,
+    trajectory: Theory | None = None,
+    observables: Mapping[str, OfState] | None = None,
+    conserved: Mapping[str, OfState] | None = None,
     coordinates: Sequence[Coordinate] = (),
 ) -> System:
     r"""A system of your own from its equation: $\dot y = field(t, y, q)$, $y(0) = start(q)$.

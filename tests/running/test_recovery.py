@@ -50,7 +50,7 @@ def test_failed_points_are_tried_again_and_no_others(failed):
     # The files only grow: a plain reader sees also what had failed before.
     assert keys_of(pd.read_parquet(failed.path / "failures")) == keys_of(before)
     # Settings in place of the spec's own stand in the record.
-    again = [c.claim for c in fresh.log.commits() if c.claim.attempt > 1]
+    again = [c.claim for c in fresh.reader.log.commits() if c.claim.attempt > 1]
     assert {(claim.attempt, claim.solver) for claim in again} == {(2, (("max_steps", 1000),))}
     assert execute(js.Sweep(**FAILING), failed.path).computed == 0
     assert js.retry(Store(failed.path))["tried"] == 0
@@ -88,7 +88,7 @@ def test_points_that_fail_again_stand_once(failed):
 def test_a_tolerance_of_its_own(failed):
     rtol = 1e-5
     js.retry(failed, rtol=rtol)
-    eased = [dict(commit.claim.solver) for commit in failed.log.commits() if commit.claim.attempt > 1]
+    eased = [dict(commit.claim.solver) for commit in failed.reader.log.commits() if commit.claim.attempt > 1]
     assert eased
     assert all(solver == {"rtol": rtol} for solver in eased)
     assert failed.frozen["solver"]["rtol"] == 1e-8
@@ -123,7 +123,7 @@ def test_only_the_statuses_asked_for(tmp_path, monkeypatch):
 def test_a_damaged_second_try_is_computed_as_it_was(failed):
     js.retry(failed, max_steps=1000)
     whole = Store(failed.path).points().sort_values(KEYS).reset_index(drop=True)
-    number = next(c.number for c in failed.log.commits() if c.claim.attempt > 1)
+    number = next(c.number for c in failed.reader.log.commits() if c.claim.attempt > 1)
     path = failed.path / f"points/{number}.parquet"
     path.write_bytes(path.read_bytes()[:-9])
     assert list(js.repair(Store(failed.path))) == [number]
@@ -135,9 +135,9 @@ def test_a_damaged_second_try_is_computed_as_it_was(failed):
 
 @pytest.mark.parametrize("second", [False, True])
 def test_a_damaged_first_try_leaves_every_point_once(failed, second):
-    number = next(c.number for c in failed.log.commits() if c.rows("failures"))
+    number = next(c.number for c in failed.reader.log.commits() if c.rows("failures"))
     js.retry(failed, max_steps=1000)
-    first, *others = (c for c in failed.log.commits() if c.claim.meets(failed.log.claims()[number]))
+    first, *others = (c for c in failed.reader.log.commits() if c.claim.meets(failed.reader.log.claims()[number]))
     late = next(c.number for c in others if c.claim.attempt > first.claim.attempt)
     for name in (f"points/{number}.parquet", *([f"points/{late}.parquet"] if second else [])):
         (failed.path / name).write_bytes(b"")
@@ -164,7 +164,7 @@ def test_a_second_try_whose_writer_died_is_finished(failed, monkeypatch):
         with pytest.raises(Died):
             js.retry(Store(failed.path), max_steps=1000)
     assert len(Store(failed.path).failures()) == before  # until the record is there, nothing has changed
-    assert len(Store(failed.path).log.pending()) == 1
+    assert len(Store(failed.path).reader.log.pending()) == 1
     result = js.retry(Store(failed.path), max_steps=1000)
     assert 0 < result["tried"] < before
     assert len(Store(failed.path).points()) == POINTS
@@ -254,7 +254,7 @@ def test_a_limit_that_makes_no_sense_is_explained(text):
 def unfinished(path, writer):
     """A store with a chunk that this writer claimed and did not commit; returns all points it held before."""
     store = js.run(js.Sweep(**TINY), path)
-    whole, [number, claim] = store.points(), next(iter(store.log.claims().items()))
+    whole, [number, claim] = store.points(), next(iter(store.reader.log.claims().items()))
     for name in (f"commits/{number}.json", f"claims/{number}.json"):
         (path / name).unlink()
     assert Writer(Reader(path)).claim(claim._replace(writer=writer), ()) == number

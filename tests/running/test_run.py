@@ -10,9 +10,10 @@ from conftest import TINY, TRACKED
 
 import jepa_sweep as js
 from jepa_sweep.cli import shell
+from jepa_sweep.computing import run
 from jepa_sweep.engine import lanes, programs
 from jepa_sweep.errors import StorageError
-from jepa_sweep.results import Store, run
+from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.summary import status_of

@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT, TINY
 
 import jepa_sweep as js
-from jepa_sweep.results import run
+from jepa_sweep.computing import run
 from jepa_sweep.spec.grid import Grid
 
 GOOD = """

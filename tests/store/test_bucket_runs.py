@@ -8,8 +8,9 @@ from conftest import KEYS, TINY
 from tables import assert_same
 
 import jepa_sweep as js
+from jepa_sweep.computing import repair
 from jepa_sweep.errors import IntegrityError, StorageError
-from jepa_sweep.results import Store, repair
+from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 from jepa_sweep.store import bucket as buckets
 from jepa_sweep.store.location import DAMAGED
@@ -41,7 +42,7 @@ def test_a_run_into_a_bucket_is_that_into_a_folder(bucket, service, in_folder):
     assert not [name for name in before if name.startswith(".")]
     assert Store(bucket.path).damage() == {}
     assert Store(bucket.path).strays() == []
-    assert Store(bucket.path).title == bucket.path.split("/")[-1]
+    assert Store(bucket.path).reader.title == bucket.path.split("/")[-1]
 
 
 @pytest.mark.long

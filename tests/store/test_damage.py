@@ -10,8 +10,9 @@ from conftest import KEYS, TINY, TRACKED
 from tables import PARTS, assert_same, assert_same_tables, files_of, flip, table_of
 
 import jepa_sweep as js
+from jepa_sweep.computing import repair, run
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.results import Store, repair, run
+from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 
 
@@ -107,7 +108,7 @@ def test_what_another_release_of_pyarrow_left_unfinished_is_computed_again(store
     assert list(Store(stored.path).damage()) == ["000002"]
     flip(path, 100)
     assert execute(js.Sweep(**TRACKED), stored.path, chunk_points=4).computed == 0
-    assert Store(stored.path).damage() == Store(stored.path).log.pending() == {}
+    assert Store(stored.path).damage() == Store(stored.path).reader.log.pending() == {}
     assert path.read_bytes() == before
     assert_same_tables(stored.path, whole)
 

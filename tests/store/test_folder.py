@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from jepa_sweep.computing import run
 from jepa_sweep.errors import StorageError
-from jepa_sweep.results import run
 from jepa_sweep.store import location, writer_names
 from jepa_sweep.store.folder import Folder, probe
 

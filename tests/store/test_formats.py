@@ -110,7 +110,9 @@ def test_retries_of_format_2_are_gone_on_with(retried, lost):
 
     before = points()
     for number in lost:
-        [file, *_] = [part.file.path for name in ("points", "failures") for part in Store(retried).parts(name, number)]
+        [file, *_] = [
+            part.file.path for name in ("points", "failures") for part in Store(retried).reader.parts(name, number)
+        ]
         (retried / file).write_bytes(b"")
     assert list(js.repair(Store(retried))) == lost
     store = Store(retried)

@@ -12,7 +12,8 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same, table_of
 
 import jepa_sweep as js
-from jepa_sweep.results import Store, run
+from jepa_sweep.computing import run
+from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 from jepa_sweep.store import locate, schema
 from jepa_sweep.systems.registry import BUILT_IN
@@ -54,9 +55,28 @@ def test_select_compares_numbers_with_a_tolerance(stored):
     assert len(stored.select("trajectories", rho=1.0)) == 2 * 2 * 3 * 2 * 4
 
 
-def test_a_store_has_what_its_reader_has(stored):
-    assert stored.rows("points") == stored.reader.rows("points") == 72
-    assert {"points", "plot", "compare", "select", "frozen"} <= set(dir(stored))
+def test_a_store_says_what_its_reader_says(stored):
+    reader = stored.reader
+    for name in ("path", "tables", "parameters", "time", "frozen"):
+        assert getattr(stored, name) == getattr(reader, name)
+    for name in ("overview", "specs", "source", "environments", "damage", "lost_notes", "strays"):
+        assert getattr(stored, name)() == getattr(reader, name)()
+    assert stored.rows("points") == reader.rows("points") == 72
+    assert stored.counts("points", "status") == reader.counts("points", "status") == {"learned": 72}
+    assert stored.schema("points").equals(reader.schema("points"))
+    two = [("L", "==", 2)]
+    batches = np.concatenate([frame["lam"] for frame in stored.batches("points", "lam", two)])
+    assert batches.tolist() == stored.read("points", "lam", two)["lam"].tolist()
+    assert_same(stored.select("trajectories", 1e-3, lam=0.5001), stored.select("trajectories", lam=0.5))
+
+
+def test_a_warning_shows_the_line_that_asked(stored):
+    with pytest.warns(js.SpecWarning, match="No row of points has `w_star` = 7") as told:
+        stored.select(w_star=7.0)
+    assert told[0].filename == __file__
+
+
+def test_a_store_is_whole_when_copied_and_has_no_other_names(stored):
     assert_same(copy.copy(stored).points(), stored.read("points"))
     assert stored.compare().points.sum() == 72
     with pytest.raises(AttributeError, match="no attribute 'point'"):

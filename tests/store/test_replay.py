@@ -38,7 +38,7 @@ def check(path, whole, chunk_points=2):
     if (path / "store.json").exists():
         store = Store(path)
         assert store.damage() == {}
-        before = sum(claim.stop - claim.start for claim in store.log.claims().values())
+        before = sum(claim.stop - claim.start for claim in store.reader.log.claims().values())
         known = set(map(tuple, table_of(whole)[KEYS].to_numpy()))
         assert {tuple(row) for row in store.points()[KEYS].to_numpy()} <= known
         for name in store.tables:
@@ -46,7 +46,7 @@ def check(path, whole, chunk_points=2):
     report = go(path, chunk_points)
     assert report.computed == 4 - before
     assert_same_tables(path, whole)
-    assert Store(path).damage() == Store(path).log.pending() == {}
+    assert Store(path).damage() == Store(path).reader.log.pending() == {}
     assert list((path / location.STAGING).iterdir()) == list((path / location.WORKING).iterdir()) == []
     return before
 

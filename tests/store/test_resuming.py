@@ -8,7 +8,8 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same_tables, files_of
 
 import jepa_sweep as js
-from jepa_sweep.results import Store, run
+from jepa_sweep.computing import run
+from jepa_sweep.results import Store
 from jepa_sweep.running import job
 from jepa_sweep.running.execute import execute
 from jepa_sweep.store.records import sealed
@@ -114,7 +115,7 @@ def test_a_newer_format_is_refused(stored):
 def test_specs_and_provenance_are_kept(stored):
     kept = list((stored.path / "specs").glob("1-*.toml"))
     assert js.Sweep.load(kept[0]) == js.Sweep(**TRACKED)
-    commit = stored.log.commits()[0]
+    commit = stored.reader.log.commits()[0]
     facts = json.loads((stored.path / "environment" / f"{commit.environment}.json").read_text())
     assert facts["precision"] == "float64"
     assert {"jax", "diffrax", "jepa_sweep"} <= facts["versions"].keys()

@@ -9,8 +9,9 @@ from conftest import KEYS, TINY, TRACKED
 from tables import assert_same, assert_same_tables, table_of
 
 import jepa_sweep as js
+from jepa_sweep.computing import run
 from jepa_sweep.errors import StorageError
-from jepa_sweep.results import Store, run
+from jepa_sweep.results import Store
 from jepa_sweep.running import job
 from jepa_sweep.store import location
 from jepa_sweep.store.folder import Folder
@@ -96,9 +97,9 @@ def test_a_writer_that_died_between_claim_and_commit_is_finished(tmp_path, store
     with pytest.raises(Died):
         run(js.Sweep(**TRACKED), tmp_path / "dead", chunk_points=4)
     monkeypatch.undo()
-    assert list(Store(tmp_path / "dead").log.pending()) == ["000003"]
+    assert list(Store(tmp_path / "dead").reader.log.pending()) == ["000003"]
     run(js.Sweep(**TRACKED), tmp_path / "dead", chunk_points=4)
-    assert Store(tmp_path / "dead").log.pending() == {}
+    assert Store(tmp_path / "dead").reader.log.pending() == {}
     assert_same_tables(tmp_path / "dead", stored.path)
 
 

@@ -10,7 +10,8 @@ from conftest import paths_of
 from trained import FLOW, JEPA, SORTED, TRAINING, assert_same, change, finished, table_of
 
 import jepa_sweep as js
-from jepa_sweep.results import Store, repair
+from jepa_sweep.computing import repair
+from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
 
 trained = finished(TRAINING)  # eight networks
@@ -165,4 +166,4 @@ def test_plans_count_networks(copy, command):
     assert (facts["points"], facts["committed"], facts["new"]) == (48, 16, 32)
     assert facts["measured"]
     assert facts["warnings"]
-    assert facts["bytes"] == 2 * sum(commit.bytes for commit in copy.log.commits())
+    assert facts["bytes"] == 2 * sum(commit.bytes for commit in copy.reader.log.commits())

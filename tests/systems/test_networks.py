@@ -56,7 +56,7 @@ def test_thresholds_share_one_network(which, request):
 def test_a_threshold_more_is_no_training_more(trained):
     """The points of one network share what it took."""
     steps = trained.points().drop_duplicates(NETWORK).steps.sum()
-    assert sum(commit.work["steps"] for commit in trained.log.commits()) == steps == 2 * 2 * (3000 + 1500)
+    assert sum(commit.work["steps"] for commit in trained.reader.log.commits()) == steps == 2 * 2 * (3000 + 1500)
 
 
 def test_training_learns_when_the_theory_says(trained):
@@ -145,7 +145,7 @@ def test_single_precision_stands_in_single_precision(tmp_path, one_by_one):
     store = js.run(js.Sweep(**spec), tmp_path)
     kinds = {"text": pa.string(), "integer": pa.int64(), "exact": pa.float64(), "numeric": pa.float32()}
     for name in store.tables:
-        for c in store.manifest.tables[name]:
+        for c in store.reader.manifest.tables[name]:
             assert store.schema(name).field(c.name).type == kinds[c.dtype]
     features = store.features()
     assert features.t_learned.dtype == features.w_end.dtype == "float32"

@@ -74,9 +74,13 @@ def test_a_flow_without_theory_is_what_scipy_makes_of_it(tmp_path):
 def test_two_tolerances_are_held_against_each_other(tmp_path):
     first = run(tmp_path, PREDATOR, AXES, "first")
     second = run(tmp_path, PREDATOR, AXES, "second", solver={"rtol": 1e-11})
-    rows = first.compare(second).set_index("column")
-    assert rows.loc["t_numeric", "points"] == 8
-    assert 0 < rows.loc["t_numeric", "worst_difference"] < 1e-6
+    found = first.compare(second)
+    assert found.settings[["setting", "here", "there"]].values.tolist() == [["solver.rtol", "1e-08", "1e-11"]]
+    [times] = found.differences[found.differences["column"] == "t_numeric"].to_dict("records")
+    assert times["rows"] == found.points == 8
+    assert 0 < times["worst"] == found.worst < 1e-6
+    worst = found.rows().query("rate == @times['at_rate'] and prey == @times['at_prey']")
+    assert (1 - worst.t_numeric_here / worst.t_numeric_there).abs().max() == pytest.approx(times["worst"], rel=1e-6)
 
 
 def test_theory_fills_its_columns_where_it_speaks(tmp_path):
@@ -214,7 +218,7 @@ def test_single_precision_stays_single(tmp_path):
     points = store.points()
     assert points.t_numeric.dtype == np.float32
     assert (points.relative_difference <= 1e-5 * points.steps).all()
-    assert store.log.commits()[0].work["rechecked"] == 1
+    assert store.reader.log.commits()[0].work["rechecked"] == 1
 
 
 def test_a_trajectory_of_theory_stands_beside_the_samples(tmp_path):

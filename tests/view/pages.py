@@ -56,7 +56,7 @@ def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precisio
     tables = {name: rows.reset_index(drop=True) for name, rows in tables.items()}
     parts = {name: np.array_split(np.arange(len(rows)), chunks) for name, rows in tables.items()}
     for k in range(chunks):
-        store.log.claims()
+        store.reader.log.claims()
         made = {
             name: _arrow(tables[name].iloc[parts[name][k]] if name in tables else None, store.schema(name))
             for name in columns

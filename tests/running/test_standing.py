@@ -66,10 +66,10 @@ def test_points_that_were_tried_again_count_once(tmp_path):
 def test_what_is_claimed_is_asked_for_and_not_there(tmp_path):
     store = part(tmp_path)
     before = standing(tmp_path)
-    digest = next(iter(store.log.claims().values())).spec
-    held = {(c.start, c.stop) for c in store.log.claims().values()}
+    digest = next(iter(store.reader.log.claims().values())).spec
+    held = {(c.start, c.stop) for c in store.reader.log.claims().values()}
     free = next(start for start in range(0, POINTS, 6) if (start, start + 6) not in held)
-    assert Writer(store.reader).claim(Claim(digest, free, free + 6), store.log.claims())
+    assert Writer(store.reader).claim(Claim(digest, free, free + 6), store.reader.log.claims())
     now = standing(tmp_path)
     assert (now.done, now.asked, now.unfinished) == (before.done, POINTS, 1)
 

@@ -79,19 +79,22 @@ def test_a_spec_that_ran_before_is_read_once_a_run(tmp_path, tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"solver": {"rtol": 1e-7}}, "`solver`"),
-        ({"solver": {"method": "tsit5"}}, "`solver`"),
-        ({"solver": {"coordinate": "w"}}, "`solver`"),
-        ({"solver": {"precision": "float32", "rtol": 1e-5}}, "`solver`"),
-        ({"solver": {"time": "flow"}}, "`solver`"),
-        ({"measure": {"trajectories": {}}}, "`trajectories`"),
+        ({"solver": {"rtol": 1e-7}}, "rtol: 1e-08 here, 1e-07 asked"),
+        ({"solver": {"method": "tsit5"}}, "method: dopri8 here, tsit5 asked"),
+        ({"solver": {"coordinate": "w"}}, "coordinate: chi here, w asked"),
+        (
+            {"solver": {"precision": "float32", "rtol": 1e-5}},
+            "precision: float64 here, float32 asked; rtol: 1e-08 here, 1e-05 asked",
+        ),
+        ({"solver": {"time": "flow"}}, "time: paper here, flow asked"),
+        ({"measure": {"trajectories": {}}}, "trajectories.samples: none here, 64 asked"),
     ],
 )
 def test_numbers_made_in_another_way_are_refused(tmp_path, change, what):
     by_dopri8 = {"method": "dopri8"}
     run(js.Sweep(**TINY, solver=by_dopri8), tmp_path)
     before = files_of(tmp_path)
-    with pytest.raises(js.SpecError, match=f"its {what} is .* write to another directory with --out"):
+    with pytest.raises(js.SpecError, match=rf"\(.*{what}.*\); write to another directory with --out"):
         run(js.Sweep(**TINY, **{**change, "solver": {**by_dopri8, **change.get("solver", {})}}), tmp_path)
     assert files_of(tmp_path) == before
 
@@ -100,7 +103,7 @@ def test_another_version_of_the_model_is_refused(tmp_path, tiny, monkeypatch):
     run(tiny, tmp_path)
     frozen = js.Sweep.frozen
     monkeypatch.setattr(js.Sweep, "frozen", lambda self: {**frozen(self), "version": 99})
-    with pytest.raises(js.SpecError, match=f"its `version` is {tiny.system.version}"):
+    with pytest.raises(js.SpecError, match=rf"\(version: {tiny.system.version} here, 99 asked\)"):
         run(tiny, tmp_path)
 
 

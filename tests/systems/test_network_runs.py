@@ -91,24 +91,26 @@ def test_a_threshold_may_be_added_where_nothing_is_sampled(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "what"),
     [
-        (change(TRAINING, solver={"method": "adam"}), "`solver`"),
-        (change(TRAINING, solver={"time": "flow"}), "`solver`"),
-        (change(TRAINING, solver={"precision": "float32"}), "`solver`"),
-        (change(TRAINING, measure={"p": [0.5, 0.8], "trajectories": {"samples": 5}}), "`trajectories`"),
-        (change(TRAINING, measure={"p": [0.5, 0.8]}), "`trajectories`"),
-        (change(TRAINING, measure={"p": [0.8, 0.5], "trajectories": {"samples": 4}}), "`trajectories`"),
-        (FLOW, "`solver`"),
+        (change(TRAINING, solver={"method": "adam"}), "method: sgd here, adam asked"),
+        (change(TRAINING, solver={"time": "flow"}), "time: paper here, flow asked"),
+        (change(TRAINING, solver={"precision": "float32"}), "precision: float64 here, float32 asked"),
+        (change(TRAINING, measure={"p": [0.5, 0.8], "trajectories": {"samples": 5}}), "samples: 4 here, 5 asked"),
+        (change(TRAINING, measure={"p": [0.5, 0.8]}), "samples: 4 here, none asked"),
+        (change(TRAINING, measure={"p": [0.8, 0.5], "trajectories": {"samples": 4}}), "p: 0.5 here, 0.8 asked"),
+        (FLOW, "system: training here, network asked"),
     ],
 )
 def test_numbers_made_in_another_way_are_refused(trained, spec, what):
-    with pytest.raises(js.SpecError, match=rf"its {what} is .* write to another directory with --out"):
+    with pytest.raises(js.SpecError, match=rf"\(.*{what}.*\); write to another directory with --out"):
         js.run(js.Sweep(**spec), trained.path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("solver", [{"method": "dopri5", "rtol": 1e-9}, {"method": "tsit5", "rtol": 1e-8}])
 def test_flows_integrated_in_another_way_are_refused(flowed, solver):
-    with pytest.raises(js.SpecError, match=r"its `solver` is .* write to another directory with --out"):
+    with pytest.raises(
+        js.SpecError, match=r"\(.*(method|rtol): .* here, .* asked.*\); write to another directory with --out"
+    ):
         js.run(js.Sweep(**change(FLOW, solver=solver)), flowed.path)
 
 

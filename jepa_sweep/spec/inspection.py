@@ -55,7 +55,8 @@ def _names(system: System, block: Block, at: Key, said: Sequence[Key]) -> Iterat
     if (*at, "combine") not in said:
         yield from _keys(block, at, said)
     listed = [((*at, "points", place), list(point)) for place, point in enumerate(block.points or ())]
-    for table, given in listed if block.combine == "points" else [(axes, list(block.axes))]:
+    points = block.combine == "points" or (block.points and (*at, "combine") in said)  # which may be what was meant
+    for table, given in listed if points else [(axes, list(block.axes))]:
         unread = [str(key[-1]) for key in said if key[:-1] == table]
         yield from _unknown(system, table, given, unread)
 

@@ -1,5 +1,6 @@
 """What is wrong with a spec, in plain words: all of it at once, each with its place."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def refusal(faults: Iterable[Fault], source: Source) -> SpecError:
     """The error that tells these faults, each once, in the order of the lines they stand on."""
     lines = lines_of(source.text) if source.text else {}
     problems = [_problem(fault, source, lines) for fault in dict.fromkeys(faults)]
-    problems.sort(key=lambda problem: problem.line or 0)
+    problems.sort(key=lambda problem: problem.line or math.inf)
     name = plain(source.name, MOST_PATH)
     if len(problems) == 1:
         return SpecError(f"{problems[0].message}{f' In {name}.' if name else ''}", problems)

@@ -65,6 +65,17 @@ def test_errors_are_a_list_and_in_json_one_with_keys_and_lines(invoke, tmp_path)
     assert others == [f"- {p['message']}" for p in facts["problems"]]
 
 
+def test_what_stands_nowhere_comes_last():
+    found = problems_of('objective = "MAE"\n[axes]\nlam = 1.0\nrho = 0.5\nL = 2\neps = -1\n')
+    assert [(p.key, p.line) for p in found] == [("objective", 1), ("axes.eps", 6), ("name", None)]
+
+
+def test_points_that_combine_in_a_misspelt_way_lack_no_axes():
+    row = "{ lam = 1.0, rho = 0.5, L = 2, eps = 1e-3 }"
+    [problem] = problems_of(f'name = "x"\ncombine = "pionts"\npoints = [{row}]\n')
+    assert "Did you mean `points`?" in problem.message
+
+
 def test_from_python_there_are_no_lines():
     with pytest.raises(js.SpecError, match=r"^2 things must be put right:\n- .*\[axes.rho\]\)\.\n- .*") as caught:
         js.Sweep(name="x", axes={"lam": 1.0, "rho": "x", "L": 1, "eps": -1})

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jepa_sweep import output
 from jepa_sweep.checks import check_one_of
 from jepa_sweep.computing import run as compute
 from jepa_sweep.progress import Show
 from jepa_sweep.results import Store
 from jepa_sweep.spec import shipped
-from jepa_sweep.view import needs, output, style
+from jepa_sweep.view import needs, style
 from jepa_sweep.view.catalog import PICTURES
 from jepa_sweep.view.claims import FigureClaim
 

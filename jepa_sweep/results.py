@@ -19,6 +19,7 @@ from jepa_sweep.store.table import Filters
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from jepa_sweep.analysis.compare import Comparison
     from jepa_sweep.running.report import Report
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 class Store:
     """The results of a run: its tables as pandas, pictures of them, and what made them.
 
-    Nothing here writes: `jepa_sweep.run` computes what is missing, `repair` and `retry` mend.
+    Nothing here adds to the tables: `jepa_sweep.run` computes what is missing, `repair` and `retry` mend.
 
     - The rows: `points`, `trajectories`, `failures`, and where the system has them `features`, `losses`,
       `covariances`; `select` those with given values; `read` and `batches` any table of `tables`.
     - What is there: `overview` (which a notebook shows), `rows`, `counts`, `schema`, `parameters`, `time`.
     - What it says: `compare` with theory, or with another run; `plot`.
+    - For others: `to_xarray`, arrays over the axes of the grid; `export`, files of other formats, or a card.
     - Where it comes from: `path`, `system`, `frozen`, `specs`, `source`, `environments`, `report`.
     - Whether it is whole: `damage`, `lost_notes`, `strays`.
 
@@ -195,6 +197,59 @@ class Store:
         from jepa_sweep.analysis.compare import comparison
 
         return self.system.compare(self.reader) if other is None else comparison(self.reader, opened(other).reader)
+
+    def to_xarray(self, table: str = "points") -> "xr.Dataset":
+        """A table as labelled arrays over the axes of its grid.
+
+        Dimensions are the axes with several values; those with one are scalar coordinates. Samples and features of a
+        point have axes of their own. Cells without a row are NaN, and their `status` is "absent", or says how the point
+        failed. Coordinates and variables carry unit, meaning and equation; the dataset carries what made it.
+
+        Args:
+            table: any but `failures`.
+
+        Raises:
+            SpecError: the points are not a grid, there are no rows, or xarray is not installed.
+
+        Example:
+            >>> import tempfile, jepa_sweep as js
+            >>> axes = {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}
+            >>> sweep = js.Sweep(name="tiny", axes=axes, solver={"method": "exact"})
+            >>> arrays = js.run(sweep, out=tempfile.mkdtemp()).to_xarray()
+            >>> dict(arrays.sizes)
+            {'objective': 2, 'rho': 2, 'L': 2}
+            >>> float(arrays.t_exact.sel(objective="jepa", rho=1.0, L=1)) > 0
+            True
+        """
+        from jepa_sweep.analysis import arrays
+
+        return arrays.dataset(self.reader, self.system, table)
+
+    def export(self, to: str, out: "str | Path | None" = None, table: str | None = None) -> "Path | str":
+        """Write the tables in the format of other programs, or a card that describes them; returns where.
+
+        Args:
+            to: "csv" (a folder with one file a table), "duckdb" (a database), "netcdf" or "zarr" (a group a table, as
+                `to_xarray` has it, with numbers for the words of `status`), or "card" (README.md, a card of a data
+                set).
+            out: the new file or folder; by default `<run>.csv` and so on beside the run, the card in it.
+            table: the one table to write; all by default.
+
+        Raises:
+            SpecError: something stands there already, the points are not a grid, or a package is not installed.
+            StorageError: the file system refuses; nothing half-written stays.
+
+        Example:
+            >>> import tempfile, jepa_sweep as js
+            >>> axes = {"lam": 1.0, "rho": [0.5, 1.0], "L": [1, 2], "eps": 1e-3}
+            >>> sweep = js.Sweep(name="tiny", axes=axes, solver={"method": "exact"})
+            >>> store = js.run(sweep, out=f"{tempfile.mkdtemp()}/tiny")
+            >>> sorted(file.name for file in store.export("csv").iterdir())
+            ['failures.csv', 'points.csv', 'trajectories.csv']
+        """
+        from jepa_sweep.analysis.export import export
+
+        return export(self.reader, lambda: self.system, to, out, table).path
 
     @property
     def plot(self) -> "Plots":

@@ -5,10 +5,10 @@ the end (resumable), 5 integrity, 6 storage, 130 interrupted. Results go to stdo
 `--json` an error is a result, too.
 """
 
-from jepa_sweep.cli import completion, data, machine, manual, pictures, repairs, runs, specs, tables, writing
+from jepa_sweep.cli import completion, data, export, machine, manual, pictures, repairs, runs, specs, tables, writing
 from jepa_sweep.cli.shell import app, main
 
 manual.arrange(app)
 completion.offer(app)
 
-__all__ = ["app", "data", "machine", "main", "pictures", "repairs", "runs", "specs", "tables", "writing"]
+__all__ = ["app", "data", "export", "machine", "main", "pictures", "repairs", "runs", "specs", "tables", "writing"]

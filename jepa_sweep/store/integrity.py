@@ -94,6 +94,7 @@ def strays(location: Location, tables: Sequence[str]) -> list[str]:
     ours = "|".join(
         (
             r"store\.json",
+            r"README\.md",  # what `export --to card` says of it
             r"specs/\d+-[0-9a-f]{8}\.(toml|py)",
             r"environment/[0-9a-f]{8}\.json",
             r"(commits|claims)/\d{6,}\.json",

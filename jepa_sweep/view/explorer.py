@@ -19,12 +19,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from jepa_sweep import output
 from jepa_sweep.errors import SpecError
 from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.systems.system import Curves
-from jepa_sweep.view import output, thinning
+from jepa_sweep.view import thinning
 from jepa_sweep.view.thinning import Axis, Selection
 
 ROWS = 150_000  # of the table whose rows are cells

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import duckdb
 import pytest
 from bucket import LOST
 from conftest import KEYS, TINY
@@ -119,3 +120,19 @@ def test_runs_in_a_bucket_are_listed(bucket):
     found = [listed(path) for path in below(f"{bucket.path}/")]
     assert [run["run"] for run in found] == [f"{bucket.path}/{name}" for name in ("deep/two", "one")]
     assert [(run["done"], run["complete"]) for run in found] == [(72, True)] * 2
+
+
+@pytest.mark.parametrize("bucket", ["memory", "s3"], indirect=True)
+def test_a_run_in_a_bucket_is_exported_to_files_here_and_its_card_beside_it(bucket, in_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = js.run(js.Sweep(**EXACT), bucket.path, chunk_points=16)
+    path = store.export("duckdb")
+    assert path.resolve() == tmp_path / f"{store.reader.title}.duckdb"
+    with duckdb.connect(path, read_only=True) as base:
+        assert_same(base.table("points").df().sort_values(KEYS).reset_index(drop=True), in_folder)
+    assert store.to_xarray().t_exact.notnull().sum() == 72
+    assert store.export("card") == f"{bucket.path}/README.md"
+    assert b"# " + store.reader.title.encode() in bucket.read("README.md")
+    with pytest.raises(js.SpecError, match=r"README.md must not be there yet"):
+        store.export("card")
+    assert store.strays() == []

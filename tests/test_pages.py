@@ -18,7 +18,8 @@ README = (ROOT / "README.md").read_text()
 PAGES = [
     "README.md", "docs/index.md", "docs/theory.md", "docs/architecture.md", "docs/faults.md", "docs/troubleshooting.md",
     "docs/benchmarks.md", "docs/how-to/own-flow.md", "docs/how-to/own-data.md", "docs/how-to/networks.md",
-    "docs/how-to/clusters.md", "docs/how-to/buckets.md", "docs/how-to/resume-and-repair.md",
+    "docs/how-to/query-and-export.md", "docs/how-to/clusters.md", "docs/how-to/buckets.md",
+    "docs/how-to/resume-and-repair.md",
 ]  # fmt: skip
 PROJECT = ["CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"]
 MADE = re.compile(r"docs/(reference/|gallery\.md|tutorial)")  # pages that the site makes from the code

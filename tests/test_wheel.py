@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from jepa_sweep.view.catalog import PICTURES
 
 pytestmark = pytest.mark.process
 
-EXTRAS = ("matplotlib", "plotly", "duckdb", "ray", "obstore")
+EXTRAS = ("matplotlib", "plotly", "duckdb", "ray", "obstore", "xarray", "netCDF4", "zarr")
 
 
 class Installed(NamedTuple):
@@ -67,7 +68,7 @@ def test_the_package_is_that_of_the_wheel_and_carries_its_specs_and_its_page(ins
     script = (
         f"{WITHOUT_DRAWING}\nimport importlib.resources, jepa_sweep.reproduction as reproduction\n"
         "package = importlib.resources.files('jepa_sweep')\n"
-        "files = ('view/page/page.html', 'store/format2.json', 'py.typed')\n"
+        "files = ('view/page/page.html', 'store/format2.json', 'py.typed', 'sweeps/spec.schema.json')\n"
         "print(all(package.joinpath(name).is_file() for name in files))\n"
         f"for name in {tuple(PICTURES)}: print(reproduction.spec_path(name))"
     )
@@ -97,6 +98,10 @@ def test_the_first_example_of_the_readme_runs(ran):
         (["explore", "runs/quickstart"], "report"),
         (["run", "sweeps/quickstart.toml", "--out", "runs/crew", "--cluster", "ray"], "ray"),
         (["status", "s3://bucket/run"], "cloud"),
+        (["query", "runs/quickstart", "--sql", "select 1"], "sql"),
+        (["export", "runs/quickstart", "--to", "duckdb"], "sql"),
+        (["export", "runs/quickstart", "--to", "netcdf"], "xarray"),
+        (["export", "runs/quickstart", "--to", "zarr"], "xarray"),
     ],
 )
 def test_a_missing_extra_is_named_before_anything_is_computed(installed, ran, words, extra):
@@ -104,3 +109,32 @@ def test_a_missing_extra_is_named_before_anything_is_computed(installed, ran, wo
     assert done.returncode == 2, done.stderr
     assert f"pip install 'jepa_sweep[{extra}]'" in done.stderr
     assert {path.parts[-3] for path in Path(installed.place).glob("runs/*/points/*.parquet")} == {"quickstart"}
+
+
+def test_a_newcomer_gets_from_nothing_to_a_table_elsewhere(installed):
+    """What the README says first, in its order, with nothing installed by hand."""
+
+    def typed(line):
+        done = installed.call("jepa-sweep", *shlex.split(line))
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        return done.stdout
+
+    assert "first.toml" in typed("init first")
+    assert "512 points, 0 there already" in typed("plan first.toml")
+    assert "512 of 512 points computed" in typed("run first.toml")
+    assert "nothing to do" in typed("run first.toml")
+    assert "complete" in typed("list")
+    assert "complete: all 512 points are there" in typed("status runs/first --watch")
+    typed("run first.toml --out runs/closer --set solver.rtol=1e-11")
+    assert "the closed form" in typed("compare runs/first")
+    assert "1e-11" in typed("compare runs/first runs/closer")
+    rows = typed("query runs/first --where 'lam = 0.193 and objective = JEPA' --format csv --limit 0").splitlines()
+    assert len(rows) == 1 + 8 * 4
+    typed("export runs/first --to csv")
+    script = (
+        "import pandas as pd, jepa_sweep as js\n"
+        "store, exported = js.Store('runs/first'), pd.read_csv('runs/first.csv/points.csv')\n"
+        "pd.testing.assert_frame_equal(exported, store.points(), check_dtype=False, check_exact=True)\n"
+        "print(len(exported))"
+    )
+    assert installed.python(script).strip() == "512"

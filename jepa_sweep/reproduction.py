@@ -2,9 +2,11 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from jepa_sweep import output
 from jepa_sweep.checks import check_one_of
@@ -143,6 +145,12 @@ def reproduce(
         if done:
             done(drawn[-1])
     return drawn
+
+
+def claims_of(drawn: Sequence[Drawn]) -> pd.DataFrame:
+    """Every claim of some figures in a row: what it says, what was measured, whether it holds."""
+    rows = [(one.name, *claim) for one in drawn for claim in one.claims]
+    return pd.DataFrame(rows, columns=["figure", *FigureClaim._fields])
 
 
 def _rendered(drawing: style.Figure, kind: str) -> bytes:

@@ -1,6 +1,6 @@
 """A user's own pairs (x, y): their features, and the order in which JEPA and MAE would learn them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -139,8 +139,16 @@ def inversions(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"jepa_first": names[first], "mae_first": names[second], "resolved": resolved})
 
 
-def facts_and_text(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tuple[dict[str, Any], str]:
-    """What the command `moments` prints of a file: facts, and text with at most `top` rows a table."""
+class Account(NamedTuple):
+    """What the command `moments` prints of a file."""
+
+    facts: dict[str, Any]
+    table: pd.DataFrame  # the features
+    parts: list[str | pd.DataFrame]  # sentences and tables, in their order
+
+
+def account(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> Account:
+    """What there is to say of a file of pairs, in tables of at most `top` rows."""
     found = moments(x, y)
     table = order(found, L, eps, p)
     pairs = inversions(table)
@@ -148,25 +156,26 @@ def facts_and_text(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> tu
     facts |= {"L": L, "eps": eps, "p": p, "features": for_json(table), "inversions": for_json(pairs)}
     shown = table.sort_values("rank_jepa", na_position="last", kind="stable").head(top)
     text = [
-        f"{found.pairs:,} pairs of {len(table)} features",
+        f"{found.pairs:,} pairs of {len(table)} features\n"
         f"mixing {found.mixing:.2g} (rms correlation of different features; {found.pairs**-0.5:.1g} by chance), "
-        f"asymmetry of E[y x^T] {found.asymmetry:.2g}, off-diagonal measure {found.off_diagonal:.2g}",
-        f"critical times in paper time for L = {L}, eps = {eps:g}, p = {p:g}:",
-        shown.drop(columns=["status_jepa", "status_mae"]).to_string(index=False, float_format="{:.4g}".format),
+        f"asymmetry of E[y x^T] {found.asymmetry:.2g}, off-diagonal measure {found.off_diagonal:.2g}\n"
+        f"critical times in paper time for L = {L}, eps = {eps:g}, p = {p:g}:"
     ]
+    after = []
     if len(shown) < len(table):
-        text.append(f"... and {len(table) - len(shown)} more features; --top {len(table)} shows all")
+        after.append(f"... and {len(table) - len(shown)} more features; --top {len(table)} shows all")
     for objective in DYNAMICS:
         for status, group in table[table[f"rank_{objective}"].isna()].groupby(f"status_{objective}"):
             some = ", ".join(map(str, group["feature"].tolist()[:12])) + (", ..." if len(group) > 12 else "")
-            text.append(f"{objective} does not learn {len(group)} ({status}): features {some}")
-    text.append(
+            after.append(f"{objective} does not learn {len(group)} ({status}): features {some}")
+    after.append(
         f"JEPA and MAE learn {len(pairs):,} pairs of features in opposite orders, {pairs['resolved'].sum():,} of them "
         "clear of a tie by two standard errors"
     )
+    parts = [*text, shown.drop(columns=["status_jepa", "status_mae"]), "\n".join(after)]
     if len(pairs):
-        text.append(pairs.sort_values("resolved", ascending=False, kind="stable").head(top).to_string(index=False))
-    return facts, "\n".join(text)
+        parts.append(pairs.sort_values("resolved", ascending=False, kind="stable").head(top))
+    return Account(facts, table, parts)
 
 
 def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> dict[str, Any]:

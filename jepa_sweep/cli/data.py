@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from jepa_sweep.cli import shell
+from jepa_sweep.cli import forms, shell
+from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json
 
 
@@ -21,10 +22,12 @@ def moments(
     eps: Annotated[float, typer.Option(metavar="X", help="Initial response of every feature.")] = 1e-3,
     p: Annotated[float, typer.Option(metavar="P", help="Learned at this fraction of the rest point.")] = 0.5,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Rows to show of each table.")] = 20,
+    format: Format = None,
     as_json: Json = False,
 ) -> None:
     """Features of your own pairs of data, and the orders in which JEPA and MAE would learn them."""
+    form = forms.chosen(format, as_json)
     shell.ready_to_compute()
-    from jepa_sweep.analysis.own_pairs import facts_and_text
+    from jepa_sweep.analysis.own_pairs import account
 
-    shell.put(*facts_and_text(file, y_file, depth, eps, p, top), as_json)
+    forms.report(*account(file, y_file, depth, eps, p, top), form)

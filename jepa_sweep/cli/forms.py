@@ -5,11 +5,12 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from jepa_sweep.cli import shell
 from jepa_sweep.errors import SpecError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMS = ("text", "csv", "markdown", "latex", "json")
 GAP = 2  # blanks between columns
+LEADING = ("table", "column", "objective", "L", "feature")  # lead the parts of a report's table that must be folded
 LEAST = 12  # width of a column that is folded, however narrow the terminal
 
 Format = Annotated[
@@ -43,7 +45,24 @@ def put(frame: "pd.DataFrame", form: str, keys: Sequence[str] = ()) -> None:
         form: text, markdown and latex have six significant digits; csv and json have all.
         keys: the columns that tell rows apart; where text must be folded to fit the terminal, each part repeats them.
     """
-    typer.echo(written(frame, form, shutil.get_terminal_size().columns if sys.stdout.isatty() else None, keys))
+    typer.echo(written(frame, form, _terminal(), keys))
+
+
+def report(facts: Any, table: "pd.DataFrame", parts: "Iterable[str | pd.DataFrame]", form: str) -> None:
+    """Print a result of sentences and tables: all `parts` as text, the `facts` as JSON, else the one table."""
+    if form == "json":
+        shell.put(facts, "", as_json=True)
+    elif form != "text":
+        put(table, form)
+    else:
+        width = _terminal()
+        lines = (p if isinstance(p, str) else f"{written(p, 'text', width, LEADING)}\n" for p in parts)
+        typer.echo("\n".join(lines).rstrip("\n"))
+
+
+def _terminal() -> int | None:
+    """The width of the terminal that is printed to; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def written(frame: "pd.DataFrame", form: str, width: int | None = None, keys: Sequence[str] = ()) -> str:
@@ -97,7 +116,8 @@ def _columns(frame: "pd.DataFrame") -> list[_Column]:
 
     found = []
     for name, values in frame.items():
-        cells = ["NaN" if value is None or value != value else digits(value) for value in values]
+        absent = values.isna()  # of a column, so that a list in a cell is one value
+        cells = ["NaN" if gone else digits(value) for value, gone in zip(values, absent, strict=True)]
         found.append(_Column(str(name), cells, values.dtype.kind in "iuf", len({*map(repr, values)}) == 1))
     return found
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from jepa_sweep.cli import shell
+from jepa_sweep.cli import forms, shell
+from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Device, Folder, Json, Run
 from jepa_sweep.progress import showing
 
@@ -31,18 +32,22 @@ def figure(
 
 
 @shell.command
-def reproduce(out: Folder = Path("figures"), device: Device = "auto", as_json: Json = False) -> None:
+def reproduce(
+    out: Folder = Path("figures"), device: Device = "auto", format: Format = None, as_json: Json = False
+) -> None:
     """Run, draw and check every figure; minutes on two cores."""
+    form = forms.chosen(format, as_json)
     shell.ready_to_compute()
+    from jepa_sweep.reproduction import claims_of
     from jepa_sweep.reproduction import reproduce as all_drawn
 
     with showing(True) as progress:
-        told = None if as_json else lambda found: typer.echo(found.text())
+        told = (lambda found: typer.echo(found.text())) if form == "text" else None
         found = all_drawn(out, device=device, progress=progress, done=told)
     claims = [claim for one in found for claim in one.claims]
     passed = sum(claim.holds for claim in claims)
     text = f"{passed} of {len(claims)} claims hold, in {sum(one.seconds for one in found):,.0f} s. Pictures: {out}"
-    shell.put([one.facts() for one in found], text, as_json)
+    forms.report([one.facts() for one in found], claims_of(found), [text], form)
     raise typer.Exit(0 if passed == len(claims) else shell.FAILED_POINTS)
 
 

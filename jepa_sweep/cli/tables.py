@@ -10,8 +10,6 @@ from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
 from jepa_sweep.errors import SpecError
 
-LEADING = ("table", "column", "objective", "L")  # columns that lead the parts of a table too wide for the terminal
-
 
 @shell.command
 def query(
@@ -95,14 +93,4 @@ def compare(
             parts = [f"worst relative difference from the closed form: {said}"]
         finite = worst if worst is not None and math.isfinite(worst) else None  # as JSON takes it
         facts, parts = {"worst_difference": finite, "groups": for_json(table)}, [table, *parts]
-    if form == "json":
-        shell.put(facts, "", as_json=True)
-    elif form != "text":
-        forms.put(table, form)
-    else:
-        for part in parts:
-            if isinstance(part, str):
-                typer.echo(part)
-            else:
-                forms.put(part, form, LEADING)
-                typer.echo()
+    forms.report(facts, table, parts, form)

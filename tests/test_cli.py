@@ -237,7 +237,12 @@ def test_verify_and_repair(tmp_path, invoke):
     found = invoke("verify", "runs/small", cwd=tmp_path)
     assert found.exit_code == 5
     assert "000001.parquet is damaged" in found.stdout
-    assert invoke("repair", "runs/small", cwd=tmp_path).exit_code == 0
+    again = invoke("run", "small.toml", "--json", cwd=tmp_path)
+    assert (again.exit_code, json.loads(again.stdout)["code"]) == (5, 5)  # not "nothing to do"
+    done = invoke("repair", "runs/small", cwd=tmp_path)
+    assert done.exit_code == 0
+    assert re.fullmatch("repaired chunk 000001: .* is damaged: its bytes are not those committed\\.\n", done.stdout)
+    assert invoke("repair", "runs/small", cwd=tmp_path).stdout == "nothing to do: nothing is damaged.\n"
     assert invoke("verify", "runs/small", cwd=tmp_path).exit_code == 0
     assert len(pd.read_parquet(tmp_path / "runs/small/points")) == 16
 

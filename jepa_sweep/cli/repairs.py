@@ -8,6 +8,8 @@ from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Run
 from jepa_sweep.errors import IntegrityError
 
+ADVICE = "; run `jepa-sweep repair`"  # what has just been done
+
 
 @shell.command
 def verify(run: Run, as_json: Json = False) -> None:
@@ -35,8 +37,9 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     from jepa_sweep.computing import repair as repair_store
 
     repaired = repair_store(run, device=device)
-    text = "\n".join(f"chunk {number}: {'; '.join(what)}" for number, what in repaired.items())
-    shell.put({"repaired": repaired}, text or "nothing is damaged.", as_json)
+    told = {number: [one.replace(ADVICE, "") for one in what] for number, what in repaired.items()}
+    lines = [f"repaired chunk {number}: {'; '.join(what)}" for number, what in told.items()]
+    shell.put({"repaired": told}, "\n".join(lines) or "nothing to do: nothing is damaged.", as_json)
 
 
 @shell.command
@@ -63,5 +66,6 @@ def retry(
     options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
     result = try_again(run, shell.split(status) or ["failed"], **options)
     text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
+    text = text if result["tried"] else "nothing to do: no point has failed so."
     shell.put(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)
     raise typer.Exit(shell.STOPPED if not result["complete"] else shell.FAILED_POINTS if result["failed"] else 0)

@@ -75,9 +75,9 @@ def retry(
     """Compute points that failed once more, with some settings of the solver replaced; see `jepa_sweep.retry`."""
     statuses = [statuses] if isinstance(statuses, str) else statuses
     for word in statuses:
-        check_one_of("statuses", word, ("failed", *FAILED))
+        check_one_of("status", word, ("failed", *FAILED))
     if not statuses:
-        raise SpecError(f"`statuses` must name failures to try again: failed, or some of {', '.join(FAILED)}.")
+        raise SpecError(f"`status` must name failures to try again: failed, or some of {', '.join(FAILED)}.")
     chosen = FAILED if "failed" in statuses else statuses
     store = Writer(reader)
     store.prepare()

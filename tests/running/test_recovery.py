@@ -192,7 +192,7 @@ def test_two_second_tries_at_once_store_each_point_once(failed, monkeypatch):
 def test_the_command(failed, command):
     count = len(failed.failures())
     text = command(None, "--status", "oom, non_finite", command="retry")
-    assert (text.exit_code, text.stdout) == (0, "0 points tried again, 0 of them failed again.\n")
+    assert (text.exit_code, text.stdout) == (0, "nothing to do: no point has failed so.\n")
     facts = command(None, "--status", "max_steps", "--status", "oom", "--max-steps", "13", "--json", command="retry")
     assert facts.exit_code == 3
     assert json.loads(facts.stdout)["tried"] == count
@@ -202,9 +202,9 @@ def test_the_command(failed, command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--status", "max_steps", "--status", "learned"], "`statuses` must be one of failed, .* 'learned'"),
-        (["--status", "learned"], "`statuses` must be one of failed, max_steps, non_finite"),
-        (["--status", ","], "`statuses` must be one of failed, max_steps, non_finite"),
+        (["--status", "max_steps", "--status", "learned"], "`status` must be one of failed, .* 'learned'"),
+        (["--status", "learned"], "`status` must be one of failed, max_steps, non_finite"),
+        (["--status", ","], "`status` must be one of failed, max_steps, non_finite"),
         (["--rtol", "0"], "`rtol` must lie between"),
         (["--rtol", "nan"], "`rtol` must lie between"),
         (["--max-steps", "0"], "`max_steps` must be a whole number"),
@@ -217,9 +217,9 @@ def test_questions_that_make_no_sense_are_explained(failed, command, words, says
 
 
 def test_statuses_to_try_again_must_be_named(failed):
-    with pytest.raises(js.SpecError, match="`statuses` must name failures to try again"):
+    with pytest.raises(js.SpecError, match="`status` must name failures to try again"):
         js.retry(failed, [])
-    with pytest.raises(js.SpecError, match=r"`statuses` must be one of failed, .* 'learned'"):
+    with pytest.raises(js.SpecError, match=r"`status` must be one of failed, .* 'learned'"):
         js.retry(failed, "learned")
     assert js.retry(failed, "oom")["tried"] == 0
 

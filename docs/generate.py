@@ -109,7 +109,8 @@ def meaning_of(field: FieldInfo) -> str:
     found = {name: getattr(one, name) for one in field.metadata for name in ("ge", "gt", "le") if hasattr(one, name)}
     said = {"ge": "at least", "gt": "more than", "le": "at most"}
     limits = " and ".join(f"{said[name]} {value:,}" for name, value in found.items())
-    return plain(field.description or "") + (f" ({limits})" if limits else "")
+    said_so = plain(field.description or "")
+    return f"{said_so.removesuffix('.')} ({limits})." if limits else said_so
 
 
 def systems() -> str:
@@ -121,7 +122,7 @@ def _system(system: System) -> str:
     defaults = system.defaults or system.objectives
     facts = [
         ["`objective`", listed(system.objectives), listed(defaults)],
-        ["`solver.method`", listed(system.methods), "`auto`"],
+        ["`solver.method`", listed(["auto", *system.methods]), "`auto`"],
         ["`solver.precision`", listed(system.precisions), "`float64`"],
         ["`solver.time`", listed(system.times), code(system.times[0])],
     ]
@@ -129,12 +130,7 @@ def _system(system: System) -> str:
         facts.append(["`solver.coordinate`", listed(system.coordinates), code(system.coordinates[-1])])
     if "measure.p" not in system.unused:
         facts.append(["`measure.p`", "numbers", listed(system.p)])
-    axes = ([code(q.name), _default(q), q.unit, _meaning(q)] for q in system.parameters)
-    rules = dict.fromkeys(
-        f"- {listed(rule.parameters, ' and ')} must {plain(rule.must)}."
-        for objective in system.objectives
-        for rule in system.rules_of(objective)
-    )
+    axes = ([code(q.name), _default(q), "" if q.choices else q.unit, _meaning(q)] for q in system.parameters)
     unused = [f"- {code(key)} says nothing here: {why}." for key, why in system.unused.items()]
     return "\n".join(
         [
@@ -142,11 +138,23 @@ def _system(system: System) -> str:
             table(["key", "takes", "default"], facts),
             table(["axis", "default", "unit", "meaning"], axes),
             "What must hold:\n",
-            *rules,
+            *_rules(system),
             *unused,
             "",
         ]
     )
+
+
+def _rules(system: System) -> list[str]:
+    """What its parameters must obey; those of which the same is asked, each alone, share a line."""
+    rules = dict.fromkeys((r.parameters, r.must) for o in system.objectives for r in system.rules_of(o))
+    alone: dict[str, list[str]] = {}
+    for names, must in rules:
+        if len(names) == 1:
+            alone.setdefault(must, []).extend(names)
+    together = [(names, must) for names, must in rules if len(names) > 1]
+    each = [(names, f"each {must}" if len(names) > 1 else must) for must, names in alone.items()]
+    return [f"- {listed(names, ' and ')} must {plain(must)}." for names, must in each + together]
 
 
 def _default(parameter: Parameter) -> str:
@@ -178,14 +186,19 @@ def tables() -> str:
 
 
 def _columns(columns: Sequence[Column]) -> str:
-    rows = ([code(c.name), TYPES[c.dtype], c.unit, plain(c.meaning), code(c.equation)] for c in columns)
+    rows = ([code(c.name), TYPES[c.dtype], _unit(c), plain(c.meaning), code(c.equation)] for c in columns)
     return table(["column", "type", "unit", "meaning", "equation"], rows)
+
+
+def _unit(column: Column) -> str:
+    """Its unit; words have none."""
+    return "" if column.dtype == "text" else column.unit
 
 
 def statuses() -> str:
     """Every status, in words."""
     rows = ([code(s.label), plain(SENTENCES[s]), "`failures`" if s.failed else ""] for s in Status)
-    return table(["status", "meaning", "stands in"], rows)
+    return table(["status", "meaning", "table"], rows)
 
 
 def source(thing: type) -> str:
@@ -209,17 +222,25 @@ def commands() -> str:
     parts = [table(["command", "what it does"], linked)]
     for name, command in group.commands.items():
         arguments = [p for p in command.params if not p.opts[0].startswith("-")]
-        typed = " ".join(p.metavar if p.required else f"[{p.metavar}]" for p in arguments)
+        typed = " ".join([name, *map(_argument, arguments), "[OPTIONS]"])
         rows = ([_typed(p), _filled_in(p), plain(p.help or "")] for p in command.params if not p.hidden)
         parts += [f"## {code(name)} {{ #{name} }}\n", f"{plain(command.help)}\n"]
-        parts += [f"```bash\njepa-sweep {name} {typed} [OPTIONS]\n```\n", table(["", "default", "meaning"], rows)]
+        example = command.epilog.removeprefix("Example: ")
+        parts += [f"```bash\njepa-sweep {typed}\n# for example\n{example}\n```\n"]
+        parts += [table(["argument or option", "default", "meaning"], rows)]
     return "\n".join(parts)
+
+
+def _argument(parameter: Any) -> str:
+    """An argument as usage shows it, in brackets where it may be left out."""
+    name = parameter.metavar.strip("[]")
+    return name if parameter.required else f"[{name}]"
 
 
 def _typed(parameter: Any) -> str:
     """An argument or option as it is typed."""
     if not parameter.opts[0].startswith("-"):
-        return code(parameter.metavar)
+        return code(_argument(parameter))
     value = f" {parameter.metavar}" if parameter.metavar else ""
     return ", ".join(code(f"{option}{value if option.startswith('--') else ''}") for option in parameter.opts)
 
@@ -254,7 +275,7 @@ def gallery() -> str:
             f"{picture.shows[0].upper()}{picture.shows[1:]}.\n",
             f"![{name}: {picture.shows}](assets/gallery/{name}.png)\n",
             f"```bash\njepa-sweep figure {name}\n```\n",
-            table(["claim", "measured", ""], claims),
+            table(["claim", "measured", "verdict"], claims),
             folded(f"The spec, `sweeps/{name}.toml`", "toml", (ROOT / f"sweeps/{name}.toml").read_text()),
         ]
     return "\n".join(parts)

@@ -1,7 +1,7 @@
 // Sets every formula of a page by KaTeX. Docstrings write `lam`, `rho` and `eps` as Python does; here they are symbols.
 "use strict";
 
-const SYMBOLS = { lam: "\\lambda", rho: "\\rho", eps: "\\epsilon" };
+const SYMBOLS = { lam: "\\lambda", rho: "\\rho", eps: "\\varepsilon" };
 const NAMES = ["ema", "field", "rest", "start"];
 
 function asWritten(formula) {

@@ -30,7 +30,7 @@ clear = {"lam": 1.0, "rho": 0.9}
 
 # %% [markdown]
 # In a deep linear network of $L$ layers that starts from small weights, each feature follows one equation of its own
-# for the encoder's response $w$ to it, from $w(0) = \epsilon$ to a point of rest. Theory has the time at which a
+# for the encoder's response $w$ to it, from $w(0) = \varepsilon$ to a rest point. Theory has the time at which a
 # feature has half of its final response, in closed form:
 
 # %%
@@ -70,7 +70,7 @@ watched = js.run(
 watched
 
 # %% [markdown]
-# The tables are pandas frames, and Parquet for anything else. Each response rises to a point of rest of its own, so
+# The tables are pandas frames, and Parquet for anything else. Each response rises to a rest point of its own, so
 # it is drawn here as a share of that; the time that counts is the one at half of it.
 
 # %% Responses over time at L = 5: JEPA learns the clear feature first, MAE the loud one

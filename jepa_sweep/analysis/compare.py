@@ -25,17 +25,21 @@ EQUAL = 1e-14  # a difference of rounding, in print
 class Comparison:
     """Two runs, `here` and `there`, point by point; `store.compare(other)` makes it.
 
-    points: how many points both have.
-    settings: one row a setting, version or device that differs: `setting`, `here`, `there`.
-    only_here, only_there: the points that only one run has: their parameters and status.
-    values: under "here" and "there", the values of each parameter that the other run has nowhere; without parameters of
-        more than a thousand values.
-    statuses: how often rows of a `table` have one status `here` and another, or the same, `there`.
-    differences: one row a column of numbers and group, a group being an objective and what else varies in whole
-        numbers or words: `rows` that have the number in both runs; `missing`, those that have it in one alone though
-        their status is the same; `median`, `p99` (the 99th percentile) and `worst` of the relative differences; and
-        where the worst stands, `at_lam` and so on. A difference is relative to the larger of the two numbers; median
-        and percentile are rounded down by at most 0.1 %.
+    Attributes:
+        here: the one run.
+        there: the other.
+        points: how many points both have.
+        settings: one row a setting, version or device that differs: `setting`, `here`, `there`.
+        only_here: the points that only this run has: their parameters and status.
+        only_there: the points that only the other has.
+        values: under "here" and "there", the values of each parameter that the other run has nowhere; without
+            parameters of more than a thousand values.
+        statuses: how often rows of a `table` have one status `here` and another, or the same, `there`.
+        differences: one row a column of numbers and group, a group being an objective and what else varies in whole
+            numbers or words: `rows` that have the number in both runs; `missing`, those that have it in one alone
+            though their status is the same; `median`, `p99` (the 99th percentile) and `worst` of the relative
+            differences; and where the worst stands, `at_lam` and so on. A difference is relative to the larger of the
+            two numbers; median and percentile are rounded down by at most 0.1 %.
     """
 
     here: Reader

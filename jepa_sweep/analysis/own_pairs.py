@@ -73,9 +73,10 @@ def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> 
         p: fraction of the rest point at which a feature counts as learned.
 
     Returns:
-        One row per feature, by falling lam: `feature`, `lam`, `lam_error`, `rho`, `rho_error`; for both objectives
-        critical time `t_`, its standard error `t_..._error`, place in the order `rank_` (1 is first) and `status_`.
-        Times and ranks are missing where there is nothing to time; the status says why (lam < 0: collapses).
+        One row per feature, by falling lam: `feature`, `lam`, `lam_error`, `rho`, `rho_error`; for JEPA the
+        critical time `t_jepa`, its standard error `t_jepa_error`, its place in the order `rank_jepa` (1 is first) and
+        `status_jepa`, and the same for MAE. Times and ranks are missing where there is nothing to time; the status says
+        why (lam < 0: collapses).
 
     Raises:
         SpecError: L is not a whole number, or eps or p cannot be used.

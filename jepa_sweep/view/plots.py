@@ -20,7 +20,7 @@ from jepa_sweep.view.style import Axes, Color
 
 
 class Plots:
-    """The pictures of a store; each method draws on `ax`, or on a new figure, and returns the axes."""
+    """The pictures of a store, `store.plot`; each method draws on `ax`, or on a new figure, and returns the axes."""
 
     def __init__(self, store: Reader, curves: Curves) -> None:
         self._store, self._all = store, curves

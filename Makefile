@@ -9,8 +9,8 @@ WORKERS := -n auto --maxprocesses 4 --dist worksteal
 demo: .venv/ready
 	$(BIN)/jepa-sweep run sweeps/quickstart.toml
 	@echo
-	@echo "JEPA learns large rho first, MAE hardly cares (L = 5, lam = 10, eps = 0.01):"
-	$(BIN)/jepa-sweep query runs/quickstart --where "L = 5" --where "lam = 10" --where "eps = 0.01" --where "rho > 0.4" --sort rho \
+	@echo "JEPA learns large rho first, MAE hardly cares (L = 5, lam = 10, eps = 1e-6):"
+	$(BIN)/jepa-sweep query runs/quickstart --where "L = 5 and lam = 10 and eps = 1e-6" --sort rho --limit 0 \
 		--columns objective,rho,t_numeric,t_exact,relative_difference,t_leading,status
 	@echo
 	$(BIN)/jepa-sweep compare runs/quickstart

@@ -37,7 +37,8 @@ ABOVE = {  # room -> what it may import; every room may import itself, `errors` 
     "spec": {"physics", "engine", "systems"},
     "running": {"physics", "engine", "store", "systems", "spec", "progress"},
     "output": {"store"},
-    "analysis": {"physics", "engine", "store", "systems", "spec", "output"},
+    "layout": {"store"},
+    "analysis": {"physics", "engine", "store", "systems", "spec", "output", "layout"},
     "view": {"physics", "store", "systems", "output"},
     "api": {"physics", "engine", "systems", "spec"},
     "matrices": {"physics", "engine"},
@@ -57,6 +58,7 @@ ABOVE = {  # room -> what it may import; every room may import itself, `errors` 
         "progress",
         "spec",
         "view",
+        "layout",
     },
 }
 

@@ -5,14 +5,15 @@ All that it says comes from the columns, the records and the provenance that the
 
 import json
 import re
-from collections.abc import Sequence
 
+import pandas as pd
 import pyarrow as pa
 
 import jepa_sweep
 from jepa_sweep.analysis import provenance
+from jepa_sweep.layout import laid_out
 from jepa_sweep.physics.host import SENTENCES, Status
-from jepa_sweep.store.overview import Overview, Values, written
+from jepa_sweep.store.overview import Overview, ranged
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.systems.registry import BUILT_IN
@@ -100,19 +101,15 @@ def _what(store: Reader, held: Overview, facts: dict[str, str]) -> str:
 def _axes(store: Reader, held: Overview) -> str:
     described = store.schema("failures")  # which has every axis
     rows = [
-        [f"`{name}`", _values(values), _note(described.field(name), "unit"), _note(described.field(name), "meaning")]
+        [
+            f"`{name}`",
+            ranged(values, _LISTED),
+            _note(described.field(name), "unit"),
+            _note(described.field(name), "meaning"),
+        ]
         for name, values in held.axes.items()
     ]
-    return "## Axes\n\n" + _markdown(["axis", "values", "unit", "meaning"], rows)
-
-
-def _values(values: Values) -> str:
-    ends = f"{written(values.low)} to {written(values.high)}"
-    if values.distinct is None:
-        return ends
-    if len(values.distinct) <= _LISTED:
-        return ", ".join(map(written, sorted(values.distinct)))
-    return f"{ends} ({len(values.distinct):,} values)"
+    return "## Axes\n\n" + laid_out(pd.DataFrame(rows, columns=["axis", "values", "unit", "meaning"]), "markdown")
 
 
 def _table(store: Reader, name: str) -> str:
@@ -125,13 +122,13 @@ def _table(store: Reader, name: str) -> str:
         told += (
             "Its files keep earlier attempts at points, too: of each point the row with the largest `try` counts.\n\n"
         )
-    return told + _markdown(["column", "type", "unit", "meaning", "equation"], rows)
+    return told + laid_out(pd.DataFrame(rows, columns=["column", "type", "unit", "meaning", "equation"]), "markdown")
 
 
 def _statuses(held: Overview) -> str:
     sentences = {status.label: SENTENCES[status] for status in Status}
     rows = [[f"`{word}`", f"{count:,}", sentences.get(word, "")] for word, count in held.statuses.items()]
-    return "## How points ended\n\n" + _markdown(["status", "points", "meaning"], rows)
+    return "## How points ended\n\n" + laid_out(pd.DataFrame(rows, columns=["status", "points", "meaning"]), "markdown")
 
 
 def _reading(store: Reader) -> str:
@@ -183,11 +180,6 @@ def _citing(store: Reader, facts: dict[str, str]) -> str:
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _note(field: pa.Field, key: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import html
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import pandas as pd
 
 from jepa_sweep.analysis import joining
 from jepa_sweep.analysis.differences import Tally
-from jepa_sweep.analysis.query import for_json
 from jepa_sweep.errors import SpecError
+from jepa_sweep.layout import for_json, told
 from jepa_sweep.spec.models import Solver
-from jepa_sweep.store.overview import Values, written
+from jepa_sweep.store.overview import Values, listed, written
 from jepa_sweep.store.reader import Reader
 
 SHOWN = 5  # points that only one run has, and values, in print
@@ -73,7 +73,7 @@ class Comparison:
 
     def text(self) -> str:
         """All `parts` as text, which printing it shows, too."""
-        return "\n".join(part if isinstance(part, str) else f"{_table(part)}\n" for part in self.parts()).rstrip()
+        return told(self.parts())
 
     def parts(self) -> Iterator[str | pd.DataFrame]:
         """What is printed: sentences and tables, without columns that are equal, and differences in two digits."""
@@ -116,8 +116,12 @@ class Comparison:
         return self.text()
 
     def _repr_html_(self) -> str:
-        parts = ((p, None) if isinstance(p, str) else ("", _shown(p).to_html(index=False)) for p in self.parts())
-        return "".join(table or f"<div>{html.escape(sentence)}</div>" for sentence, table in parts)
+        return "".join(
+            f"<div>{html.escape(part)}</div>"
+            if isinstance(part, str)
+            else part.to_html(index=False, float_format=written)
+            for part in self.parts()
+        )
 
 
 def comparison(here: Reader, there: Reader) -> Comparison:
@@ -239,7 +243,7 @@ def _told(where: str, points: pd.DataFrame, values: dict[str, tuple]) -> Iterato
     """Which points only one run has: those of some values, and the first few of the others."""
     for name, alone in values.items():
         if count := len(points[points[name].isin(alone)]):
-            yield f"only {where}: {count:,} points of {name} = {_listed(alone)}"
+            yield f"only {where}: {count:,} points of {name} = {listed(alone, SHOWN)}"
     others = _others(points, values)
     if len(others):
         yield f"only {where}: {len(others):,} points of values that both have, such as:"
@@ -257,26 +261,12 @@ def _others(points: pd.DataFrame, values: dict[str, tuple]) -> pd.DataFrame:
 def _apart(values: dict[str, dict[str, tuple]]) -> str:
     """Which parameters keep two runs apart, for a message."""
     said = [
-        f"{name} is {_listed(alone)} in the one and {_listed(values['there'][name])} in the other"
+        f"{name} is {listed(alone, SHOWN)} in the one and {listed(values['there'][name], SHOWN)} in the other"
         for name, alone in values["here"].items()
         if name in values["there"]
     ]
     return f": {'; '.join(said)}" if said else ""
 
 
-def _listed(values: Sequence[Any]) -> str:
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-    return ", ".join(written(value) for value in values[:SHOWN]) + more
-
-
 def _in_two_digits(difference: float) -> float:
     return float(f"{difference:.1e}")
-
-
-def _table(frame: pd.DataFrame) -> str:
-    return _shown(frame).to_string(index=False)
-
-
-def _shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table of words, numbers in six digits."""
-    return pd.DataFrame({name: [written(v) if pd.notna(v) else "-" for v in frame[name]] for name in frame})

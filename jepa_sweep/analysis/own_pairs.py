@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from jepa_sweep.analysis import pair_files
-from jepa_sweep.analysis.query import for_json
 from jepa_sweep.checks import real_numbers
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.tracing import refuse_traced
 from jepa_sweep.errors import SpecError
+from jepa_sweep.layout import for_json
 from jepa_sweep.physics import moments as physics
 from jepa_sweep.physics.host import Status, labels
 from jepa_sweep.physics.moments import Estimate

@@ -1,8 +1,6 @@
 """Rows of a table under conditions as a user types them, which the Parquet reader applies."""
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -32,21 +30,47 @@ def matching(
     check_one_of("table", name, store.tables)
     known = store.schema(name)
     asked = [one for text in where for one in conditions.parse(text)]
-    rising = {key.removeprefix("-"): not key.startswith("-") for key in reversed(sort)}
-    table.check_columns(name, [*columns, *reversed(rising), *(one.column for one in asked)], known)
+    rising: dict[str, bool] = {}
+    for key in sort:
+        rising.setdefault(key.removeprefix("-"), not key.startswith("-"))
+    table.check_columns(name, [*columns, *rising, *(one.column for one in asked)], known)
     expression = table.all_of([expressed(store, name, one) for one in asked])
     shown = list(dict.fromkeys(columns or known.names))
-    frame = store.read(name, list(dict.fromkeys([*shown, *rising])), expression)
-    for key, up in rising.items():  # the first counts most, so it comes last
-        frame = frame.sort_values(key, ascending=up, kind="stable")
-    frame = frame.loc[:, shown]
-    return (frame.head(limit) if limit else frame), len(frame)
+    needed = list(dict.fromkeys([*shown, *rising]))
+    if limit:
+        frame, count = _first(store, name, needed, expression, rising, limit)
+    else:
+        frame = _sorted(store.read(name, needed, expression), rising)
+        count = len(frame)
+    return frame.loc[:, shown], count
 
 
-def for_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON takes them: all digits, and None for what does not exist or is no finite number."""
-    values = frame.astype(object)
-    return values.where(frame.notna() & ~values.isin([math.inf, -math.inf]), None).to_dict("records")
+def _first(
+    store: Reader, name: str, columns: list[str], expression: pc.Expression | None, rising: dict[str, bool], limit: int
+) -> tuple[pd.DataFrame, int]:
+    """The first rows and the number of all, in the memory of one file and twice the limit."""
+    batches = store.batches(name, columns, expression)
+    empty, kept, held, count = next(batches), [], 0, 0
+    for batch in batches:
+        count += len(batch)
+        if len(batch) and (rising or held < limit):
+            kept.append(batch)
+            held += len(batch)
+        if rising and held > 2 * limit:
+            kept = [_sorted(pd.concat(kept), rising).head(limit)]
+            held = limit
+        if expression is None and not rising and held >= limit:
+            count = store.rows(name)
+            break
+    frame = pd.concat(kept, ignore_index=True) if kept else empty
+    return _sorted(frame, rising).head(limit), count
+
+
+def _sorted(frame: pd.DataFrame, rising: dict[str, bool]) -> pd.DataFrame:
+    """Rows by these columns, the first counting most; those that are equal in them stay in their order."""
+    if not rising:
+        return frame
+    return frame.sort_values(list(rising), ascending=list(rising.values()), kind="stable", ignore_index=True)
 
 
 def expressed(store: Reader, name: str, asked: Condition) -> pc.Expression:
@@ -61,5 +85,5 @@ def expressed(store: Reader, name: str, asked: Condition) -> pc.Expression:
         return equality.compared(asked.column, kind, asked.sign, value)
     if asked.sign in ("null", "not null"):
         return field.is_null() if asked.sign == "null" else field.is_valid()
-    equal = store.equal(name, asked.column, asked.values)
+    equal = store.equal(name, asked.column, asked.values, known=asked.sign == "=")  # all rows differ from what none has
     return ~equal | field.is_null() if asked.sign == "!=" else equal

@@ -28,8 +28,10 @@ def answer(store: Reader, text: str, limit: int) -> tuple[pd.DataFrame, bool]:
     The files of the tables that the text names are checked against their hashes one by one. DuckDB then reads what it
     needs from them, so memory does not grow with the tables; files in a bucket are first copied to a temporary folder.
 
+    The text must be one query, which writes nothing, and where DuckDB can tell (from 1.2 on) it reads no other files.
+
     Raises:
-        SpecError: DuckDB is not installed, or it cannot run the query.
+        SpecError: DuckDB is not installed, it cannot run the query, or the text is more than a query.
         IntegrityError: a file is damaged.
     """
     try:
@@ -42,28 +44,41 @@ def answer(store: Reader, text: str, limit: int) -> tuple[pd.DataFrame, bool]:
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(duckdb.connect())
         connection.execute("set python_enable_replacements = false")  # names are tables, never variables of ours
-        for name in named:
-            _add(connection, store, name, stack)
+        _confine(connection, [path for name in named for path in _add(connection, store, name, stack)])
         try:
+            kinds = [one.type for one in duckdb.extract_statements(text)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise SpecError(
+                    "`--sql` must be one query that only reads, like `select * from points`, but it is "
+                    f"{_told([kind.name for kind in kinds])}."
+                )
             found = connection.sql(text)
-            if found is None:
-                raise SpecError("`--sql` must be a query that has rows, as `select * from points` has.")
             frame = (found.limit(limit + 1) if limit else found).df()
         except duckdb.Error as error:
             raise SpecError(_explained(str(error), store.tables)) from error
     return (frame.head(limit) if limit else frame), bool(limit) and len(frame) > limit
 
 
-def _add(connection: "DuckDBPyConnection", store: Reader, name: str, stack: contextlib.ExitStack) -> None:
-    """Let DuckDB know the committed rows of one table that stand."""
+def _add(connection: "DuckDBPyConnection", store: Reader, name: str, stack: contextlib.ExitStack) -> list[str]:
+    """Let DuckDB know the committed rows of one table that stand; returns the paths that it reads."""
     parts, schema = store.parts(name), store.schema(name)
     if not parts or any(part.stands is not None for part in parts):  # few: only failures that were tried again
         names = schema.names
         rows = table.side_by_side(lambda part: table.rows(store.location, part, schema, names), parts)
         connection.register(name, pa.concat_tables([schema.empty_table(), *rows]))
-        return
-    paths = [glob.escape(path) for path in _checked(store, parts, stack)]
+        return []
+    files = _checked(store, parts, stack)
+    paths = [glob.escape(path) for path in files]
     connection.read_parquet(paths, hive_partitioning=False).create_view(name)  # `lam=1` in a path is no column
+    return [*files, *paths]
+
+
+def _confine(connection: "DuckDBPyConnection", paths: Sequence[str]) -> None:
+    """Refuse DuckDB all other files, where it can do that: from 1.2 on."""
+    [known] = connection.execute("select count(*) from duckdb_settings() where name = 'allowed_paths'").fetchall()
+    if known[0]:
+        connection.execute("set allowed_paths = ?", [list(paths)])
+        connection.execute("set enable_external_access = false")
 
 
 def _checked(store: Reader, parts: Sequence[Part], stack: contextlib.ExitStack) -> list[str]:
@@ -81,6 +96,13 @@ def _checked(store: Reader, parts: Sequence[Part], stack: contextlib.ExitStack) 
         return str(copy)
 
     return table.side_by_side(copied, parts)
+
+
+def _told(kinds: Sequence[str]) -> str:
+    """What a text is that is not one SELECT, for a message."""
+    if "MULTI" in kinds:
+        return "a PIVOT without the values of its columns, which DuckDB runs as several; try `pivot ... on L in (1, 2)`"
+    return " and ".join(kinds) or "empty"
 
 
 def _explained(said: str, tables: Sequence[str]) -> str:

@@ -1,25 +1,18 @@
-"""The forms in which tables are printed: text that fits the terminal, CSV, Markdown, LaTeX, JSON."""
+"""Tables as commands print them: in the form that was asked for, text to fit the terminal."""
 
-import itertools
-import json
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jepa_sweep.cli import shell
 from jepa_sweep.errors import SpecError
+from jepa_sweep.layout import FORMS, laid_out, told
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMS = ("text", "csv", "markdown", "latex", "json")
-GAP = 2  # blanks between columns
-LEADING = ("table", "column", "objective", "L", "feature")  # lead the parts of a report's table that must be folded
-LEAST = 12  # width of a column that is folded, however narrow the terminal
 
 Format = Annotated[
     str | None, typer.Option("--format", metavar="FORM", help="text (the default), csv, markdown, latex or json.")
@@ -38,14 +31,8 @@ def chosen(form: str | None, as_json: bool) -> str:
 
 
 def put(frame: "pd.DataFrame", form: str, keys: Sequence[str] = ()) -> None:
-    """Print a table in one of the `FORMS`.
-
-    Args:
-        frame: the table.
-        form: text, markdown and latex have six significant digits; csv and json have all.
-        keys: the columns that tell rows apart; where text must be folded to fit the terminal, each part repeats them.
-    """
-    typer.echo(written(frame, form, _terminal(), keys))
+    """Print a table in one of the `FORMS`, as `laid_out` explains."""
+    typer.echo(laid_out(frame, form, _terminal(), keys))
 
 
 def report(facts: Any, table: "pd.DataFrame", parts: "Iterable[str | pd.DataFrame]", form: str) -> None:
@@ -55,111 +42,9 @@ def report(facts: Any, table: "pd.DataFrame", parts: "Iterable[str | pd.DataFram
     elif form != "text":
         put(table, form)
     else:
-        width = _terminal()
-        lines = (p if isinstance(p, str) else f"{written(p, 'text', width, LEADING)}\n" for p in parts)
-        typer.echo("\n".join(lines).rstrip("\n"))
+        typer.echo(told(parts, _terminal()))
 
 
 def _terminal() -> int | None:
     """The width of the terminal that is printed to; None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def written(frame: "pd.DataFrame", form: str, width: int | None = None, keys: Sequence[str] = ()) -> str:
-    """A table in one of the `FORMS`, without the last line's end; text in lines of this width, if one is given."""
-    if form == "csv":
-        return frame.to_csv(index=False).removesuffix("\n")
-    if form == "json":
-        from jepa_sweep.analysis.query import for_json
-
-        return json.dumps(for_json(frame), default=_plain)
-    columns = _columns(frame)
-    if form == "text":
-        return _fitted(columns, width, keys)
-    from tabulate import tabulate  # not at the top: few tables are printed in these forms
-
-    rows = zip(*(column.cells for column in columns), strict=True)
-    if form == "markdown":
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    kind = "pipe" if form == "markdown" else "latex_booktabs"
-    sides = ["right" if column.number else "left" for column in columns]
-    headers = [column.name for column in columns]
-    return tabulate(rows, headers, kind, colalign=sides, disable_numparse=True)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON does not know, as it does: arrays as lists, numbers as floats, all else as text."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return float(value) if hasattr(value, "__float__") else str(value)
-
-
-class _Column(NamedTuple):
-    name: str
-    cells: list[str]
-    number: bool
-    same: bool  # one value in all rows
-
-    @property
-    def width(self) -> int:
-        """Of its widest line."""
-        return max(len(line) for cell in (self.name, *self.cells) for line in cell.split("\n"))
-
-    def wrapped(self, width: int) -> "_Column":
-        """The same in lines of this width."""
-        name, *cells = ("\n".join(textwrap.wrap(cell, width)) for cell in (self.name, *self.cells))
-        return self._replace(name=name, cells=cells)
-
-
-def _columns(frame: "pd.DataFrame") -> list[_Column]:
-    from jepa_sweep.store.overview import written as digits
-
-    found = []
-    for name, values in frame.items():
-        absent = values.isna()  # of a column, so that a list in a cell is one value
-        cells = ["NaN" if gone else digits(value) for value, gone in zip(values, absent, strict=True)]
-        found.append(_Column(str(name), cells, values.dtype.kind in "iuf", len({*map(repr, values)}) == 1))
-    return found
-
-
-def _fitted(columns: Sequence[_Column], width: int | None, keys: Sequence[str]) -> str:
-    """Text no wider than asked: what is the same in all rows is said once, and the rest is folded where it must be."""
-    if width is None or _width(columns) <= width:
-        return _laid(columns)
-    many = max(len(column.cells) for column in columns) > 1
-    same = [column for column in columns if column.same and many]
-    told = textwrap.fill(", ".join(f"{c.name} = {c.cells[0]}" for c in same), width, break_on_hyphens=False)
-    rest = [column for column in columns if column not in same]
-    parts = [rest] if _width(rest) <= width else _folded(rest, width, keys)
-    return "\n\n".join(filter(None, [told, *map(_laid, parts)]))
-
-
-def _folded(columns: Sequence[_Column], width: int, keys: Sequence[str]) -> list[list[_Column]]:
-    """Parts of a table that fit, each led by the keys; by numbers of the rows where those leave too little room."""
-    lead = [column for column in columns if column.name in keys]
-    if not lead or width - _width(lead) - GAP < max(width // 3, LEAST):
-        lead = [_Column("row", [str(row + 1) for row in range(len(columns[0].cells))], True, False)]
-    room = max(width - _width(lead) - GAP, LEAST)
-    parts = [lead]
-    for column in (column for column in columns if column not in lead):
-        fitting = column if column.width <= room else column.wrapped(room)
-        if len(parts[-1]) > len(lead) and _width([*parts[-1], fitting]) > width:
-            parts.append(lead)
-        parts[-1] = [*parts[-1], fitting]
-    return parts
-
-
-def _width(columns: Sequence[_Column]) -> int:
-    return sum(column.width for column in columns) + GAP * (len(columns) - 1)
-
-
-def _laid(columns: Sequence[_Column]) -> str:
-    """Columns beside each other, numbers to the right and words to the left."""
-    widths = [column.width for column in columns]
-    lines = []
-    for row in zip(*([column.name, *column.cells] for column in columns), strict=True):
-        for line in itertools.zip_longest(*(cell.split("\n") for cell in row), fillvalue=""):
-            sides = zip(line, widths, columns, strict=True)
-            padded = (text.rjust(size) if column.number else text.ljust(size) for text, size, column in sides)
-            lines.append((" " * GAP).join(padded).rstrip())
-    return "\n".join(lines)

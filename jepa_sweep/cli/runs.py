@@ -28,7 +28,8 @@ def list_runs(
             return
         import pandas as pd  # not at the top: the usual forms do without
 
-        forms.put(pd.DataFrame(found), form, ["run"])
+        # As objects first: a number that is not known would make floats of those that are.
+        forms.put(pd.DataFrame(found, dtype=object).convert_dtypes(), form, ["run"])
 
 
 @shell.command

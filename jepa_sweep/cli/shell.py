@@ -164,7 +164,7 @@ def put_error(message: str, code: int, problems: Sequence[Problem] = ()) -> None
 
 def split(given: list[str] | None) -> list[str]:
     """All values of an option that may be repeated, and whose values may be separated by commas."""
-    return [word.strip() for text in given or () for word in text.split(",")]
+    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
 
 
 def stop_on_signal() -> Callable[[], bool]:

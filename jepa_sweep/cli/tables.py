@@ -84,7 +84,7 @@ def compare(
         found = Store(run).compare(other)
         facts, table, parts = found.facts(), found.differences, found.parts()
     else:
-        from jepa_sweep.analysis.query import for_json
+        from jepa_sweep.layout import for_json
 
         table, worst, parts = Store(run).compare(), None, []
         if "worst_difference" in table:

@@ -23,7 +23,7 @@ from jepa_sweep.checks import did_you_mean, shown
 from jepa_sweep.errors import SpecError, SpecWarning
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
-from jepa_sweep.store.overview import DIGITS, written
+from jepa_sweep.store.overview import DIGITS, listed, written
 from jepa_sweep.store.table import Part
 
 RTOL = 1e-9  # of numbers that are equal
@@ -31,7 +31,6 @@ COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator
 
 _CALLER = 5  # frames above `term`: `Reader.equal`, `Reader.select`, `Store.select`, and the line that called it
 _AT_ONCE = 8  # files that are looked into before it is asked whether more must be
-_LISTED = 6  # values that a message lists
 _NUMBER = re.compile(r"[+-]?(?:inf|(?P<mantissa>\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,4})?)", re.IGNORECASE)
 
 Range = tuple[Any, Any]  # lowest and highest value, both included
@@ -251,7 +250,7 @@ def _numbers(held: Held, given: Sequence[str], rtol: float) -> _Found:
             if len(taken):
                 found.terms.append(_between(held.name, low, high))
                 if stage > 1 or (stage and len(taken) > 1):
-                    found.notes.append(f"`{held.name}` = {text} is taken as {_listed(taken)}.")
+                    found.notes.append(f"`{held.name}` = {text} is taken as {listed(np.sort(taken).tolist())}.")
                 break
         else:
             found.missing.append(text)
@@ -270,15 +269,6 @@ def _within(values: np.ndarray, low: Any, high: Any) -> np.ndarray:
 def _between(name: str, low: Any, high: Any) -> pc.Expression:
     field = pc.field(name)
     return (field >= low) & (field <= high)
-
-
-def _listed(values: np.ndarray) -> str:
-    """Some of the values, in the digits that are printed, or in more where these do not tell them apart."""
-    few = np.sort(values)[:_LISTED].tolist()
-    texts = [written(value) for value in few]
-    texts = texts if len({*texts}) == len(few) else [repr(value) for value in few]
-    more = len(values) - len(few)
-    return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
 def _hint(columns: Sequence[Held], text: str) -> str:

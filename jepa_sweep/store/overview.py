@@ -135,7 +135,7 @@ def _settings(held: Overview) -> str:
 
 
 def _pairs(held: Overview) -> list[tuple[str, str]]:
-    pairs = [(name, _listed(values)) for name, values in held.axes.items()]
+    pairs = [(name, ranged(values)) for name, values in held.axes.items()]
     if held.statuses:
         pairs.append(("status", ", ".join(f"{status} {count:,}" for status, count in held.statuses.items())))
     if held.worst is not None:
@@ -143,12 +143,22 @@ def _pairs(held: Overview) -> list[tuple[str, str]]:
     return pairs
 
 
-def _listed(values: Values) -> str:
+def ranged(values: Values, most: int = LISTED) -> str:
+    """What stands in a column: all values where they are words or at most so many, else their range and number."""
+    ends = f"{written(values.low)} to {written(values.high)}"
     if values.distinct is None:
-        return f"{written(values.low)} to {written(values.high)} (more than {MANY:,} values)"
-    if len(values.distinct) <= LISTED or isinstance(values.low, str):
-        return ", ".join(written(value) for value in sorted(values.distinct))
-    return f"{written(values.low)} to {written(values.high)} ({len(values.distinct):,} values)"
+        return f"{ends} (more than {MANY:,} values)"
+    if len(values.distinct) <= most or isinstance(values.low, str):
+        return listed(sorted(values.distinct), len(values.distinct))
+    return f"{ends} ({len(values.distinct):,} values)"
+
+
+def listed(values: Sequence[Any], most: int = LISTED) -> str:
+    """The first of the values, in the digits that are printed, or in all where these do not tell them apart."""
+    texts = [written(value) for value in values[:most]]
+    texts = texts if len({*texts}) == len(texts) else [repr(value) for value in values[:most]]
+    more = len(values) - len(texts)
+    return ", ".join(texts) + (f" and {more:,} more" if more else "")
 
 
 def written(value: Any) -> str:

@@ -107,14 +107,19 @@ class Reader:
             terms.append(self.equal(table_name, name, [value], rtol))
         return self.read(table_name, None, table.all_of(terms))
 
-    def equal(self, name: str, column: str, values: Sequence[Any], rtol: float = equality.RTOL) -> pc.Expression:
-        """A filter for rows of a table whose column equals one of the values, as `select` compares them."""
+    def equal(
+        self, name: str, column: str, values: Sequence[Any], rtol: float = equality.RTOL, *, known: bool = True
+    ) -> pc.Expression:
+        """A filter for rows of a table whose column equals one of the values, as `select` compares them.
+
+        `known`: refuse values of a parameter when the run has none of them; else that is a warning.
+        """
 
         def held(one: str) -> equality.Held:
             return equality.Held(self.location, one, self.parts(one), self.schema(one), column)
 
         others = [one for one in ("points", "failures") if one != name and column in self.schema(one).names]
-        elsewhere = (lambda: [held(one) for one in others]) if column in self.manifest.keys else None
+        elsewhere = (lambda: [held(one) for one in others]) if known and column in self.manifest.keys else None
         return equality.term(held(name), elsewhere, values, rtol)
 
     def failures_of(self, number: str) -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -218,7 +219,7 @@ def test_a_point_that_failed_here_and_was_learned_there_is_a_point_of_both():
     ]  # fmt: skip
     times = found.differences[found.differences["column"] == "t_numeric"]
     assert (times["rows"].sum(), times["missing"].sum(), times["worst"].max()) == (10, 0, 0)
-    assert "points max_steps learned    2" in found.text()
+    assert "points  max_steps  learned     2" in found.text()
     both = one.compare(made({"failures": apart(rows[:2], status="non_finite", message="")}))
     assert (both.points, both.worst, len(both.differences)) == (2, None, 0)
     assert both.text().endswith("worst relative difference between the two: none")
@@ -294,6 +295,13 @@ def test_times_of_two_conventions_are_not_compared(tmp_path, finished):
     flow = js.run({**TINY, "solver": {"method": "exact", "time": "flow"}}, tmp_path / "flow")
     with pytest.raises(js.SpecError, match=r"one convention of time .* is in paper time and .*flow in flow time"):
         finished.compare(flow)
+
+
+def test_python_prints_what_the_command_prints(finished, tmp_path, invoke):
+    other = js.run({**TINY, "solver": {"method": "exact"}}, tmp_path / "other")
+    told = invoke("compare", finished.path, other.path).stdout
+    assert f"{finished.compare(other)!r}\n" == told
+    assert re.search(r"^trajectories.samples +4 +NaN$", told, re.M)
 
 
 def test_a_notebook_shows_tables(tmp_path, finished):

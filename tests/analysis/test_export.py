@@ -266,11 +266,11 @@ def test_the_front_matter_of_a_card_names_the_committed_files(stray, stored):
 @pytest.mark.parametrize("which", ["stored", "retried"])
 def test_a_card_says_what_the_store_knows(which, request, tmp_path):
     store = request.getfixturevalue(which)
-    text = store.export("card", tmp_path / "card.md").read_text()
+    text = re.sub(" +", " ", store.export("card", tmp_path / "card.md").read_text())  # cells are padded
     for name in (name for name in store.tables if store.rows(name)):
         section = text.split(f"## Table `{name}`: {store.rows(name):,} rows\n")[1].split("\n## ")[0]
         assert re.findall(r"^\| `(\w+)` \|", section, re.M) == store.schema(name).names
-    assert next(iter(store.specs().values())).rstrip() in text
+    assert re.sub(" +", " ", next(iter(store.specs().values()))).rstrip() in text
     [note] = store.environments().values()
     for package, version in note["versions"].items():
         assert f"{package} {version}" in text

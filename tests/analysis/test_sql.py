@@ -38,8 +38,8 @@ def test_rows_are_those_of_the_store(store):
     ("text", "rows"),
     [
         ("with few as (from points where t > 2) select count(*) as n from few", [{"n": 1}]),
-        ("pivot points on L using sum(lam)", [{"1": 0.5}]),
-        ("create temp table few as from points; select max(lam) as top from few", [{"top": 2.0}]),
+        ("pivot points on L in (1, 2) using sum(lam)", [{"1": 0.5}]),
+        ("summarize points", [{"column_name": "objective"}]),
         ("select sum(a.lam * b.lam) as s from points a join points b using (L)", [{"s": 5.25}]),
         ("select 1 as one", [{"one": 1}]),
     ],
@@ -97,12 +97,35 @@ def test_rows_are_cut(store):
         ("select * from pointz", r"must name tables of the run, but there is no `pointz`. Did you mean `points`\?\Z"),
         ("select * from store", r"there is no `store`. Known are: points, failures.\Z"),  # no variable of ours
         ("select status::int from points", r"Conversion Error: Could not convert string 'learned' to INT32[^\n]*\Z"),
-        ("", r"must be a query that has rows, as `select \* from points` has.\Z"),
+        ("", r"must be one query that only reads, like `select \* from points`, but it is empty.\Z"),
+        ("create table few as from points", r"but it is CREATE.\Z"),
+        ("pivot points on L using sum(lam)", r"as several; try `pivot ... on L in \(1, 2\)`.\Z"),
     ],
 )
 def test_what_duckdb_cannot_run_is_one_sentence(text, message):
     with pytest.raises(js.SpecError, match=message):
         asked(made(CHUNKS), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "copy points to '{}'",
+        "select * from points; copy points to '{}'",
+        "copy (from (pivot points on L using sum(lam))) to '{}'",
+        "attach '{}' as other",
+    ],
+)
+def test_a_query_writes_no_file(store, tmp_path, text):
+    with pytest.raises(js.SpecError, match=r"must be one query that only reads, .* but it is "):
+        asked(store, text.format(tmp_path / "made"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_query_reads_no_other_file(store, tmp_path):
+    (tmp_path / "other.csv").write_text("a\n1\n")
+    with pytest.raises(js.SpecError, match="Permission Error"):
+        asked(store, f"select * from points, '{tmp_path}/other.csv'")
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

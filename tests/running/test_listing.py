@@ -66,6 +66,10 @@ def test_runs_are_listed_in_other_forms_too(runs, invoke):
     csv = invoke("list", runs, "--format", "csv").stdout.splitlines()
     assert csv[0].startswith("run,system,done,asked,complete,")
     assert len(csv) == 1 + len(list(below(str(runs))))
+    [whole] = [line for line in csv if line.startswith(f"{runs}/whole,")]
+    assert whole.startswith(f"{runs}/whole,reduced,72,72,True,0,")  # though others are unreadable
+    [torn] = [line for line in csv if line.startswith(f"{runs}/torn,")]
+    assert torn.startswith(f"{runs}/torn,reduced,,,,,")
     assert "| run" in invoke("list", runs, "--format", "markdown").stdout.splitlines()[0]
     assert invoke("list", runs, "--format", "xml").exit_code == 2
 

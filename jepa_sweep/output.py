@@ -12,11 +12,11 @@ from pathlib import Path
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.folder import REMEDIES, explained
 
-_REMEDIES = REMEDIES | {
-    errno.ENOENT: "there is no such folder; create it, or choose another with --out",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another with --out",
+_REMEDIES = {code: remedy.removesuffix(" with --out") for code, remedy in REMEDIES.items()} | {  # `init` has no --out
+    errno.ENOENT: "there is no such folder; create it, or choose another",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another",
     errno.EISDIR: "it is a folder; add the name of a file",
-    errno.EEXIST: "a file stands where the folder should be; choose another with --out",
+    errno.EEXIST: "a file stands where the folder should be; choose another",
 }
 _PAUSES_S = (0.0, 0.1, 0.4)  # before removing what failed: threads of a library may still be writing it
 

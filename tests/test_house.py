@@ -34,7 +34,7 @@ ABOVE = {  # room -> what it may import; every room may import itself, `errors` 
     "store": set(),
     "engine": {"physics"},
     "systems": {"physics", "engine", "store"},
-    "spec": {"physics", "engine", "systems"},
+    "spec": {"physics", "engine", "store", "systems", "output"},
     "running": {"physics", "engine", "store", "systems", "spec", "progress"},
     "output": {"store"},
     "layout": {"store"},

@@ -17,6 +17,7 @@ from test_imports import imported_by
 import jepa_sweep as js
 from jepa_sweep import cli
 from jepa_sweep.cli import completion, manual
+from jepa_sweep.engine import devices
 from jepa_sweep.running import following
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.systems.registry import BUILT_IN
@@ -245,5 +246,6 @@ def test_a_shell_is_offered_values(offered, words):
 def test_what_is_offered_is_what_there_is():
     """It is written twice, because looking it up would import what computes."""
     assert tuple(PICTURES) == completion.FIGURES
+    assert completion.DEVICES == devices.KINDS
     assert set(completion.STATUSES) == {"failed", *FAILED}
     assert set(completion.TABLES) == {table for system in BUILT_IN.values() for table in system.tables}

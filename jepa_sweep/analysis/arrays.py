@@ -1,7 +1,7 @@
 """Tables as labelled arrays: each column over the axes of the grid, as xarray takes them.
 
-The axes come from the specs that the store keeps, and every row is put to its place among them, file by file: time and
-memory go with the table and the grid, not with whatever a table alone could be taken for.
+The axes come from the specs that the store keeps, and every row is put to its place among them. Memory: one
+array a column over the grid, and one file at a time.
 """
 
 import math
@@ -15,6 +15,7 @@ from jepa_sweep.analysis import provenance
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec import lattice
+from jepa_sweep.spec.grid import places
 from jepa_sweep.spec.lattice import Lattice
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import table
@@ -170,21 +171,14 @@ def _cells(store: Reader, axes: Columns, rows: pa.Table) -> np.ndarray:
     cells = np.zeros(rows.num_rows, dtype=np.int64)
     for axis, values in axes.items():
         if axis != SAMPLE:
-            places = _places(values, rows[axis])
-            if (places < 0).any():
+            coded = rows[axis].combine_chunks().dictionary_encode()  # many rows have few values
+            place = places(values, coded.dictionary.to_numpy(zero_copy_only=False))[coded.indices.to_numpy()]
+            if (place < 0).any():
                 raise IntegrityError(
                     f"{store.path} must keep the specs of all its rows, but there is a row whose `{axis}` is in none."
                 )
-            cells = cells * len(values) + places
+            cells = cells * len(values) + place
     return cells * len(axes[SAMPLE]) + _occurrence(cells) if SAMPLE in axes else cells
-
-
-def _places(values: np.ndarray, column: pa.ChunkedArray) -> np.ndarray:
-    """Where among distinct values each entry of a column stands, -1 if nowhere; numbers compare exactly."""
-    coded = column.combine_chunks().dictionary_encode()  # many rows have few values
-    known = {value: place for place, value in enumerate(values.tolist())}
-    places = np.array([known.get(value, -1) for value in coded.dictionary.to_pylist()], dtype=np.int64)
-    return places[coded.indices.to_numpy()]
 
 
 def _occurrence(cells: np.ndarray) -> np.ndarray:

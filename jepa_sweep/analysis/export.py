@@ -64,6 +64,8 @@ def export(
     check_one_of("table", names[0], store.tables)
     if not store.log.commits():
         raise SpecError(f"{store.path} must hold rows to be exported, but nothing is computed yet; run its spec.")
+    if out and isinstance(store.path, Path) and Path(out).resolve().is_relative_to(store.path.resolve()):
+        raise SpecError(f"An export must lie outside the run directory {store.path}, but {out} was given.")
     if to == "card":
         if only:
             raise SpecError("A card must describe all tables, but `table` was given; leave it out.")
@@ -71,8 +73,6 @@ def export(
     if to in ARRAYS and not only:  # failures stand in the status of points
         names = [name for name in names if name == "points" or (name != "failures" and store.rows(name))]
     path = Path(out) if out else _folder_of(store) / f"{store.title}.{SUFFIXES[to]}"
-    if isinstance(store.path, Path) and path.resolve().is_relative_to(store.path.resolve()):
-        raise SpecError(f"An export must lie outside the run directory {store.path}, but {path} was given.")
     with output.new(path) as part:
         if to in ROWS:
             ROWS[to](store, names, part)

@@ -12,6 +12,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from jepa_sweep.cli.forms import FORMS
+from jepa_sweep.store.location import MARK
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "mlp", "loss", "inversion", "critical_times")
 STATUSES = ("failed", "max_steps", "non_finite", "oom", "diverged")
@@ -36,7 +37,7 @@ def _listed(offer: Offer) -> Offer:
 
 
 def _files(*endings: str, runs: bool = False) -> Offer:
-    """Folders to go into, and files of these endings; runs are offered as they are, and nobody goes into them."""
+    """Folders to go into, and files of these endings; a run is offered without a slash, to be the whole argument."""
 
     def found(ctx: typer.Context, incomplete: str) -> Iterator[str]:
         folder, name = os.path.split(incomplete)
@@ -49,7 +50,7 @@ def _files(*endings: str, runs: bool = False) -> Offer:
                 continue
             path = os.path.join(folder, entry.name)
             if entry.is_dir():
-                is_run = runs and os.path.exists(os.path.join(path, "store.json"))
+                is_run = runs and os.path.exists(os.path.join(path, MARK))
                 yield path if is_run else f"{path}/"
             elif entry.name.endswith(endings or ("/",)):
                 yield path
@@ -61,7 +62,7 @@ def _described(ctx: typer.Context) -> dict[str, Any]:
     """What the store.json of the run on the line says; empty where there is none that can be read."""
     for word in (ctx.params.get("run"), *ctx.args):  # where an option lacks its value yet, arguments are not assigned
         with contextlib.suppress(OSError, ValueError):
-            return json.loads((Path(str(word)) / "store.json").read_text())
+            return json.loads((Path(str(word)) / MARK).read_text())
     return {}
 
 

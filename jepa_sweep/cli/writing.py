@@ -30,6 +30,11 @@ def init(
 
     facts = begin.write(name, system, figure, Path())
     text = f"Wrote {' and '.join(facts['written'])}."
+    if facts["left"]:
+        text += (
+            f"\n{facts['left'][0]} was there already and is not the schema of specs, so it stays as it is; "
+            "`jepa-sweep schema` prints the schema, by which editors check a spec."
+        )
     if facts["todo"]:
         text += f"\nTo be put right before it can be run:\n{facts['todo']}"
     text += (

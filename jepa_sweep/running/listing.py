@@ -7,10 +7,9 @@ from typing import Any
 from jepa_sweep.errors import JepaSweepError, SpecError
 from jepa_sweep.running.standing import Records, counted
 from jepa_sweep.store import locate
+from jepa_sweep.store.location import MARK
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.systems.registry import BUILT_IN
-
-MARK = "store.json"  # what makes a folder a run
 
 
 def below(folder: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jepa_sweep.checks import shown
 from jepa_sweep.errors import SpecError, SpecWarning
-from jepa_sweep.spec import override
+from jepa_sweep.spec import document
 from jepa_sweep.spec.doubts import doubts
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.text import read_spec
@@ -31,7 +31,7 @@ def load(spec: str | Path | Sweep | Mapping[str, Any], changes: Sequence[str] = 
     else:
         text = read_spec(spec)
         sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent, changes=changes)
-        text = override.changed(text, changes) if changes else text
+        text = document.changed(text, changes) if changes else text
     for sentence in doubts(sweep):
         warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
     return sweep, text

@@ -11,11 +11,11 @@ import numpy as np
 from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec.axes import Block, Range
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import written
+from jepa_sweep.spec.problems import key_path
 from jepa_sweep.systems.system import Parameter, System
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single answer to whether they are equal
+@dataclass(frozen=True, eq=False)
 class FullBlock:
     """A block with a value for every parameter."""
 
@@ -28,9 +28,13 @@ class FullBlock:
     seed: int | None = None
     at: Key = ()  # where it stands in the spec
 
+    def __eq__(self, other: object) -> bool:
+        """True if all is the same; arrays by themselves have no single answer."""
+        return isinstance(other, FullBlock) and _listed(vars(self)) == _listed(vars(other))
+
     def place(self, *names: str) -> str:
         """Where in the spec these parameters are set, as messages show it."""
-        return ", ".join(f"[{written(key)}]" for key in keys_of(self.combine, self.at, names))
+        return ", ".join(f"[{key_path(key)}]" for key in keys_of(self.combine, self.at, names))
 
     def listed(self) -> Columns:
         """The rows of a `zip` or `points` block, column by column."""
@@ -57,6 +61,13 @@ class FullBlock:
         lengths = (len(axis) for name in grouping if not isinstance(axis := self.axes[name], Range))
         groups = math.prod(lengths)
         return groups if self.combine == "product" else min(self.size, groups)
+
+
+def _listed(value: Any) -> Any:
+    """The same with lists for arrays."""
+    if isinstance(value, dict):
+        return {key: _listed(inner) for key, inner in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def keys_of(combine: str, at: Key, names: Sequence[str]) -> tuple[Key, ...]:

@@ -50,7 +50,7 @@ class ProductGrid:
         index = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
         known = np.ones(len(index), dtype=bool)
         for name, values in self._axes.items():
-            place = _places(values, columns[name])
+            place = places(values, columns[name])
             known &= place >= 0
             index = index * len(values) + place
         for name, other in self._same.items():
@@ -128,7 +128,7 @@ class Grid:
     def find(self, points: Points, blocks: int | None = None) -> np.ndarray:
         """The first index of each point, looking in the first `blocks` blocks only; -1 where there is none."""
         found = np.full(len(points.p), -1, dtype=np.int64)
-        threshold = _places(self.p, points.p)
+        threshold = places(self.p, points.p)
         if points.objective not in self.objectives:
             return found
         number = self.objectives.index(points.objective)
@@ -157,7 +157,7 @@ def _repeated(values: np.ndarray, each: int, start: int, stop: int) -> np.ndarra
     return np.repeat(turns, times)
 
 
-def _places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def places(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Where among distinct values each of the wanted ones stands, -1 for those that do not; they compare exactly."""
     order = np.argsort(values)
     near = order[np.minimum(np.searchsorted(values, wanted, sorter=order), len(values) - 1)]

@@ -1,17 +1,17 @@
 """What is wrong with a block: names, values, and the rules of its system, as much of it as can be said at once."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from jepa_sweep.checks import check_one_of, closest, did_you_mean, plain, shown
+from jepa_sweep.checks import check_one_of, closest, plain, shown
 from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec.axes import Axis, Block, Range
 from jepa_sweep.spec.blocks import FullBlock, code, complete, keys_of
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import Fault, faults_of, under
+from jepa_sweep.spec.problems import Fault, faults_of, repeated, under
 from jepa_sweep.spec.rules import broken, corners
+from jepa_sweep.spec.settings import hint, home
 from jepa_sweep.systems.system import Parameter, Rule, System
 
 
@@ -40,13 +40,6 @@ def inspected(
                     faults.append(Fault(says, keys_of(block.combine, at, rule.parameters)))
                     wrong.update(rule.parameters)
     return full, faults
-
-
-def repeated(name: str, values: Sequence, key: Key) -> Iterator[Fault]:
-    """A fault if a value stands twice."""
-    twice = [shown(value) for value, count in Counter(values).items() if count > 1]
-    if twice:
-        yield Fault(f"`{name}` must not repeat a value, but it repeats {', '.join(twice[:3])}", (key,))
 
 
 def _names(system: System, block: Block, at: Key, said: Sequence[Key]) -> Iterator[Fault]:
@@ -80,8 +73,9 @@ def _unknown(system: System, table: Key, given: Sequence[str], unread: Sequence[
     """Names in a table that are no parameters, and parameters that are neither given nor known by default."""
     names, meant = [q.name for q in system.parameters], set()
     for name in (name for name in given if name not in names):
-        meant.add(closest(name, names))
-        yield Fault(f"`{plain(name)}` is not a parameter.{did_you_mean(name, names)}", ((*table, name),))
+        if not home(system, name):
+            meant.add(closest(name, names))
+        yield Fault(f"`{plain(name)}` is not a parameter.{hint(system, name, names)}", ((*table, name),))
     for q in system.parameters:
         if q.default is None and q.name not in (*given, *unread) and q.name not in meant:
             yield Fault(f"`{q.name}` must be given, but it is missing", (table,))

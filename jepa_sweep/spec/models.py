@@ -12,16 +12,16 @@ from typing import Annotated, Any
 import pydantic
 import tomli_w
 
-from jepa_sweep.checks import did_you_mean, shown
+from jepa_sweep.checks import shown
 from jepa_sweep.engine.settings import AUTO
 from jepa_sweep.errors import SpecError
-from jepa_sweep.spec import override
+from jepa_sweep.spec import document
 from jepa_sweep.spec.axes import Block, Model, Range, one_or_more
-from jepa_sweep.spec.blocks import FullBlock, complete
+from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.inspection import inspected
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import Fault, Source, explained, refusal, under, without
-from jepa_sweep.spec.settings import Measure, Solver, Trajectories, measured, of_settings, of_size
+from jepa_sweep.spec.problems import Fault, Source, explained, refusal, under
+from jepa_sweep.spec.settings import Measure, Solver, Trajectories, hint, measured, of_settings, of_size
 from jepa_sweep.spec.text import parse_toml, read_spec
 from jepa_sweep.systems import registry
 from jepa_sweep.systems.system import Measurement, System
@@ -120,6 +120,7 @@ class Sweep(Block):
     solver: Solver = pydantic.Field(default=Solver(), description="How points are computed.")
 
     _system: System = pydantic.PrivateAttr()
+    _blocks: tuple[FullBlock, ...] = pydantic.PrivateAttr()
 
     def __init__(self, source: Source = Source(), /, **data: Any) -> None:  # noqa: B008, it cannot be changed
         given, faults, system = data.get("system", "reduced"), list[Fault](), registry.BUILT_IN["reduced"]
@@ -128,12 +129,11 @@ class Sweep(Block):
         except SpecError as error:
             faults.append(Fault(str(error), (("system",),)))
         data["system"] = given if isinstance(given, str) else system.name
-        hint = functools.partial(_hint, system)
         try:
             super().__init__(**_with_defaults(system, data))
         except pydantic.ValidationError as error:
-            wrong = explained(error, hint)
-            rest = without(data, [key for fault in wrong for key in fault.keys])
+            wrong = explained(error, functools.partial(_hint, system))
+            rest = document.without(data, [key for fault in wrong for key in fault.keys])
             try:
                 super().__init__(**_with_defaults(system, {"name": "spec", **rest}))
             except pydantic.ValidationError:
@@ -142,13 +142,15 @@ class Sweep(Block):
         if faults and faults[0].keys == (("system",),):  # nobody knows what it would take
             raise refusal(faults, source)
         self._system = system
-        faults += self._inspected([key for fault in faults for key in fault.keys])
+        said = [key for fault in faults for key in fault.keys]
+        found = [inspected(system, self.objective, self.measure.p, block, at, said) for at, block in self._given]
+        self._blocks = tuple(full for full, _ in found if full)
+        faults += self._inspected([fault for _, wrong in found for fault in wrong], said)
         if faults:
             raise refusal(faults, source)
 
-    def _inspected(self, said: list[Key]) -> list[Fault]:
-        """What is wrong but for keys that could not be read, as was said of them; makes the blocks ready."""
-        found = [inspected(self._system, self.objective, self.measure.p, block, at, said) for at, block in self._given]
+    def _inspected(self, of_blocks: list[Fault], said: list[Key]) -> list[Fault]:
+        """What is wrong, also of blocks, but for keys that could not be read, as was said of them."""
         faults = list(of_settings(self._system, self.objective, self.measure, self.solver))
         own = {"axes", "combine", "num", "seed", "points"} & self.model_fields_set
         if self.block and own:
@@ -159,9 +161,7 @@ class Sweep(Block):
                     ((min(own),),),
                 )
             )
-        faults += [fault for _, faults in found for fault in faults]
-        faults = [fault for fault in faults if not any(under(key, said) for key in fault.keys)]
-        vars(self)["blocks"] = tuple(full for full, _ in found if full)  # where the property would keep them
+        faults = [fault for fault in [*faults, *of_blocks] if not any(under(key, said) for key in fault.keys)]
         if faults or said:
             return faults
         key = ("block" if self.block else "axes",)
@@ -192,18 +192,18 @@ class Sweep(Block):
             changes: what is to be changed first, like "solver.rtol=1e-10", a key path and a TOML value each.
         """
         source = Source(origin, beside, text)
-        document = parse_toml(text, source)
-        source = source._replace(changed=tuple(override.apply(document, changes)))
-        return cls(source, **(document | ({"system": system} if system else {})))
+        data = parse_toml(text, source)
+        source = source._replace(changed=tuple(document.apply(data, changes)))
+        return cls(source, **(data | ({"system": system} if system else {})))
 
     def to_toml(self) -> str:
         """The same spec as TOML."""
         return tomli_w.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True))
 
-    @functools.cached_property
+    @property
     def blocks(self) -> tuple[FullBlock, ...]:
         """The blocks whose union the sweep visits, with a value for every parameter."""
-        return tuple(complete(self._system, block, at) for at, block in self._given)
+        return self._blocks
 
     @property
     def _given(self) -> list[tuple[Key, Block]]:
@@ -256,15 +256,8 @@ _MODELS = {"block": Block, "measure": Measure, "trajectories": Trajectories, "so
 
 
 def _hint(system: System, name: str, location: Key) -> str:
-    """What may have been meant by an unknown key: one of those beside it, or the same in the table that has it."""
+    """What may have been meant by an unknown key of the table that is given by its location."""
     model: type[Model] = Sweep
     for part in location[:-1]:
         model = _MODELS.get(part, model) if isinstance(part, str) else model
-    if len(location) == 1:
-        elsewhere = {q.name: f"axes.{q.name}" for q in system.parameters}
-        elsewhere |= {field: f"measure.{field}" for field in Measure.model_fields}
-        elsewhere |= {field: f"measure.trajectories.{field}" for field in Trajectories.model_fields}
-        elsewhere |= {field: f"solver.{field}" for field in Solver.model_fields}
-        if name in elsewhere:
-            return f" Did you mean `{elsewhere[name]}`?"
-    return did_you_mean(name, [field.alias or name for name, field in model.model_fields.items()])
+    return hint(system, name, [field.alias or name for name, field in model.model_fields.items()])

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,14 @@ def faults_of(key: Key, check: Callable[..., None], *args: Any) -> Iterator[Faul
         yield Fault(str(error), (key,))
 
 
-def written(key: Key) -> str:
+def repeated(name: str, values: Sequence, key: Key) -> Iterator[Fault]:
+    """A fault if a value stands twice."""
+    twice = [shown(value) for value, count in Counter(values).items() if count > 1]
+    if twice:
+        yield Fault(f"`{name}` must not repeat a value, but it repeats {', '.join(twice[:3])}", (key,))
+
+
+def key_path(key: Key) -> str:
     """A key path as messages show it."""
     return ".".join(plain(part) for part in key)
 
@@ -65,58 +73,20 @@ def under(key: Key, others: Iterable[Key]) -> bool:
     return any(key[: len(other)] == other for other in others)
 
 
-def _is_changed(key: Key, changed: Iterable[Key], lines: dict[Key, int]) -> bool:
-    """True if a key was given beside the text, or holds one that was and stands not in the text itself."""
-    return under(key, changed) or (key not in lines and any(under(other, [key]) for other in changed))
-
-
-def without(data: dict[str, Any], keys: Iterable[Key]) -> dict[str, Any]:
-    """The keys of a spec but for these: whole axes, settings and parameters of points, whatever is wrong inside."""
-    data = _copied(data)
-    for key in keys:
-        _take_out(data, *key)
-    return data
-
-
-_TABLES = ("axes", "points", "block", "measure", "trajectories", "solver")  # of which one entry can do without another
-
-
-def _copied(value: Any, name: str | int = 0) -> Any:
-    """The same with tables of its own that can be changed."""
-    if isinstance(name, str) and name not in _TABLES:
-        return value
-    if isinstance(value, dict):
-        return {key: _copied(inner, key) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _take_out(owner: Any, part: str | int, *rest: str | int) -> None:
-    inner = _inside(owner, part) if rest else None
-    if inner is not None:
-        _take_out(inner, *rest)
-    elif isinstance(owner, dict):
-        moved = part not in owner and isinstance(owner.get("axes"), dict)  # what belongs to a block may stand there
-        (owner["axes"] if moved else owner).pop(part, None)
-
-
-def _inside(owner: Any, part: str | int) -> Any:
-    """What stands there, if that is a table that entries can be taken from."""
-    if isinstance(part, int):
-        inner = owner[part] if isinstance(owner, list) and part < len(owner) else None
-    else:
-        inner = owner.get(part) if isinstance(owner, dict) and part in _TABLES else None
-    return inner if isinstance(inner, dict | list) else None
-
-
 def _problem(fault: Fault, source: Source, lines: dict[Key, int]) -> Problem:
-    changed = bool(fault.keys) and _is_changed(fault.keys[0], source.changed, lines)
-    line = fault.line or (line_of(fault.keys[0], lines) if fault.keys and not changed else None)
-    places = [f"line {line}"] if line and fault.keys else ["--set"] if changed else []
-    places += [f"[{written(key)}]" for key in fault.keys]
+    line, places = fault.line, list[str]()
+    if fault.keys:
+        key = fault.keys[0]
+        inside = any(under(other, [key]) for other in source.changed)  # what is there may be of the text, too
+        if not under(key, source.changed) and (key in lines or not inside):
+            line = line or line_of(key, lines)
+        places += [f"line {line}"] if line else []
+        places += ["--set"] if inside or under(key, source.changed) else []
+    places += [f"[{key_path(key)}]" for key in fault.keys]
     says = fault.says.removesuffix(".")
     where = f" ({', '.join(places)})" if places else ""
     return Problem(
-        f"{says}{where}{'' if says.endswith('?') else '.'}", written(fault.keys[0]) if fault.keys else "", line
+        f"{says}{where}{'' if says.endswith('?') else '.'}", key_path(fault.keys[0]) if fault.keys else "", line
     )
 
 

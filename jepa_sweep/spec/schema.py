@@ -16,6 +16,7 @@ from jepa_sweep.systems import registry
 from jepa_sweep.systems.system import Parameter, System
 
 Schema = dict[str, Any]
+TITLE = "A spec of jepa_sweep"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _WAYS = ("product", "zip", "sobol", "points")
 
@@ -34,7 +35,7 @@ def schema() -> Schema:
     alone = {"properties": dict.fromkeys(("axes", "combine", "num", "seed", "points"), False)}
     rules = [{"if": blocks, "then": alone, "else": _ref("Combined")}]
     rules += [_if_system(system, blocks) for system in systems]
-    head = {"$schema": DRAFT, "title": "A spec of jepa_sweep", "description": found.pop("description")}
+    head = {"$schema": DRAFT, "title": TITLE, "description": found.pop("description")}
     return {**head, "type": "object", "allOf": [_ref("Keys"), *rules], "$defs": definitions}
 
 

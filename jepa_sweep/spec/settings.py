@@ -1,18 +1,17 @@
 """What is measured and how it is computed: the tables `measure` and `solver` of a spec, and what is wrong with them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import pydantic
 
-from jepa_sweep.checks import check_max_steps, check_one_of, check_tolerance, shown
+from jepa_sweep.checks import check_max_steps, check_one_of, check_tolerance, did_you_mean, shown
 from jepa_sweep.engine.settings import AUTO, Settings
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.axes import Model, Number, Whole, one_or_more, read_numbers
 from jepa_sweep.spec.blocks import FullBlock
-from jepa_sweep.spec.inspection import repeated
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import Fault, faults_of
+from jepa_sweep.spec.problems import Fault, faults_of, repeated
 from jepa_sweep.systems.system import Measurement, System
 
 MOST_ROWS = 10**12  # of a sweep, samples included: that many points are 75 terabytes of tables
@@ -85,6 +84,23 @@ class Solver(Model):
         description="Steps of the solver after which a point is given up, with a status that says so.",
         json_schema_extra={"minimum": 1, "maximum": 2**31 - 1},  # as `check_max_steps` asks
     )
+
+
+def home(system: System, name: str) -> str:
+    """Where in a spec a parameter or a setting by this name belongs; empty if there is none."""
+    tables: dict[str, Iterable[str]] = {
+        "axes": [q.name for q in system.parameters],
+        "measure": Measure.model_fields,
+        "measure.trajectories": Trajectories.model_fields,
+        "solver": Solver.model_fields,
+    }
+    return next((f"{table}.{name}" for table, names in tables.items() if name in names), "")
+
+
+def hint(system: System, name: str, known: Iterable[str]) -> str:
+    """What may have been meant by an unknown key: the same in the table that has it, or one known beside it."""
+    elsewhere = home(system, name)
+    return f" Did you mean `{elsewhere}`?" if elsewhere else did_you_mean(name, known)
 
 
 def check_measurement(system: System, measurement: Measurement) -> None:

@@ -10,6 +10,7 @@ from jepa_sweep.checks import closest, plain
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec import shipped
 from jepa_sweep.spec.problems import MOST_PATH, Fault, Source, refusal
+from jepa_sweep.store.location import MARK
 
 MOST_TEXT = 1 << 25  # characters of a spec file
 MOST_FILES = 1000  # of a folder, among which one with a name like that of a missing file is looked for
@@ -37,7 +38,7 @@ def read_spec(path: str | Path) -> str:
             text = file.read(MOST_TEXT + 1)
         reason = "" if len(text) <= MOST_TEXT else f"it has more than {MOST_TEXT:,} characters"
     except IsADirectoryError:
-        if (Path(path) / "store.json").is_file():
+        if (Path(path) / MARK).is_file():
             run = plain(path, MOST_PATH)
             raise SpecError(f"The spec must be a file, but {run} is a run; use `jepa-sweep status {run}`.") from None
         text, reason = "", "it is a folder"

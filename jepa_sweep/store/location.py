@@ -9,6 +9,7 @@ from typing import Protocol
 
 from jepa_sweep.errors import StorageError
 
+MARK = "store.json"  # what makes a folder a run
 STAGING = ".staging"  # half-written files
 WORKING = ".working"  # marks of what is being computed: hints to other writers, on which nothing depends
 DAMAGED = ".damaged"  # what was set aside

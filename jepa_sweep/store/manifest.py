@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import records, schema, table
-from jepa_sweep.store.location import Location
+from jepa_sweep.store.location import MARK, Location
 from jepa_sweep.store.schema import Column
 
 FORMAT = 3  # of new stores; a newer one is refused. In format 2 the columns stand in format2.json, not in store.json
@@ -73,18 +73,18 @@ def _shown(value: Any) -> str:
 def publish(location: Location, manifest: Manifest) -> None:
     """Write store.json, unless there is one."""
     tables = {name: [column._asdict() for column in columns] for name, columns in manifest.tables.items()}
-    location.publish("store.json", records.sealed({"format": manifest.format, **manifest._asdict(), "tables": tables}))
+    location.publish(MARK, records.sealed({"format": manifest.format, **manifest._asdict(), "tables": tables}))
 
 
 def read(location: Location) -> Manifest:
     """Read store.json; raises `SpecError` if there is none, and `IntegrityError` if it is damaged."""
-    if not location.exists("store.json"):
-        said = f"{location.path} must be a run directory, but it has no store.json"
+    if not location.exists(MARK):
+        said = f"{location.path} must be a run directory, but it has no {MARK}"
         if str(location.path).endswith(".toml"):
             raise SpecError(f"{said}: it is a spec; use `jepa-sweep plan {location.path}`, or give the run of it.")
         raise SpecError(f"{said}; check the path.")
     remedy = "run the spec into another directory with --out"
-    record = records.unsealed(location, "store.json", "store.json", remedy)
+    record = records.unsealed(location, MARK, MARK, remedy)
     if record["format"] > FORMAT:
         raise SpecError(
             f"{location.path} was written in format {record['format']}, but this version reads up to {FORMAT}; "

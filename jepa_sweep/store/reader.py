@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store import attempts, equality, integrity, locate, manifest, overview, records, table
+from jepa_sweep.store.location import MARK
 from jepa_sweep.store.log import Log
 from jepa_sweep.store.overview import Overview
 from jepa_sweep.store.schema import Column
@@ -37,7 +38,7 @@ class Reader:
     @staticmethod
     def exists(path: str | Path) -> bool:
         """True if there is a store."""
-        return locate.at(path).exists("store.json")
+        return locate.at(path).exists(MARK)
 
     # --- settings -----------------------------------------------------------------------------------------------------
 

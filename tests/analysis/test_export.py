@@ -281,6 +281,9 @@ def test_a_card_says_what_the_store_knows(which, request, tmp_path):
 
 
 def test_a_card_is_no_stray(stored, invoke):
+    with pytest.raises(js.SpecError, match="must lie outside the run directory"):
+        stored.export("card", stored.path / "other.md")
+    assert not (stored.path / "other.md").exists()
     assert stored.export("card") == stored.path / "README.md"
     assert invoke("verify", stored.path).stdout.strip().endswith("Every file is as it was committed.")
     same(pd.read_parquet(stored.path / "points"), stored.points())

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 import tomllib
 
@@ -102,12 +103,39 @@ def test_nothing_is_overwritten(invoke, tmp_path):
     assert again.exit_code == 2
     assert "`sweep.toml` must not be there yet, but it is" in again.stderr
     facts = json.loads(invoke("init", "other", "--json", cwd=tmp_path).stdout)
-    assert facts["written"] == ["other.toml"]
+    assert (facts["written"], facts["left"]) == (["other.toml"], [shipped.SCHEMA])
+    assert f"{shipped.SCHEMA} was there already and is not the schema" in invoke("init", "third", cwd=tmp_path).stdout
     assert [(tmp_path / name).read_text() for name in ("sweep.toml", shipped.SCHEMA)] == ["mine", "mine, too"]
 
 
+def test_the_schema_of_another_release_is_renewed(invoke, tmp_path):
+    assert invoke("init", cwd=tmp_path).exit_code == 0
+    path = tmp_path / shipped.SCHEMA
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"$defs": {}}))
+    facts = json.loads(invoke("init", "other", "--json", cwd=tmp_path).stdout)
+    assert (facts["written"], facts["left"]) == (["other.toml", shipped.SCHEMA], [])
+    assert path.read_text() == text
+
+
+def test_a_spec_is_written_whole_or_not_at_all(invoke, tmp_path):
+    """Without room for either file, and without room for the second of them."""
+    for there in ([], [shipped.SCHEMA]):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (700, limits[1]))
+            refused = invoke("init", cwd=tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert refused.exit_code == 6
+        assert "the file is larger than this system or shell allows" in refused.stderr
+        assert [path.name for path in tmp_path.iterdir()] == there
+        assert invoke("init", cwd=tmp_path).exit_code == 0
+        (tmp_path / "sweep.toml").unlink()
+
+
 REFUSED = {
-    ("a/b",): r"`name` must be letters.*\(line \d+, \[name\]\)",
+    ("a/b",): r"`name` must be letters.*but it is 'a/b' \(\[name\]\)\. In NAME\.",
     ("--system", "netwrk"): r"Did you mean `network`\? \(--system\)",
     ("--figure", "fig22"): r"`figure` must be one of .*Did you mean `fig2`",
     ("--figure", "fig2", "--system", "network"): r"must begin with a system or a figure, but both",

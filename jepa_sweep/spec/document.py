@@ -1,8 +1,11 @@
-"""Changes to a spec that are given beside its file, as `solver.rtol=1e-10`: key paths and TOML values."""
+"""Specs as tables in tables, walked by key: changes given beside the file, and what is left without faulty keys.
+
+A change reads `solver.rtol=1e-10`: a key path and a TOML value.
+"""
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tomli_w
@@ -10,10 +13,11 @@ import tomli_w
 from jepa_sweep.checks import plain, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import written
+from jepa_sweep.spec.problems import key_path
 
 MOST_SHOWN = 200  # characters of a change that the text of the spec repeats
 _WORD = re.compile(r"[^\s\"'\[\]{},=#][^\"'\[\]{},=#\n]*")
+_TABLES = ("axes", "points", "block", "measure", "trajectories", "solver")  # of which one entry can do without another
 
 
 def apply(document: dict[str, Any], changes: Sequence[str]) -> list[Key]:
@@ -41,6 +45,14 @@ def changed(text: str, changes: Sequence[str]) -> str:
     apply(document, changes)
     given = " ".join(f"--set '{plain(change, MOST_SHOWN)}'" for change in changes)
     return f"# The spec as it was run, with {given}\n{tomli_w.dumps(document)}"
+
+
+def without(data: dict[str, Any], keys: Iterable[Key]) -> dict[str, Any]:
+    """The keys of a spec but for these: whole axes, settings and parameters of points, whatever is wrong inside."""
+    data = _copied(data)
+    for key in keys:
+        _take_out(data, *key)
+    return data
 
 
 def _read(change: str) -> tuple[list[str], Any]:
@@ -78,7 +90,7 @@ def _part(owner: Any, name: str, key: Key) -> Any:
     """The key in a table, or the number in a list, of what stands at `key`; raises where it is neither."""
     if isinstance(owner, dict):
         return name
-    where = written(key)
+    where = key_path(key)
     if not isinstance(owner, list):
         raise SpecError(f"`--set {where}.{plain(name)}` must name a key of a table, but `{where}` is {shown(owner)}.")
     if not name.isdecimal() or int(name) >= len(owner):
@@ -87,3 +99,30 @@ def _part(owner: Any, name: str, key: Key) -> Any:
             f"{len(owner)}, but it is {shown(name)}."
         )
     return int(name)
+
+
+def _copied(value: Any, name: str | int = 0) -> Any:
+    """The same with tables of its own that can be changed."""
+    if isinstance(name, str) and name not in _TABLES:
+        return value
+    if isinstance(value, dict):
+        return {key: _copied(inner, key) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _take_out(owner: Any, part: str | int, *rest: str | int) -> None:
+    inner = _inside(owner, part) if rest else None
+    if inner is not None:
+        _take_out(inner, *rest)
+    elif isinstance(owner, dict):
+        moved = part not in owner and isinstance(owner.get("axes"), dict)  # what belongs to a block may stand there
+        (owner["axes"] if moved else owner).pop(part, None)
+
+
+def _inside(owner: Any, part: str | int) -> Any:
+    """What stands there, if that is a table that entries can be taken from."""
+    if isinstance(part, int):
+        inner = owner[part] if isinstance(owner, list) and part < len(owner) else None
+    else:
+        inner = owner.get(part) if isinstance(owner, dict) and part in _TABLES else None
+    return inner if isinstance(inner, dict | list) else None

@@ -11,7 +11,7 @@ from test_lines import few, names
 
 import jepa_sweep as js
 from jepa_sweep.running.opening import load
-from jepa_sweep.spec.override import apply, changed
+from jepa_sweep.spec.document import apply, changed
 
 TEXT = """# by hand
 name = "small"
@@ -104,6 +104,9 @@ REFUSED = {
     "a key of a table": ("rtol=1e-3", r"`rtol` is not a key here. Did you mean `solver.rtol`\? \(--set, \[rtol\]\)"),
     "an axis alone": ("L=2", r"Did you mean `axes.L`\? \(--set, \[L\]\)"),
     "an unknown axis": ("axes.lamda=2", r"`lamda` is not a parameter. Did you mean `lam`\? \(--set, \[axes.lamda\]\)"),
+    "a setting among the axes": ("axes.p=0.5", r"not a parameter. Did you mean `measure.p`\? \(--set, \[axes.p\]\)"),
+    "a setting of another table": ("measure.rtol=1e-9", r"not a key here. Did you mean `solver.rtol`\?"),
+    "a key in a range of the file": ("axes.rho.geom=[1,2]", r"\(line 5, --set, \[axes.rho\]\)"),
     "a word for a number": ("axes.L=two", r"`L` must be a number, .* but it has 'two'.*\(--set, \[axes.L\]\)"),
     "no layer": ("axes.L=0", r"`L` must be a whole number of layers.*\(--set, \[axes.L\]\)"),
 }  # fmt: skip
@@ -112,6 +115,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_change_that_cannot_be_is_told_by_its_key(spec, case):
     change, message = REFUSED[case]
+    spec.write_text(TEXT.replace("rho = [0.5, 1.0]", "rho = { linear = [0.5, 1.0], num = 2 }"))
     with pytest.raises(js.SpecError, match=message) as caught:
         load(spec, [change])
     assert "\n" not in str(caught.value)

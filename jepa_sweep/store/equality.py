@@ -125,10 +125,11 @@ def term(
 
 
 def compared(name: str, kind: pa.DataType, sign: str, text: str) -> pc.Expression:
-    """A filter for rows whose column is below or above a number, exactly as it is given."""
+    """A filter for rows whose column is below or above a number; `<=` and `>=` take in what is printed like it."""
     number, field = _checked(name, text), pc.field(name)
     if not pa.types.is_integer(kind):
-        return COMPARE[sign](field, float(number))
+        low, high = ranges(number, kind)[:2][-1]
+        return COMPARE[sign](field, {"<=": high, ">=": low}.get(sign, float(number)))
     # Arrow compares whole numbers as floats with a float, and refuses those that are too large.
     exact = Decimal(number)
     if exact.is_infinite() or not _fits(exact):

@@ -74,6 +74,9 @@ SILENT = {  # a condition -> the rows that meet it
     "lam = 0.1 and lam < 5": [0],
     "lam > 0.1 and lam <= 1.0 and L = 2": [1, 2],
     "lam between 0.15 and 0.2 and objective = jepa": [2],
+    "lam >= 0.19307 and lam <= 0.19307": [1],  # 0.193069..., which is printed so
+    "lam between 0.19307 and 0.195 and L = 2": [1],
+    "lam >= 0.19308 and lam < 0.195": [],
     "lam = 0.1 and lam = 1": [],
     "objective = JEPA": [0, 2, 4, 5],
     "objective != 'Mae'": [0, 2, 4, 5],

@@ -16,6 +16,7 @@ from test_imports import imported_by
 
 import jepa_sweep as js
 from jepa_sweep import cli
+from jepa_sweep.analysis import export
 from jepa_sweep.cli import completion, manual
 from jepa_sweep.engine import devices
 from jepa_sweep.running import following
@@ -230,6 +231,10 @@ OFFERED = {
     ("query", "runs/tiny", "--table", ""): ["points", "trajectories", "failures"],
     ("query", "runs/tiny", "--columns", "lam,t_n"): ["lam,t_numeric"],
     ("query", "runs/tiny", "--table", "trajectories", "--sort", "lam,-co"): ["lam,-condition"],
+    ("export", "runs/tiny", "--to", "c"): ["csv", "card"],
+    ("init", "--system", "t"): ["training", "temporal"],
+    ("init", "--figure", "q"): ["quickstart"],
+    ("init", "f"): [],  # a name of one's own
     ("sta",): ["status"],
 }
 
@@ -247,5 +252,7 @@ def test_what_is_offered_is_what_there_is():
     """It is written twice, because looking it up would import what computes."""
     assert tuple(PICTURES) == completion.FIGURES
     assert completion.DEVICES == devices.KINDS
+    assert tuple(BUILT_IN) == completion.SYSTEMS
+    assert {*completion.EXPORTS} == {*export.SUFFIXES, "card"}
     assert set(completion.STATUSES) == {"failed", *FAILED}
     assert set(completion.TABLES) == {table for system in BUILT_IN.values() for table in system.tables}

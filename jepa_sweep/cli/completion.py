@@ -12,12 +12,15 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from jepa_sweep.cli.forms import FORMS
+from jepa_sweep.spec import shipped
 from jepa_sweep.store.location import MARK
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "mlp", "loss", "inversion", "critical_times")
 STATUSES = ("failed", "max_steps", "non_finite", "oom", "diverged")
 TABLES = ("points", "failures", "trajectories", "features", "losses", "covariances")
 DEVICES = ("auto", "cpu", "gpu", "tpu")
+SYSTEMS = ("reduced", "network", "training", "temporal")
+EXPORTS = ("csv", "duckdb", "netcdf", "zarr", "card")
 
 Offer = Callable[[typer.Context, str], Iterator[str]]
 
@@ -78,7 +81,7 @@ def _columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     return (minus + name for name in names if name.startswith(incomplete.removeprefix(minus)))
 
 
-OFFERS: dict[str, Offer] = {  # by the name of the parameter, whichever command has it
+OFFERS: dict[str, Offer] = {  # by the name of the parameter, whichever command has it, or of one command alone
     "spec": _files(".toml"),
     "run": _files(runs=True),
     "other": _files(runs=True),
@@ -86,7 +89,10 @@ OFFERS: dict[str, Offer] = {  # by the name of the parameter, whichever command 
     "folder": _files(),
     "file": _files(".npy", ".parquet"),
     "y_file": _files(".npy", ".parquet"),
-    "name": _words(*FIGURES),
+    "figure.name": _words(*FIGURES),
+    "figure": lambda ctx, incomplete: _words(*shipped.specs())(ctx, incomplete),
+    "system": _words(*SYSTEMS),
+    "to": _words(*EXPORTS),
     "device": _words(*DEVICES),
     "cluster": _words("ray", "ray:"),
     "format": _words(*FORMS),
@@ -101,7 +107,8 @@ def offer(app: typer.Typer) -> None:
     """Have the shell offer values for the parameters of all commands."""
     for command in app.registered_commands:
         assert command.callback is not None, "every command is a function"
+        called = command.name or command.callback.__name__
         for name, parameter in inspect.signature(command.callback, eval_str=True).parameters.items():
             for told in get_args(parameter.annotation)[1:]:
-                if isinstance(told, ArgumentInfo | OptionInfo) and name in OFFERS:
-                    told.autocompletion = OFFERS[name]
+                if isinstance(told, ArgumentInfo | OptionInfo):
+                    told.autocompletion = OFFERS.get(f"{called}.{name}", OFFERS.get(name))

@@ -1,4 +1,4 @@
-"""Checks of single values that a user gives, and how messages show them; every failure is a `SpecError`."""
+"""Checks of single values that a user gives, and how messages show values; every failure is a `SpecError`."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -25,6 +25,12 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple | dict):
         return "a table" if isinstance(value, dict) else "a list"
     return plain(value)
+
+
+def size_of(count: float) -> str:
+    """A number of bytes in the unit that suits it."""
+    power = min((len(f"{count:.0f}") - 1) // 3, 4)
+    return f"{count / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def said(error: BaseException) -> str:

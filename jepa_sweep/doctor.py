@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jepa_sweep.checks import said
+from jepa_sweep.checks import said, size_of
 from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.running import provenance
 from jepa_sweep.store import locate
@@ -114,4 +114,4 @@ def _files(out: str | Path) -> dict[str, str]:
         where.prepare(())
         return {"files": f"can be published durably in {out}"}
     free = shutil.disk_usage(probe(where.path)).free
-    return {"files": f"can be published durably in {out}", "free disk": f"{free / 1e9:.1f} GB"}
+    return {"files": f"can be published durably in {out}", "free disk": size_of(free)}

@@ -37,7 +37,15 @@ Show = TypeAliasType("Show", Callable[[Progress], None])  # what is called with 
 def line_of(done: int, total: int, points_per_second: float | None, seconds_left: float | None) -> str:
     """How far a run is, on one line, as far as that is known."""
     rate = "" if points_per_second is None else f", {points_per_second:,.0f} points/s"
-    return f"{done:,}/{total:,} points{rate}" + ("" if seconds_left is None else f", {seconds_left:,.0f} s left")
+    return f"{done:,}/{total:,} points{rate}" + (f", {duration(seconds_left)} left" if seconds_left else "")
+
+
+def duration(seconds: float) -> str:
+    """A time that is known to a factor of a few, in the unit that suits it."""
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:,.0f} seconds" if seconds >= 1.5 else "a second"
 
 
 @contextlib.contextmanager

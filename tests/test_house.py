@@ -120,6 +120,16 @@ def test_no_file_hides_a_second_concern():
     assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
+def test_commands_are_made_in_one_way():
+    """By `shell.command`, which explains errors."""
+    assert [path.name for path in MODULES if "app.command" in path.read_text()] == ["shell.py"]
+
+
+def test_sizes_are_written_in_one_way():
+    """By `checks.size_of`."""
+    assert [str(path) for path in MODULES if re.search(r"\} [kMGT]B\b", path.read_text())] == []
+
+
 def test_only_one_module_touches_the_files_of_a_store():
     touching = re.compile(r"\.(unlink|rename|mkdir|write_bytes|write_text)\(|\bos\.(link|open|write|fsync)\b|shutil")
     guilty = [

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from jepa_sweep.progress import Progress, showing
+from jepa_sweep.progress import Progress, line_of, showing
 
 STEPS = [Progress(done=n, total=100, computed=n - 20, failed=0, seconds=n / 5) for n in (40, 50, 70, 100)]
 
@@ -60,9 +60,9 @@ def notebook(monkeypatch):
 
 
 LINES = [
-    "40/100 points, 2 points/s, 24 s left",
-    "70/100 points, 4 points/s, 8 s left",
-    "100/100 points, 4 points/s, 0 s left",
+    "40/100 points, 2 points/s, 24 seconds left",
+    "70/100 points, 4 points/s, 8 seconds left",
+    "100/100 points, 4 points/s",
 ]
 
 
@@ -96,7 +96,7 @@ def test_in_a_notebook_one_output_shows_a_bar(stderr, notebook, given, kind):
     first, *_, last = [state._repr_html_() for state in output.states]
     assert "<progress style" in first  # moves to and fro
     assert '<progress value="100" max="100"' in last
-    assert last.endswith("100/100 points, 4 points/s, 0 s left")
+    assert last.endswith("100/100 points, 4 points/s")
     assert stderr(False, kind) == ""
     assert len(notebook) == 1
 
@@ -114,8 +114,16 @@ def test_nor_does_a_terminal(stderr, monkeypatch):
     assert sys.stderr.getvalue().count("compiling") <= 1  # drawn once, and taken away
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.1, "a second"), (119.0, "119 seconds"), (120.0, "2 minutes"), (86_400.0, "24 hours"), (1e6, "12 days")],
+)
+def test_a_time_has_the_unit_that_suits_it(seconds, said):
+    assert line_of(1, 2, None, seconds) == f"1/2 points, {said} left"
+
+
 def test_failed_points_are_told():
-    assert STEPS[-1]._replace(failed=1200).text().endswith("0 s left, 1,200 failed")
+    assert STEPS[-1]._replace(failed=1200).text().endswith("4 points/s, 1,200 failed")
 
 
 @pytest.mark.process

@@ -17,9 +17,12 @@ from test_imports import imported_by
 import jepa_sweep as js
 from jepa_sweep import cli
 from jepa_sweep.analysis import export
-from jepa_sweep.cli import completion, manual
+from jepa_sweep.cli import completion, manual, watching
 from jepa_sweep.engine import devices
 from jepa_sweep.running import following
+from jepa_sweep.running.standing import Records
+from jepa_sweep.running.summary import status_of
+from jepa_sweep.store import table
 from jepa_sweep.store.schema import noun_of
 from jepa_sweep.systems.registry import BUILT_IN
 from jepa_sweep.systems.shared import FAILED
@@ -47,11 +50,33 @@ def test_status_is_in_groups_and_tells_samples_from_points(finished, invoke):
 
 def test_large_numbers_have_separators(stored, invoke, monkeypatch):
     rows = {"points": 1_234_567, "trajectories": 79_012_288, "failures": 0}
-    held = stored.overview()._replace(rows=rows, statuses={"learned": 1_234_567}, bytes=7_000_000_000)
-    monkeypatch.setattr("jepa_sweep.store.reader.Reader.overview", lambda _: held)
+    counts = {"points": {"learned": 1_234_567}, "failures": {}}
+    monkeypatch.setattr("jepa_sweep.store.reader.Reader.rows", lambda _, table: rows[table])
+    monkeypatch.setattr("jepa_sweep.store.reader.Reader.counts", lambda _, table, column: counts[table])
     text = invoke("status", stored.path).stdout
     assert re.search(r"points +1,234,567\n +samples of trajectories +79,012,288\n", text)
     assert re.search(r"learned +1,234,567", text)
+
+
+def test_status_reads_no_more_than_it_tells(tmp_path, monkeypatch):
+    axes = {"lam": 1.0, "rho": [0.5, 0.7, 0.9], "L": 2, "eps": [1e-3, 0.5, 2.0]}
+    sweep = js.Sweep(**{**EXACT, "combine": "zip", "axes": axes})
+    held, read, real = js.run(sweep, tmp_path).overview(), [], table.rows
+    assert len(held.statuses) > 1
+
+    def rows(location, part, schema, names, *more):
+        read.append(names)
+        return real(location, part, schema, names, *more)
+
+    monkeypatch.setattr(table, "rows", rows)
+    told = status_of(tmp_path)
+    assert ({name: told[name] for name in held.rows}, told["statuses"]) == (held.rows, held.statuses)
+    assert all(names == ["status"] for names in read)
+
+
+def test_one_status_is_told_from_the_ends_of_files(finished, monkeypatch):
+    monkeypatch.setattr(table, "rows", lambda *_: pytest.fail("no table is to be read"))
+    assert status_of(finished.path)["statuses"] == {"learned": 72}
 
 
 def test_status_of_a_part_says_what_is_missing(tmp_path, invoke):
@@ -63,9 +88,9 @@ def test_status_of_a_part_says_what_is_missing(tmp_path, invoke):
 
 def test_rows_of_samples_are_called_so():
     for system in BUILT_IN.values():
-        for table, columns in system.columns().items():
+        for name, columns in system.columns().items():
             sampled = "t" in [column.name for column in columns]
-            assert ("samples" in noun_of(table)) == sampled, table
+            assert ("samples" in noun_of(name)) == sampled, name
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------
@@ -95,6 +120,13 @@ def test_watch_writes_a_line_for_what_is_new(tmp_path, invoke, waiting):
         "48/72 points, 0 failed, nobody is at work",
         "complete: all 72 points are there",
     ]
+
+
+def test_a_rate_that_falls_while_nothing_comes_is_no_line(tmp_path, capsys):
+    now, show = Records(part(tmp_path, "0/3").reader).look(), watching._Lines(watching._line)
+    for standing, rate in ((now, 12.0), (now, 6.0), (now._replace(done=25), 6.0)):
+        show(following.Followed(standing, rate))
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["24/72 points", "25/72 points"]
 
 
 def test_watch_as_json_is_one_object_a_line(tmp_path, invoke, waiting):
@@ -134,7 +166,6 @@ def test_on_a_terminal_there_is_a_bar_and_who_is_at_work(tmp_path):
     from rich.console import Console
 
     from jepa_sweep.cli.watching import _picture
-    from jepa_sweep.running.standing import Records
 
     store = part(tmp_path, "0/3")
     writer = {"writer": "host-7-abc", "chunks": 1, "points": 24, "seconds": 2.0, "computing": 2, "last_commit": None}
@@ -143,7 +174,7 @@ def test_on_a_terminal_there_is_a_bar_and_who_is_at_work(tmp_path):
     console.print(_picture(following.Followed(now, 12.0)))
     text = console.export_text()
     assert "33.3%" in text
-    assert "24/72 points, 12 points/s, 4 s left, 3 failed, 1 writer at work" in text
+    assert "24/72 points, 12 points/s, 4 seconds left, 3 failed, 1 writer at work" in text
     assert re.search("host-7-abc +24 points in 1 chunks +computing 2 now", text)
 
 

@@ -24,10 +24,11 @@ def export(
 ) -> None:
     """Write the tables of a run for other programs, or a card that describes them; overwrites nothing."""
     from jepa_sweep.analysis.export import export as write
+    from jepa_sweep.checks import size_of
     from jepa_sweep.results import Store
 
     store = Store(run)
     made = write(store.reader, lambda: store.system, to, out, table)
     facts = {"path": str(made.path), "bytes": made.bytes, "rows": made.rows}
     rows = ", ".join(f"{name} {count:,}" for name, count in made.rows.items())
-    shell.put(facts, f"{made.path}: {made.bytes / 1e6:.3g} MB; rows: {rows}.", as_json)
+    shell.put(facts, f"{made.path}: {size_of(made.bytes)}; rows: {rows}.", as_json)

@@ -60,6 +60,7 @@ def explore(
     as_json: Json = False,
 ) -> None:
     """Write a page to explore a run with: one HTML file that works offline."""
+    from jepa_sweep.checks import size_of
     from jepa_sweep.results import Store
     from jepa_sweep.view import explorer
 
@@ -67,4 +68,4 @@ def explore(
     folder = store.path.resolve().parent if isinstance(store.path, Path) else Path()
     page = explorer.write(store.reader, store.system.curves, out or folder / f"{store.reader.title}.html")
     size = page.stat().st_size
-    shell.put({"page": str(page), "bytes": size}, f"{page}: {size / 1e6:.1f} MB; open it in a browser.", as_json)
+    shell.put({"page": str(page), "bytes": size}, f"{page}: {size_of(size)}; open it in a browser.", as_json)

@@ -10,26 +10,26 @@ from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
 
 
-@shell.app.command(name="list")
+@shell.command(name="list")
 def list_runs(
     folder: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Where to look, at any depth.")] = "runs",
     format: Format = None,
     as_json: Json = False,
 ) -> None:
     """Show every run below a folder: what it is of, how far it is, when it was last written."""
-    with shell.explained():
-        form = forms.chosen(format, as_json)
-        from jepa_sweep.running.listing import below, listed
+    form = forms.chosen(format, as_json)
+    from jepa_sweep.running.listing import below, listed
+    from jepa_sweep.store.table import side_by_side
 
-        found = [listed(path) for path in below(folder)]
-        if form in ("text", "json"):
-            text = _listed(found, folder) if found else f"There is no run below {folder}."
-            shell.put(found, text, form == "json")
-            return
-        import pandas as pd  # not at the top: the usual forms do without
+    found = side_by_side(listed, below(folder))
+    if form in ("text", "json"):
+        text = _listed(found, folder) if found else f"There is no run below {folder}."
+        shell.put(found, text, form == "json")
+        return
+    import pandas as pd  # not at the top: the usual forms do without
 
-        # As objects first: a number that is not known would make floats of those that are.
-        forms.put(pd.DataFrame(found, dtype=object).convert_dtypes(), form, ["run"])
+    # As objects first: a number that is not known would make floats of those that are.
+    forms.put(pd.DataFrame(found, dtype=object).convert_dtypes(), form, ["run"])
 
 
 @shell.command
@@ -52,7 +52,7 @@ def status(
 
 def _listed(found: list[dict[str, Any]], folder: str) -> str:
     """The runs as aligned lines, then what is wrong with some of them."""
-    from jepa_sweep.store.overview import size_of
+    from jepa_sweep.checks import size_of
 
     rows = [("run", "system", "points", "", "failed", "size", "last written")]
     for run in found:
@@ -70,7 +70,7 @@ def _listed(found: list[dict[str, Any]], folder: str) -> str:
 
 def _told(facts: dict[str, Any]) -> str:
     """What `status` says, in groups."""
-    from jepa_sweep.store.overview import size_of
+    from jepa_sweep.checks import size_of
     from jepa_sweep.store.schema import noun_of
 
     asked = facts["asked"]
@@ -95,6 +95,8 @@ def _told(facts: dict[str, Any]) -> str:
 
 
 def _took(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    from jepa_sweep.checks import size_of
+
     rows = [("computing", f"{facts['seconds']:,.1f} s, and {facts['compile_seconds']:,.1f} s compiling")]
     if facts["points_per_second"]:
         rows.append(("rate", f"{facts['points_per_second']:,.0f} points a second"))
@@ -106,4 +108,4 @@ def _took(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             ("rechecked", f"{facts['rechecked']:,} points in float64, off by at most {facts['recheck_error']:.1e}")
         )
-    return [*rows, ("memory", f"{facts['peak_memory_bytes'] / 1e9:.1f} GB at the peak")]
+    return [*rows, ("memory", f"{size_of(facts['peak_memory_bytes'])} at the peak")]

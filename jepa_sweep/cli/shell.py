@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import json
 import os
 import signal
@@ -33,6 +34,7 @@ Json = Annotated[bool, typer.Option(JSON, metavar="", help="Print JSON instead o
 
 
 _asked_for_json = contextvars.ContextVar("asked_for_json", default=False)  # of the command that is running
+_warned: contextvars.ContextVar[list[str]] = contextvars.ContextVar("warned")  # what that has warned of
 
 
 class _Commands(typer.core.TyperGroup):
@@ -109,9 +111,10 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[list[str]]:
-    """Print warnings and errors meant for the user, end with the exit code of an error; yields the warnings so far."""
+def _explained() -> Iterator[None]:
+    """Print warnings and errors meant for the user, and end with the exit code of an error."""
     told: list[str] = []
+    before = _warned.set(told)
 
     def tell(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
         if issubclass(category, SpecWarning):
@@ -124,7 +127,7 @@ def explained() -> Iterator[list[str]]:
         usual, warnings.showwarning = warnings.showwarning, tell
         warnings.simplefilter("always", SpecWarning)
         try:
-            yield told
+            yield
         except JepaSweepError as error:
             put_error(str(error), error.exit_code, getattr(error, "problems", ()))
             raise typer.Exit(error.exit_code) from None
@@ -132,11 +135,20 @@ def explained() -> Iterator[list[str]]:
             said = "interrupted: what was committed stays; run the same command again to go on."
             put_error(said, INTERRUPTED)
             raise typer.Exit(INTERRUPTED) from None
+        finally:
+            _warned.reset(before)
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a function a command that prints its errors as messages, see `explained`."""
-    return app.command()(explained()(function))
+def command(function: Callable[..., None] | None = None, *, name: str | None = None) -> Callable[..., Any]:
+    """Make a function a command that prints its warnings and errors as messages; `name` is that of it by default."""
+    if function is None:
+        return functools.partial(command, name=name)
+    return app.command(name)(_explained()(function))
+
+
+def warned() -> list[str]:
+    """The warnings that the command that is running has printed so far."""
+    return list(_warned.get())
 
 
 def ready_to_compute(*, here: bool = True) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Out, Spec
-from jepa_sweep.progress import showing
+from jepa_sweep.progress import duration, showing
 
 Changes = Annotated[
     list[str] | None,
@@ -19,17 +19,16 @@ Changes = Annotated[
 ]
 
 
-@shell.app.command()
+@shell.command
 def plan(spec: Spec, out: Out = None, changes: Changes = None, as_json: Json = False) -> None:
     """Say what a run would do: points, their statuses, files, time, memory. Writes nothing."""
-    with shell.explained() as warned:
-        from jepa_sweep.running.summary import plan_of
+    from jepa_sweep.running.summary import plan_of
 
-        facts = plan_of(spec, out, changes or ())
-        shell.put(facts | {"warnings": warned}, _planned(facts), as_json)
+    facts = plan_of(spec, out, changes or ())
+    shell.put(facts | {"warnings": shell.warned()}, _planned(facts), as_json)
 
 
-@shell.app.command()
+@shell.command
 def run(
     spec: Spec,
     out: Out = None,
@@ -48,37 +47,36 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Compute every point of a spec that is not there yet."""
-    with shell.explained() as warned:
-        stop = shell.stop_on_signal()
-        from jepa_sweep.results import Store
-        from jepa_sweep.running.execute import execute
-        from jepa_sweep.running.recovery import FAILED
+    stop = shell.stop_on_signal()
+    from jepa_sweep.results import Store
+    from jepa_sweep.running.execute import execute
+    from jepa_sweep.running.recovery import FAILED
 
-        with showing(True) as progress:
-            bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
-            ready = functools.partial(shell.ready_to_compute, here=not cluster)
-            report = execute(
-                spec, out, changes=changes or (), device=device, progress=progress, stop=stop, ready=ready, **bounds
-            )
-        store = Store(report.store)
-        failed = store.rows("failures")
-        sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
-        samples = store.reader.rows_with("trajectories", "status", FAILED) if sampled else 0
-        facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": warned}
-        text = f'{report.text()}\n{store!r}\nIn pandas: pd.read_parquet("{store.path}/points")'
-        if failed:
-            text += f"\n{failed:,} points failed; see `jepa-sweep query {store.path} --table failures`."
-        if samples:
-            text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
-        if not report.complete:
-            text += f"\nStopped before the end: {report.stopped}. Run the same command again to go on."
-        shell.put(facts, text, as_json)
-        raise typer.Exit(shell.STOPPED if not report.complete else shell.FAILED_POINTS if failed or samples else 0)
+    with showing(True) as progress:
+        bounds = {"chunk_points": chunk_points, "shard": shard, "max_failures": max_failures, "cluster": cluster}
+        ready = functools.partial(shell.ready_to_compute, here=not cluster)
+        report = execute(
+            spec, out, changes=changes or (), device=device, progress=progress, stop=stop, ready=ready, **bounds
+        )
+    store = Store(report.store)
+    failed = store.rows("failures")
+    sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
+    samples = store.reader.rows_with("trajectories", "status", FAILED) if sampled else 0
+    facts = report.facts() | {"failed_points": failed, "failed_samples": samples, "warnings": shell.warned()}
+    text = f'{report.text()}\n{store!r}\nIn pandas: pd.read_parquet("{store.path}/points")'
+    if failed:
+        text += f"\n{failed:,} points failed; see `jepa-sweep query {store.path} --table failures`."
+    if samples:
+        text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
+    if not report.complete:
+        text += f"\nStopped before the end: {report.stopped}. Run the same command again to go on."
+    shell.put(facts, text, as_json)
+    raise typer.Exit(shell.STOPPED if not report.complete else shell.FAILED_POINTS if failed or samples else 0)
 
 
 def _planned(facts: dict[str, Any]) -> str:
     """What `plan` says."""
-    from jepa_sweep.store.overview import size_of
+    from jepa_sweep.checks import size_of
 
     text = (
         f"{facts['run']}: {facts['points']:,} points, {facts['committed']:,} there already, {facts['new']:,} new in "
@@ -92,21 +90,13 @@ def _planned(facts: dict[str, Any]) -> str:
         text += f"In closed form{about} {counts}.\n"
     basis = "as measured in this store" if facts["measured"] else "at nominal rates of two processor cores"
     return (
-        f"{text}About {size_of(facts['bytes'])} of files and {_duration(facts['seconds'])} of computing, {basis}; "
-        f"{facts['memory_bytes'] / 1e9:.1f} GB of memory.\n{_compiling(facts)}"
+        f"{text}About {size_of(facts['bytes'])} of files and {duration(facts['seconds'])} of computing, {basis}; "
+        f"{size_of(facts['memory_bytes'])} of memory.\n{_compiling(facts)}"
     )
 
 
 def _compiling(facts: dict[str, Any]) -> str:
     if not facts["programs_kept"]:
-        return f"Compiling comes first: nominally {_duration(facts['compile_seconds'])}, and less the next time."
+        return f"Compiling comes first: nominally {duration(facts['compile_seconds'])}, and less the next time."
     took = facts["compile_seconds"]
-    return "Its programs are compiled and kept" + (f": loading them took {_duration(took)}." if took else ".")
-
-
-def _duration(seconds: float) -> str:
-    """A time that is known to a factor of a few."""
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:,.0f} {unit}"
-    return f"{seconds:,.0f} seconds" if seconds >= 1.5 else "a second"
+    return "Its programs are compiled and kept" + (f": loading them took {duration(took)}." if took else ".")

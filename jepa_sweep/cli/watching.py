@@ -41,17 +41,16 @@ def _shown(as_json: bool):
 
 
 class _Lines:
-    """Writes a line whenever it would say something new."""
+    """Writes a line whenever the run has changed, but not where the rate alone has."""
 
     def __init__(self, text: "Callable[[Followed], str]") -> None:
         self._text, self._last = text, None
 
     def __call__(self, seen: "Followed") -> None:
-        now = seen.standing, self._text(seen)
-        if self._last is None or now[0] != self._last:
-            typer.echo(now[1])
+        if seen.standing != self._last:
+            self._last = seen.standing
+            typer.echo(self._text(seen))
             sys.stdout.flush()
-        self._last = now[0]
 
 
 def _as_json(seen: "Followed") -> str:

@@ -39,7 +39,7 @@ def execute(
     as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.
     """
     began = time.perf_counter()
-    sweep, text = load(spec, changes)
+    sweep, text, grid, _ = load(spec, changes)
     size, mine = limits.chunk_points(chunk_points), limits.shard(shard)
     monitor = Monitor(began, limits.failures(max_failures), stop, progress)
     if cluster is not None:
@@ -48,7 +48,7 @@ def execute(
         ready()
         with (
             ray_cluster.joined(cluster, device) as machines,
-            Job(sweep, text, open_for(sweep, out), device, size) as job,
+            Job(sweep, text, open_for(sweep, out), device, size, grid) as job,
         ):
             queue = job.queue(mine)
             told = {"text": text, "device": device, "chunk_points": size}
@@ -56,7 +56,7 @@ def execute(
         return monitor.report(job.store.reader, sweep.system, queue, counts, stopped)._replace(whole=mine.of == 1)
     if device != "auto" or not Reader.exists(out or default_path(sweep)):
         _start(device, ready)  # a device that is not there is refused before a directory is made
-    with Job(sweep, text, open_for(sweep, out), device, size) as job:
+    with Job(sweep, text, open_for(sweep, out), device, size, grid) as job:
         queue = job.queue(mine)
         if queue.left or job.log.pending():
             _start(device, ready)

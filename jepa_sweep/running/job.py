@@ -1,6 +1,7 @@
 """One spec at work on one store: which points are new, computing them, committing them."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,9 +44,9 @@ def kept(store: Reader, system: System, text: str) -> Sweep:
     return sweep.by(store.frozen["solver"]["method"])
 
 
-def done(store: Reader, digest: str) -> Intervals:
+def done(claims: Mapping[str, Claim], digest: str) -> Intervals:
     """The indices of one spec that are claimed because of it; what others claimed for it is found by `plan.fresh`."""
-    return Intervals(piece for c in store.log.claims().values() if c.spec == digest for piece in c.pieces)
+    return Intervals(piece for claim in claims.values() if claim.spec == digest for piece in claim.pieces)
 
 
 class Computed(NamedTuple):
@@ -65,10 +66,19 @@ class Job:
     are complete once they are kept.
     """
 
-    def __init__(self, sweep: Sweep, text: str, store: Writer, device: str, chunk_points: int | None = None) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        text: str,
+        store: Writer,
+        device: str,
+        chunk_points: int | None = None,
+        grid: Grid | None = None,
+    ) -> None:
+        """`grid` is that of the sweep, if it has been made already."""
         self.sweep, self.store, self.log = sweep, store, store.reader.log
         self.digest = store.add_spec(text)
-        self.grid = Grid(sweep)
+        self.grid = grid or Grid(sweep)
         self.computed = self.failed = self.repeated = 0
         self.work = Work()
         self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
@@ -97,7 +107,7 @@ class Job:
 
     def queue(self, mine: Shard) -> Queue:
         """What is left to do, at this moment, of a share of the chunks."""
-        chunks = plan.chunks(self.grid, done(self.store.reader, self.digest), self._size)
+        chunks = plan.chunks(self.grid, done(self.log.claims(), self.digest), self._size)
         return Queue(self.grid, filter(mine.holds, chunks), self.log, self.digest, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------

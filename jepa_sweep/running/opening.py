@@ -3,19 +3,30 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jepa_sweep.checks import shown
 from jepa_sweep.errors import SpecError, SpecWarning
 from jepa_sweep.spec import document
 from jepa_sweep.spec.doubts import doubts
+from jepa_sweep.spec.forecast import Forecast, forecast
+from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.text import read_spec
 from jepa_sweep.store.writer import Writer
 
 
-def load(spec: str | Path | Sweep | Mapping[str, Any], changes: Sequence[str] = ()) -> tuple[Sweep, str]:
-    """A sweep and the text to keep of it; warns of what is hardly wanted.
+class Loaded(NamedTuple):
+    """A spec that has been read."""
+
+    sweep: Sweep
+    text: str  # to be kept of it
+    grid: Grid
+    expected: Forecast | None
+
+
+def load(spec: str | Path | Sweep | Mapping[str, Any], changes: Sequence[str] = ()) -> Loaded:
+    """Read a spec and make its grid, once; warns of what is hardly wanted.
 
     `changes` to a spec file are made first, like "solver.rtol=1e-10"; the text then is that of the changed spec.
     """
@@ -32,9 +43,11 @@ def load(spec: str | Path | Sweep | Mapping[str, Any], changes: Sequence[str] = 
         text = read_spec(spec)
         sweep = Sweep.parse(text, str(spec), beside=Path(spec).parent, changes=changes)
         text = document.changed(text, changes) if changes else text
-    for sentence in doubts(sweep):
+    grid = Grid(sweep)
+    expected = forecast(sweep, grid)
+    for sentence in doubts(sweep, grid, expected):
         warnings.warn(sentence, SpecWarning, stacklevel=4)  # the line that called `run`
-    return sweep, text
+    return Loaded(sweep, text, grid, expected)
 
 
 def default_path(sweep: Sweep) -> Path:

@@ -83,9 +83,12 @@ def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
 
 def cost(sweep: Sweep, grid: Grid, index: np.ndarray | range) -> Cost:
     """What the points at `index`, which lie in one segment of the grid, will take before any has been computed."""
-    if not len(index):
-        return Cost()
-    return sweep.system.cost(len(index), lambda: grid.take(np.asarray(index)).columns, sweep.measurement)
+    return sweep.system.cost(len(index), lambda: grid.take(as_array(index)).columns, sweep.measurement)
+
+
+def as_array(index: np.ndarray | range) -> np.ndarray:
+    """Indices as an array; of a range NumPy makes one by looking at every number."""
+    return np.arange(index.start, index.stop) if isinstance(index, range) else index
 
 
 def memory(sweep: Sweep, grid: Grid, size: int) -> float:
@@ -119,14 +122,18 @@ def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarra
     return new
 
 
-def left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> Left:
-    """What is neither finished because of this spec nor visited by `others`, in chunks of `size` points."""
-    new, count, takes = 0, 0, Cost()
+def missing(grid: Grid, finished: Intervals, others: list[Visited], size: int) -> Iterator[np.ndarray | range]:
+    """The indices neither finished because of this spec nor visited by `others`, by chunks of `size` points."""
     for chunk in chunks(grid, finished, size):
         if grid.single and not others:
-            missing = range(chunk.start, chunk.stop)
-        else:
-            missing = chunk.indices[fresh(grid, chunk.indices, others)]
-        new, count = new + len(missing), count + bool(len(missing))
-        takes = takes.plus(cost(sweep, grid, missing))
+            yield range(chunk.start, chunk.stop)
+        elif (new := fresh(grid, chunk.indices, others)).any():
+            yield chunk.indices[new]
+
+
+def left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> Left:
+    """How much of a sweep is `missing`, and what that will take."""
+    new, count, takes = 0, 0, Cost()
+    for index in missing(grid, finished, others, size):
+        new, count, takes = new + len(index), count + 1, takes.plus(cost(sweep, grid, index))
     return Left(grid.unique, new, count, takes)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from jepa_sweep.checks import size_of
 from jepa_sweep.progress import Progress
 from jepa_sweep.running.compute import Work
 from jepa_sweep.running.limits import Failures
@@ -80,7 +81,7 @@ class Report(NamedTuple):
             text += f"{self.steps_per_point:.1f} solver steps a point, "
         if work.lane_steps:
             text += f"{self.wasted:.0%} of lane steps wasted, "
-        text += f"{work.peak_memory_bytes / 1e9:.1f} GB of memory at the peak."
+        text += f"{size_of(work.peak_memory_bytes)} of memory at the peak."
         if work.rechecked:
             text += f"\n{work.rechecked:,} points were solved again in float64: single precision was off by at most "
             text += f"{work.recheck_error:.1e}."

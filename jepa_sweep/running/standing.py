@@ -1,6 +1,5 @@
 """How far a run is: what its specs ask, what is there, who is at it. Its records say so; no table is read."""
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from jepa_sweep.running import job, plan
@@ -53,7 +52,7 @@ class Standing(NamedTuple):
 
 
 class Records:
-    """The records of a store, to be looked at again and again: each is read once, and specs are understood once."""
+    """The records of a store, to be looked at again and again: each is read once, and what is missing is found once."""
 
     def __init__(self, store: Reader, system: System | None = None) -> None:
         """`system` is that of the store, found by default: of a user's own the file that the store keeps is run."""
@@ -61,6 +60,8 @@ class Records:
         self._names: list[str] = []
         self._sweeps: dict[str, Sweep] = {}
         self._grids: dict[str, Grid] = {}
+        self._planned_for: tuple[frozenset[str], frozenset[str]] | None = None  # numbers of claims, and specs
+        self._planned: tuple[list[dict[str, Any]], int] = [], 0  # what they lack
 
     def look(self) -> Standing:
         """Where it stands now.
@@ -74,7 +75,10 @@ class Records:
         pending = [claim for number, claim in claims.items() if number not in committed]
         self._learn_specs()
         done, failed = counted(commits)
-        specs, missing = self._missing(claims)
+        planned_for = frozenset(claims), frozenset(self._sweeps)
+        if planned_for != self._planned_for:
+            self._planned, self._planned_for = self._missing(claims), planned_for
+        specs, missing = self._planned
         taken = sum(stop - start for claim in pending if claim.attempt == 1 for start, stop in claim.pieces)
         return Standing(
             done=done,
@@ -100,20 +104,16 @@ class Records:
     def _missing(self, claims: dict[str, Claim]) -> tuple[list[dict[str, Any]], int]:
         """What each spec lacks, and how many points all of them lack together."""
         visited = job.visited(self.store, self._system, self._grids, claims)
-
-        def lacking(digest: str, also: Iterable[Visited] = ()) -> plan.Left:
-            sweep, grid = self._sweeps[digest], self._grids[digest]
-            others = [theirs for other, theirs in visited.items() if other != digest]
-            finished, size = job.done(self.store, digest), plan.points_per_chunk(sweep, grid)
-            return plan.left(sweep, grid, finished, [*others, *also], size)
-
         specs, total, earlier = [], 0, list[Visited]()
         for digest, sweep in self._sweeps.items():
-            left = lacking(digest)
-            specs.append({"spec": digest[:8], "name": sweep.name, "points": left.points, "missing": left.new})
-            if left.new:
-                total += lacking(digest, earlier).new if earlier else left.new
-                grid = self._grids[digest]
+            grid, missing = self._grids[digest], 0
+            others = [theirs for other, theirs in visited.items() if other != digest]
+            size = plan.points_per_chunk(sweep, grid)
+            for index in plan.missing(grid, job.done(claims, digest), others, size):
+                missing += len(index)
+                total += int(plan.fresh(grid, plan.as_array(index), earlier).sum()) if earlier else len(index)
+            specs.append({"spec": digest[:8], "name": sweep.name, "points": grid.unique, "missing": missing})
+            if missing:
                 earlier.append(Visited(grid, Intervals([(0, grid.size)])))
         return specs, total
 

@@ -1,6 +1,7 @@
 """What running a spec would compute, and what a store holds and lacks, in numbers: for `plan` and `status`."""
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,8 @@ from jepa_sweep.running import compiled, job, opening, plan
 from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals
 from jepa_sweep.running.standing import Records
-from jepa_sweep.spec.forecast import forecast
-from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
+from jepa_sweep.store import overview
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Commit, sha256
 from jepa_sweep.systems.system import Cost
@@ -27,17 +27,16 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
         `programs_kept` says whether a run like this has compiled its programs here before: `compile_seconds` is then
         what a later run took to load them, None if there was none yet, else a nominal number.
     """
-    sweep, text = opening.load(spec, changes)
+    sweep, text, grid, expected = opening.load(spec, changes)
     path = out or opening.default_path(sweep)
     store = Reader(path) if Reader.exists(path) else None
-    grid = Grid(sweep)
     size = plan.points_per_chunk(sweep, grid)
     finished, others = Intervals(), []
     if store:
         store.manifest.refuse_a_mix(sweep.frozen(), store.path)
         digest = sha256(text.encode())
-        finished = job.done(store, digest)
-        visited = job.visited(store, sweep.system, {}, store.log.claims())
+        claims = store.log.claims()
+        finished, visited = job.done(claims, digest), job.visited(store, sweep.system, {}, claims)
         others = [theirs for other, theirs in visited.items() if other != digest]
     left = plan.left(sweep, grid, finished, others, size)
     takes = left.takes
@@ -46,7 +45,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
     if rows:
         share = left.new / rows
         takes = Cost(share * _work(commits).seconds, share * sum(commit.bytes for commit in commits))
-    expected, kept = forecast(sweep, grid), compiled.known(sweep, size)
+    kept = compiled.known(sweep, size)
     groups, objectives = len(grid.segments()), len(sweep.objective)
     nominal = sweep.system.compiling(objectives, groups, sweep.measurement) if left.new else 0.0
     return {
@@ -68,11 +67,17 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
 
 
 def status_of(path: str | Path) -> dict[str, Any]:
-    """What a store holds: rows and bytes, and for each spec applied to it how much is still missing."""
+    """What a store holds: rows and bytes, and for each spec applied to it how much is still missing.
+
+    Of tables only the statuses of points and failures are read; their rows stand in the commit records.
+    """
     store = Reader(path)
     standing = Records(store).look()
-    held, work = store.overview(), _work(store.log.commits())
-    computed = held.rows["points"] + held.rows["failures"]
+    held, work = overview.blank(store.manifest), _work(store.log.commits())
+    rows = {table: store.rows(table) for table in store.tables}
+    computed = rows["points"] + rows["failures"]
+    telling = [name for name in ("points", "failures") if "status" in store.schema(name).names]
+    statuses = sum((Counter(store.counts(name, "status")) for name in telling), Counter[str]())
     return {
         "run": str(path),
         "system": held.system,
@@ -80,13 +85,13 @@ def status_of(path: str | Path) -> dict[str, Any]:
         "rtol": held.rtol,
         "precision": held.precision,
         "time": store.time,
-        "tables": list(held.rows),
-        **held.rows,
+        "tables": list(rows),
+        **rows,
         "points_per_second": round(computed / work.seconds, 1) if work.seconds else None,
         "steps_per_point": round(work.steps / computed, 2) if computed else None,
         "wasted": round(1 - work.steps / work.lane_steps, 3) if work.lane_steps else None,
         **work._asdict(),
-        "statuses": held.statuses,
+        "statuses": dict(statuses.most_common()),
         **standing.facts(),
     }
 

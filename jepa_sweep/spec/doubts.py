@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jepa_sweep.checks import size_of
 from jepa_sweep.physics.host import SENTENCES, Status
-from jepa_sweep.spec.forecast import MOST, Forecast, forecast
+from jepa_sweep.spec.forecast import MOST, Forecast
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.spec.replicates import replicates
@@ -20,11 +21,9 @@ LOOSE = 1e-3  # rtol
 LARGE = 1e10  # bytes of trajectories
 
 
-def doubts(sweep: Sweep) -> list[str]:
+def doubts(sweep: Sweep, grid: Grid, expected: Forecast | None) -> list[str]:
     """A sentence on each; empty for most sweeps. It takes some hundredths of a second, however large the sweep."""
-    grid = Grid(sweep)
     found = [*replicates(sweep), *_of_solver(sweep), *_of_trajectories(sweep, grid)]
-    expected = forecast(sweep, grid)
     return found + (list(_of_points(sweep, expected)) if expected else [])
 
 
@@ -66,7 +65,7 @@ def _of_trajectories(sweep: Sweep, grid: Grid) -> Iterator[str]:
     size *= max(1.0, grid.size / sum(len(points.p) for points in pieces))
     if size > LARGE:
         yield (
-            f"Trajectories take about {size / 1e9:,.0f} GB of files; leave them out, or try fewer samples or points "
+            f"Trajectories take about {size_of(size)} of files; leave them out, or try fewer samples or points "
             "([measure.trajectories])."
         )
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from jepa_sweep.checks import size_of
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
@@ -79,7 +80,7 @@ def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> O
         if columns and part.rows:
             rows = table.rows(location, part, described, columns)
             axes = {key: _values(rows[key]) for key in manifest.keys if key in columns}
-            statuses = counted(rows["status"]) if "status" in columns else {}
+            statuses = table.counted(rows["status"]) if "status" in columns else {}
             worst = max(rows[WORST].drop_null().to_pylist(), default=None) if WORST in columns else None
             found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst))
     return found
@@ -89,11 +90,6 @@ def _values(column: pa.ChunkedArray) -> Values:
     values = column.unique().sort()
     distinct = frozenset(values.to_pylist()) if len(values) <= MANY else None
     return Values(values[0].as_py(), values[-1].as_py(), distinct)
-
-
-def counted(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often each text stands in a column."""
-    return {row["values"]: row["counts"] for row in column.value_counts().to_pylist()}
 
 
 # --- printed ----------------------------------------------------------------------------------------------------------
@@ -116,12 +112,6 @@ def html(path: Path | str, held: Overview, problem: str = "") -> str:
         for label, value in [("made by", _settings(held)), *_pairs(held)]
     )
     return f"<table><caption {left}>{caption}</caption><tbody>{rows}</tbody></table>"
-
-
-def size_of(count: int) -> str:
-    """A number of bytes in the unit that suits it."""
-    power = min((len(str(count)) - 1) // 3, 4)
-    return f"{count / 1000**power:.{min(power, 1)}f} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def _size(held: Overview) -> str:

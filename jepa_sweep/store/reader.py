@@ -138,10 +138,11 @@ class Reader:
 
     def counts(self, name: str, column: str) -> dict[str, int]:
         """How often each text stands in a column of a table, the most frequent first."""
-        found = Counter[str]()
-        for part in self.parts(name):
-            rows = table.rows(self.location, part, self.schema(name), [column])
-            found.update(overview.counted(rows[column]))
+        described, found = self.schema(name), Counter[str]()
+        for counts in table.side_by_side(
+            lambda part: table.counts(self.location, part, described, column), self.parts(name)
+        ):
+            found.update(counts)
         return dict(found.most_common())
 
     def _check(self, name: str) -> None:

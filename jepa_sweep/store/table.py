@@ -199,8 +199,21 @@ def rows_with(location: Location, part: Part, schema: pa.Schema, column: str, wo
     known = ends(location, part, schema, [column]).get(column)
     if known and not any(known[0] <= word <= known[1] for word in words):
         return 0
-    found = rows(location, part, schema, [column])[column].value_counts().to_pylist()
-    return sum(row["counts"] for row in found if row["values"] in words)
+    found = counted(rows(location, part, schema, [column])[column])
+    return sum(count for word, count in found.items() if word in words)
+
+
+def counts(location: Location, part: Part, schema: pa.Schema, column: str) -> dict[str, int]:
+    """How often each text stands in a column of one file; its footer alone is read where that says there is but one."""
+    low, high = ends(location, part, schema, [column]).get(column, (None, None))
+    if low is not None and low == high:
+        return {low: part.rows} if part.rows else {}
+    return counted(rows(location, part, schema, [column])[column])
+
+
+def counted(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each text stands in a column."""
+    return {row["values"]: row["counts"] for row in column.value_counts().to_pylist()}
 
 
 def all_of(terms: Sequence[pc.Expression]) -> pc.Expression | None:

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import threading
 
 import pytest
 from conftest import TINY
 
 import jepa_sweep as js
+from jepa_sweep.running import listing
 from jepa_sweep.running.listing import below, listed
 from jepa_sweep.store import table
 
@@ -95,3 +97,10 @@ def test_where_there_is_no_run_it_says_so(tmp_path, invoke):
     assert invoke("list", tmp_path).stdout == f"There is no run below {tmp_path}.\n"
     assert json.loads(invoke("list", tmp_path, "--json").stdout) == []
     assert invoke("list", tmp_path / "nowhere").exit_code == 2
+
+
+def test_runs_are_looked_at_side_by_side(runs, invoke, monkeypatch):
+    """Two looks wait for each other, three times."""
+    together, real = threading.Barrier(2, timeout=20), listing.listed
+    monkeypatch.setattr(listing, "listed", lambda path: together.wait() >= 0 and real(path))
+    assert "24 of 72" in invoke("list", runs).stdout

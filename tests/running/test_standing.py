@@ -4,8 +4,9 @@ import pytest
 from conftest import TINY
 
 import jepa_sweep as js
-from jepa_sweep.running import following
+from jepa_sweep.running import following, job, plan
 from jepa_sweep.running.following import follow
+from jepa_sweep.running.plan import Intervals
 from jepa_sweep.running.standing import Records
 from jepa_sweep.store import table
 from jepa_sweep.store.records import Claim
@@ -72,6 +73,36 @@ def test_what_is_claimed_is_asked_for_and_not_there(tmp_path):
     assert Writer(store.reader).claim(Claim(digest, free, free + 6), store.reader.log.claims())
     now = standing(tmp_path)
     assert (now.done, now.asked, now.unfinished) == (before.done, POINTS, 1)
+
+
+def test_what_is_claimed_while_it_looks_is_not_there_yet(tmp_path, monkeypatch):
+    store = part(tmp_path).reader
+    real = job.visited
+
+    def visited(*given):
+        claims = store.log.claims()
+        digest = next(iter(claims.values())).spec
+        for start, stop in Intervals(piece for claim in claims.values() for piece in claim.pieces).gaps(0, POINTS):
+            assert Writer(store).claim(Claim(digest, start, stop), store.log.claims())
+        return real(*given)
+
+    monkeypatch.setattr(job, "visited", visited)
+    now = Records(store).look()
+    assert (now.done, now.asked, now.complete) == (POINTS // 3, POINTS, False)
+
+
+def test_what_is_missing_is_found_again_only_when_there_are_claims_or_specs_that_are_new(tmp_path, monkeypatch):
+    part(tmp_path)
+    records = Records(js.Store(tmp_path).reader)
+    first, planned, real = records.look(), [], plan.missing
+    monkeypatch.setattr(plan, "missing", lambda *given: planned.append(given) or real(*given))
+    assert (records.look(), len(planned)) == (first, 0)
+    part(tmp_path, shard="1/3")
+    assert records.look().done > first.done
+    assert len(planned) == 1
+    Writer(records.store).add_spec(js.Sweep(**MORE).to_toml())
+    assert records.look().asked > first.asked
+    assert len(planned) == 1 + 2
 
 
 class Clock:

@@ -157,8 +157,8 @@ def test_the_store_keeps_the_spec_as_it_was_run(spec, invoke, tmp_path):
 
 
 def test_the_text_that_is_kept_is_the_sweep_that_was_run(spec):
-    sweep, text = load(spec, ["axes.L=[2,3]", "solver.rtol=1e-10"])
+    sweep, text, *_ = load(spec, ["axes.L=[2,3]", "solver.rtol=1e-10"])
     assert js.Sweep.parse(text) == sweep
-    plain, same = load(spec)
+    plain, same, *_ = load(spec)
     assert (same, plain) == (TEXT, js.Sweep.parse(TEXT))
     assert js.Sweep(**TINY) != sweep

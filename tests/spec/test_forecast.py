@@ -61,6 +61,16 @@ def test_what_is_looked_at_are_points_of_the_grid_each_once():
             assert len(seen) == grid.unique if grid.size <= most else 0 < len(seen) <= most
 
 
+def test_a_grid_is_made_once(tmp_path, monkeypatch):
+    made, real = [], Grid.__init__
+    monkeypatch.setattr(Grid, "__init__", lambda grid, sweep: made.append(sweep) or real(grid, sweep))
+    sweep = js.Sweep(name="x", **MIXED["sobol"], solver={"method": "exact"})
+    plan_of(sweep, tmp_path / "run")
+    assert len(made) == 1
+    js.run(sweep, tmp_path / "run")
+    assert len(made) == 2
+
+
 def test_a_system_that_cannot_know_has_no_forecast(tmp_path):
     sweep = js.Sweep(name="x", system="temporal", axes={"log10_T": 2.0})
     assert forecast(sweep, Grid(sweep)) is None

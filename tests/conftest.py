@@ -134,7 +134,7 @@ def invoke():
     """The command line in this process, which has its devices and programs already; `cwd` is where it is typed."""
 
     def call(*words, cwd="."):
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
         try:
             with contextlib.chdir(cwd):
                 return CliRunner().invoke(cli.app, [str(word) for word in words])

@@ -1,10 +1,12 @@
 """The command line as a user meets it."""
 
+import contextlib
 import inspect
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep import cli
+from jepa_sweep.cli import shell
 from jepa_sweep.engine import devices
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.reduced import REDUCED
@@ -362,3 +365,19 @@ def test_samples_that_could_not_be_computed_are_counted(tmp_path, invoke):
 def test_makefile_names_the_two_commands():
     assert (ROOT / "Makefile").read_text().count("\ndemo:") == 1
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_an_interrupt_that_python_swallowed_is_noticed_before_the_next_chunk():
+    """As one is that arrives in a callback of the garbage collector."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        stop = shell.stop_on_signal()
+        assert not stop()
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.sigtimedwait([], 1)  # the handler runs here at the latest
+        with pytest.raises(KeyboardInterrupt):
+            stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -64,7 +64,7 @@ def retry(
     from jepa_sweep.computing import retry as try_again
 
     options = {"rtol": rtol, "max_steps": max_steps, "device": device, "stop": stop}
-    result = try_again(run, shell.split(status) or ["failed"], **options)
+    result = try_again(run, shell.split(status) if status else ["failed"], **options)
     text = f"{result['tried']:,} points tried again, {result['failed']:,} of them failed again."
     text = text if result["tried"] else "nothing to do: no point has failed so."
     shell.put(result, text if result["complete"] else f"{text}\nStopped before the end.", as_json)

@@ -23,7 +23,7 @@ def list_runs(
 
     found = side_by_side(listed, below(folder))
     if form in ("text", "json"):
-        text = _listed(found, folder) if found else f"There is no run below {folder}."
+        text = _listed(found) if found else f"There is no run below {folder}."
         shell.put(found, text, form == "json")
         return
     import pandas as pd  # not at the top: the usual forms do without
@@ -50,13 +50,13 @@ def status(
     return shell.put(facts, _told(facts), as_json)
 
 
-def _listed(found: list[dict[str, Any]], folder: str) -> str:
+def _listed(found: list[dict[str, Any]]) -> str:
     """The runs as aligned lines, then what is wrong with some of them."""
     from jepa_sweep.checks import size_of
 
     rows = [("run", "system", "points", "", "failed", "size", "last written")]
     for run in found:
-        name = run["run"].removeprefix(folder).strip("/") or run["run"]
+        name = run["run"]  # as the other commands take it
         if run["error"]:
             rows.append((name, run["system"] or "", "", "unreadable", "", "", ""))
             continue

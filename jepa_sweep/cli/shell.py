@@ -180,8 +180,24 @@ def split(given: list[str] | None) -> list[str]:
 
 
 def stop_on_signal() -> Callable[[], bool]:
-    """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand, a second one at once."""
+    """SIGTERM and SIGUSR1 (what batch systems send) end a run after the chunk at hand, a second one at once.
+
+    SIGINT interrupts at once, or before the next chunk where Python was about something that lets no exception pass.
+    """
     received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda n, _: received.append(n) if not received else sys.exit(STOPPED))
-    return lambda: bool(received)
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if len(received) > 1:
+            sys.exit(STOPPED)
+
+    def stopped() -> bool:
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt
+        return bool(received)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, note)
+    return stopped

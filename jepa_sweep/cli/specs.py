@@ -59,6 +59,7 @@ def run(
             spec, out, changes=changes or (), device=device, progress=progress, stop=stop, ready=ready, **bounds
         )
     store = Store(report.store)
+    store.overview()  # a file that is damaged ends the command; printed with the store it would only be mentioned
     failed = store.rows("failures")
     sampled = "trajectories" in store.tables and "status" in store.schema("trajectories").names
     samples = store.reader.rows_with("trajectories", "status", FAILED) if sampled else 0
@@ -67,7 +68,8 @@ def run(
     if failed:
         text += f"\n{failed:,} points failed; see `jepa-sweep query {store.path} --table failures`."
     if samples:
-        text += f"\n{samples:,} samples of trajectories could not be computed; their status says why."
+        text += f"\n{samples:,} samples of trajectories could not be computed; see "
+        text += f"`jepa-sweep query {store.path} --table trajectories --where 'status not in (resolved, unresolved)'`."
     if not report.complete:
         text += f"\nStopped before the end: {report.stopped}. Run the same command again to go on."
     shell.put(facts, text, as_json)

@@ -88,7 +88,7 @@ def status_of(path: str | Path) -> dict[str, Any]:
         "tables": list(rows),
         **rows,
         "points_per_second": round(computed / work.seconds, 1) if work.seconds else None,
-        "steps_per_point": round(work.steps / computed, 2) if computed else None,
+        "steps_per_point": work.steps / computed if computed else None,
         "wasted": round(1 - work.steps / work.lane_steps, 3) if work.lane_steps else None,
         **work._asdict(),
         "statuses": dict(statuses.most_common()),

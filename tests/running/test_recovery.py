@@ -204,7 +204,7 @@ def test_the_command(failed, command):
     [
         (["--status", "max_steps", "--status", "learned"], "`status` must be one of failed, .* 'learned'"),
         (["--status", "learned"], "`status` must be one of failed, max_steps, non_finite"),
-        (["--status", ","], "`status` must be one of failed, max_steps, non_finite"),
+        (["--status", ","], "`status` must name failures to try again"),
         (["--rtol", "0"], "`rtol` must lie between"),
         (["--rtol", "nan"], "`rtol` must lie between"),
         (["--max-steps", "0"], "`max_steps` must be a whole number"),

@@ -8,6 +8,7 @@ import numpy as np
 import pydantic
 
 from jepa_sweep.checks import shown
+from jepa_sweep.spec.digits import rounded
 
 MOST_VALUES = 1_000_000  # of one axis, or rows of one block: these are held in memory, unlike products
 MOVABLE = ("combine", "num", "seed")  # keys of a block that may also stand inside its [axes]
@@ -82,8 +83,7 @@ class Range(Model):
         """Values at fractions 0..1 of the way; 15 digits, so that they do not depend on the machine's `pow`."""
         low, high = self.ends
         values = low + (high - low) * fraction if self.linear else low * (high / low) ** fraction
-        rounded = np.fromiter((float(f"{v:.15g}") for v in values), float, len(values))
-        return rounded.clip(min(low, high), max(low, high))  # what holds at both ends holds between them
+        return rounded(values).clip(min(low, high), max(low, high))  # what holds at both ends holds between them
 
     def values(self) -> np.ndarray:
         """All `num` values, the endpoints exactly as given."""

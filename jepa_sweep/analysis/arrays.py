@@ -20,12 +20,12 @@ from jepa_sweep.spec.lattice import Lattice
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import table
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.schema import WITHIN
 from jepa_sweep.systems.system import System
 
 if TYPE_CHECKING:
     import xarray as xr
 
-WITHIN = ("feature", "row", "column")  # columns that number what one point has several of, from 0
 SAMPLE = "sample"  # the axis of what is sampled at times, which differ from point to point
 SAMPLES = {"long_name": "number of the sample, from 0"}
 ABSENT = "absent"  # the status of a cell without a row

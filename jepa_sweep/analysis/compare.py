@@ -11,6 +11,7 @@ import pandas as pd
 
 from jepa_sweep.analysis import joining
 from jepa_sweep.analysis.differences import Tally
+from jepa_sweep.analysis.joining import Both
 from jepa_sweep.errors import SpecError
 from jepa_sweep.layout import for_json, told
 from jepa_sweep.spec.models import Solver
@@ -38,8 +39,9 @@ class Comparison:
         differences: one row a column of numbers and group, a group being an objective and what else varies in whole
             numbers or words: `rows` that have the number in both runs; `missing`, those that have it in one alone
             though their status is the same; `median`, `p99` (the 99th percentile) and `worst` of the relative
-            differences; and where the worst stands, `at_lam` and so on. A difference is relative to the larger of the
-            two numbers; median and percentile are rounded down by at most 0.1 %.
+            differences; and the parameters of the group and of the worst in it, `at_L`, `at_lam` and so on. A
+            difference is relative to the larger of the two numbers; median and percentile are rounded down by at most
+            0.1 %.
     """
 
     here: Reader
@@ -67,8 +69,8 @@ class Comparison:
             raise SpecError(f"Rows of {', '.join(known)} can stand side by side, but `{table}` was asked for.")
         sides = joining.Side(self.here, table), joining.Side(self.there, table)
         common = self.there.schema(table).names
-        columns = [name for name in self.here.schema(table).names if name in common and name not in sides[0].keys]
-        found = [*joining.pairs(*sides, columns)]
+        columns = [name for name in self.here.schema(table).names if name in common and name not in sides[0].columns]
+        found = [_side_by_side(both) for both in joining.pairs(*sides, columns)]
         return pd.concat(found, ignore_index=True)
 
     def text(self) -> str:
@@ -127,7 +129,8 @@ class Comparison:
 def comparison(here: Reader, there: Reader) -> Comparison:
     """Two runs of one system point by point: of two tolerances, devices or versions, say.
 
-    Memory: a file of each run, a byte a row, and the points that only one of them has.
+    Memory: some 200 bytes for each row of both runs, a file of each, and the points that only one of them has. Time:
+    goes with the rows, and with the pairs of files that have some in common.
 
     Raises:
         SpecError: the runs are of different systems, conventions of time or parameters, or have no point in common.
@@ -139,8 +142,8 @@ def comparison(here: Reader, there: Reader) -> Comparison:
             continue
         sides = joining.Side(here, name), joining.Side(there, name)
         tally = Tally(here, there, name)
-        for frame in joining.pairs(*sides, tally.columns):
-            tally.add(frame)
+        for both in joining.pairs(*sides, tally.columns):
+            tally.add(both)
         tallies.append(tally)
         if name == "points":
             alone = sides[0].alone(["status"]), sides[1].alone(["status"])
@@ -153,6 +156,12 @@ def comparison(here: Reader, there: Reader) -> Comparison:
         )
     statuses, differences = (_together(of(t) for t in tallies) for of in (Tally.statuses, Tally.differences))
     return Comparison(here, there, count, _settings(here, there), *alone, values, statuses, differences)
+
+
+def _side_by_side(both: Both) -> pd.DataFrame:
+    sides = ("_here", both.here), ("_there", both.there)
+    columns = [side[[name]].add_suffix(suffix) for name in both.here for suffix, side in sides]
+    return pd.concat([both.keys, *columns], axis=1)
 
 
 def _check(here: Reader, there: Reader) -> None:

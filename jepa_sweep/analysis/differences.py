@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.analysis import joining
+from jepa_sweep.analysis.joining import Both
 from jepa_sweep.store.overview import WORST
 from jepa_sweep.store.reader import Reader
 
@@ -25,33 +26,36 @@ class Tally:
         self._numbers = [n for n in measured if pa.types.is_floating(schema.field(n).type) and n != WORST]
         self.columns = [*self._numbers, *(n for n in measured if n == "status")]
         words = [c.name for c in here.parameters if c.dtype in ("text", "integer") and c.name != "seed"]
-        self._groups = ["column", *(key for key in self._keys if key in ("objective", *words))]
+        self._groups = ["_column", *(key for key in self._keys if key in ("objective", *words))]
         self._first: dict[str, Any] = {}
         self._varying, self._statuses = set[str](), Counter[tuple[str, str]]()
         self._counts: Any = None  # a histogram of the differences of each column and group
         self._worst: Any = None  # the row of the worst of each
         self.rows = 0
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, rows: Both) -> None:
         """Take in some more rows."""
-        self.rows += len(frame)
-        self._first = self._first or frame[self._keys].iloc[0].to_dict()
-        self._varying |= {key for key in self._keys if (frame[key] != self._first[key]).any()}
-        alike = np.ones(len(frame), bool)
+        keys, here, there = rows
+        self.rows += len(keys)
+        self._first = self._first or keys.iloc[0].to_dict()
+        self._varying |= {key for key in self._keys if (keys[key] != self._first[key]).any()}
+        alike = np.ones(len(keys), bool)
         if "status" in self.columns:
-            self._statuses.update(frame.value_counts(["status_here", "status_there"]).to_dict())
-            alike = (frame["status_here"] == frame["status_there"]).to_numpy()
+            statuses = [side["status"].to_numpy() for side in (here, there)]
+            self._statuses.update(pd.DataFrame(dict(enumerate(statuses))).value_counts().to_dict())
+            alike = statuses[0] == statuses[1]
         for number, column in enumerate(self._numbers):
-            off, alone = relative(frame[f"{column}_here"], frame[f"{column}_there"])
+            off, alone = relative(here[column], there[column])
             missing = alone & alike
             place = np.where(missing, MISSING, off.view(np.int64) >> FINE)
-            rows = frame[self._keys].assign(column=number, worst=off, place=place)[missing | ~np.isnan(off)]
-            if len(rows):
-                by = [*self._groups, "place"]
-                counts = rows.groupby(by, as_index=False).agg(size=("place", "size"))
+            # Names that no parameter can have: none begins with an underscore.
+            found = keys.assign(_column=number, _worst=off, _place=place)[missing | ~np.isnan(off)]
+            if len(found):
+                by = [*self._groups, "_place"]
+                counts = found.groupby(by, as_index=False).agg(_size=("_place", "size"))
                 self._counts = pd.concat([self._counts, counts]).groupby(by, as_index=False).sum()
-                worst: Any = pd.concat([self._worst, rows])
-                worst = worst.sort_values("worst", kind="stable", na_position="first")
+                worst: Any = pd.concat([self._worst, found])
+                worst = worst.sort_values("_worst", kind="stable", na_position="first")
                 self._worst = worst.drop_duplicates(self._groups, keep="last")
 
     def statuses(self) -> pd.DataFrame:
@@ -62,23 +66,30 @@ class Tally:
     def differences(self) -> pd.DataFrame:
         """One row a column and group."""
         groups, also = self._groups, [key for key in self._keys if key in self._varying and key not in self._groups]
-        shown = ["column", *(key for key in groups[1:] if key == "objective" or key in self._varying)]
-        names = [*shown, "rows", "missing", "median", "p99", "worst", *(f"at_{key}" for key in also)]
+        shown = [key for key in groups if key in ("_column", "objective") or key in self._varying]
+        names = [_told(key) for key in (*shown, "_rows", "_missing", "_median", "_p99", "_worst", *also)]
         if self._counts is None:
             return pd.DataFrame(columns=["table", *names])
-        counts = self._counts.sort_values([*groups, "place"])
-        lacking = counts[counts["place"] == MISSING].set_index(groups)["size"]
-        counts = counts[counts["place"] != MISSING]
-        reached, total = (counts.groupby(groups)["size"].transform(how) for how in ("cumsum", "sum"))
-        found = self._worst.set_index(groups)[["worst", *also]].rename(columns={key: f"at_{key}" for key in also})
-        found["rows"], found["missing"] = counts.groupby(groups)["size"].sum(), lacking
-        for name, share in (("median", 0.5), ("p99", 0.99)):
-            place = counts[reached >= share * total].drop_duplicates(groups).set_index(groups)["place"]
+        counts = self._counts.sort_values([*groups, "_place"])
+        lacking = counts[counts["_place"] == MISSING].set_index(groups)["_size"]
+        counts = counts[counts["_place"] != MISSING]
+        reached, total = (counts.groupby(groups)["_size"].transform(how) for how in ("cumsum", "sum"))
+        found = self._worst.set_index(groups)[["_worst", *also]]
+        found["_rows"], found["_missing"] = counts.groupby(groups)["_size"].sum(), lacking
+        for name, share in (("_median", 0.5), ("_p99", 0.99)):
+            place = counts[reached >= share * total].drop_duplicates(groups).set_index(groups)["_place"]
             found[name] = pd.Series((place.to_numpy() << FINE).view(float), place.index)
-        found = found.fillna({"rows": 0, "missing": 0}).astype({"rows": int, "missing": int}).sort_index().reset_index()
-        found["column"] = [self._numbers[number] for number in found["column"]]
+        counted = {"_rows": 0, "_missing": 0}
+        found = found.fillna(counted).astype(dict.fromkeys(counted, int)).sort_index().reset_index()
+        found["_column"] = [self._numbers[number] for number in found["_column"]]
+        found = found.rename(columns=_told)
         found.insert(0, "table", self._name)
         return found[["table", *names]]
+
+
+def _told(name: str) -> str:
+    """What a column of `differences` is called: a parameter always `at_` it, so that none is called like another."""
+    return name.removeprefix("_") if name.startswith("_") or name == "objective" else f"at_{name}"
 
 
 def relative(one: Any, two: Any) -> tuple[np.ndarray, np.ndarray]:

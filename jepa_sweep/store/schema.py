@@ -28,6 +28,7 @@ TIMES = {  # conventions of time
 }
 
 REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
+WITHIN = ("feature", "row", "column")  # columns that number what one point has several of, from 0
 
 
 def arrow(columns: Sequence[Column], precision: str, time: str) -> pa.Schema:

@@ -15,6 +15,7 @@ from conftest import ROOT, TINY
 import jepa_sweep as js
 from jepa_sweep.analysis import arrays
 from jepa_sweep.running.execute import execute
+from jepa_sweep.store.schema import WITHIN
 
 EXACT = {**TINY, "solver": {"method": "exact"}}
 NETWORKS = {
@@ -69,7 +70,7 @@ def rows_of(store, name):
     frame = store.read(name)
     if name == "points":
         frame = pd.concat([frame, store.failures()[[c for c in store.failures() if c in frame]]], ignore_index=True)
-    keys = [c for c in ("objective", *(q.name for q in store.parameters), *arrays.WITHIN) if c in frame]
+    keys = [c for c in ("objective", *(q.name for q in store.parameters), *WITHIN) if c in frame]
     return frame.assign(sample=frame.groupby(keys).cumcount()) if "t" in frame else frame
 
 

@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from conftest import TINY, columns_of
 
@@ -107,7 +106,7 @@ def test_what_is_found_file_by_file_is_found_at_once(seed):
     counted = both.groupby(["status_here", "status_there"]).size().to_dict()
     assert {(r.here, r.there): r.rows for r in found.statuses.itertuples()} == counted
     for row in found.differences.itertuples():
-        group = both[(both["objective"] == row.objective) & (both["L"] == row.L)]
+        group = both[(both["objective"] == row.objective) & (both["L"] == row.at_L)]
         a, b = group[f"{row.column}_here"], group[f"{row.column}_there"]
         off = ((a - b).abs() / np.maximum(a.abs(), b.abs())).where(a != b, 0.0).dropna()
         alone = (a.isna() != b.isna()) & (group["status_here"] == group["status_there"])
@@ -137,21 +136,23 @@ def test_a_run_is_equal_to_itself(finished):
     assert repr(found).endswith("worst relative difference between the two: 0.00e+00")
 
 
-def test_each_file_is_read_once_where_runs_have_the_same_chunks(finished, monkeypatch):
+def test_each_file_is_read_for_its_keys_and_for_its_numbers_where_runs_have_the_same_chunks(finished, monkeypatch):
     read = []
     usual = joining.table.rows
     monkeypatch.setattr(joining.table, "rows", lambda *asked: read.append(asked[1].file.path) or usual(*asked))
     finished.compare(finished)
-    assert len(read) == 2 * len({*read}) == 2 * len(finished.reader.parts("points"))
+    assert len(read) == 4 * len({*read}) == 4 * len(finished.reader.parts("points"))
 
 
-def test_files_that_do_not_say_what_they_hold_are_looked_into(monkeypatch):
-    rows = points()
-    usual = pq.write_table
-    with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", lambda *asked, **options: usual(*asked, **options, write_statistics=False))
-        silent = made({"points": rows[:5]}, {"points": rows[5:]})
-    assert silent.compare(made({"points": rows[3:]})).points == len(rows) - 3
+def test_files_of_runs_with_nothing_in_common_are_read_once(monkeypatch):
+    """However many pairs of them there are, and though all are of the same ranges."""
+    lam = np.linspace(1, 2, 12)
+    rows, others = (points(values, (1,), ("jepa",)).sample(frac=1, random_state=0) for values in (lam, lam + 1e-3))
+    one, two = (made(*({"points": side[n::4]} for n in range(4))) for side in (rows, others))
+    read, usual = [], joining.table.rows
+    monkeypatch.setattr(joining.table, "rows", lambda *asked: read.append(asked[1].file.path) or usual(*asked))
+    assert [*joining.pairs(*(joining.Side(side.reader, "points") for side in (one, two)), ["t_numeric"])] == []
+    assert len(read) == 8
 
 
 # --- which points are the same ----------------------------------------------------------------------------------------
@@ -181,6 +182,26 @@ def test_no_two_points_are_matched_with_one():
     neither = made({"points": points((last_lam, 2.0), (1,), ("jepa",))})
     found = made({"points": points((lam, next_lam, 2.0), (1,), ("jepa",))}).compare(neither)
     assert (found.points, len(found.only_here), len(found.only_there)) == (1, 2, 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_chunks_do_not_decide_which_points_are_the_same(size):
+    """Two points within rounding of one are left without a partner, wherever they lie."""
+    here, there = (points(lam, (1,), ("jepa",)) for lam in ((1.0, 2.0, 1 + 2e-13), (1 + 1e-13, 2.0)))
+    found = made(*({"points": here[n : n + size]} for n in range(0, 3, size))).compare(made({"points": there}))
+    assert (found.points, len(found.only_here), len(found.only_there)) == (1, 2, 1)
+
+
+def test_rows_find_their_partners_in_any_order_of_any_chunks():
+    rows = points(np.linspace(1, 2, 10))
+    rows["w_star"] = rows["t_numeric"]
+    order = np.random.default_rng(0).permutation(len(rows))
+    one, two = (
+        [{"points": r[n : n + size]} for n in range(0, len(r), size)] for r, size in ((rows, 7), (rows.iloc[order], 11))
+    )
+    found = made(*one).compare(made(*two))
+    assert (found.points, found.worst) == (len(rows), 0)
+    assert (found.rows()["t_numeric_there"] == found.rows()["w_star_here"]).all()
 
 
 def test_values_and_points_that_only_one_run_has_are_named():
@@ -265,6 +286,43 @@ def test_features_are_told_apart_within_their_network():
     assert len(found.rows("features")) == 6
     with pytest.raises(js.SpecError, match=r"Rows of points, features can stand .* but `trajectories` was asked for"):
         found.rows("trajectories")
+
+
+TAKEN = ("worst", "place", "size", "column", "feature", "missing", "rows", "status_here", "at_rows", "median")
+
+
+def test_a_parameter_may_be_called_like_what_is_told_of_numbers():
+    parameters = [Column(name, "integer", "1", name) for name in TAKEN]
+    rows = pd.DataFrame([*itertools.product((0, 1), repeat=3)], columns=TAKEN[:3]).assign(**dict.fromkeys(TAKEN[3:], 3))
+    rows = rows.assign(objective="jepa", feature=[0, 1] * 4, p=0.5, status="learned", t_numeric=1.0, w_star=1.0)
+    off = rows.assign(t_numeric=1 + 1e-6 * (1 + np.arange(8)), w_star=[np.nan, *[1.0] * 7])
+    found = made({"points": rows}, parameters=parameters).compare(made({"points": off}, parameters=parameters))
+    told = found.differences[found.differences["column"] == "t_numeric"].to_dict("records")
+    assert [(one["rows"], one["missing"]) for one in told] == [(1, 0)] * 8
+    assert [one["worst"] for one in told] == pytest.approx(1e-6 * (1 + np.arange(8)), rel=1e-4)
+    assert [tuple(one[f"at_{name}"] for name in TAKEN[:3]) for one in told] == [*itertools.product((0, 1), repeat=3)]
+    assert found.differences.query("missing == 1")[["column", "at_worst", "at_place"]].values.tolist() == [
+        ["w_star", 0, 0]
+    ]
+    assert found.rows()["worst"].tolist() == rows["worst"].tolist()
+    assert found.text()
+    assert found.facts()
+
+
+def test_entries_of_a_matrix_are_told_apart_by_row_and_column():
+    rows = pd.DataFrame([*itertools.product((2.0, 3.0), (0, 1), (0, 1))], columns=["gamma_first", "row", "column"])
+    parameters = [Column("gamma_first", "exact", "1", "")]
+    number = columns_of("temporal", parameters)["covariances"][-1].name
+    rows = rows.assign(objective="jepa", **{number: 1.0})
+    off = rows.assign(
+        **{number: np.where((rows["row"] == 0) & (rows["column"] == 1) & (rows["gamma_first"] == 3), 2, 1)}
+    )
+    points = rows[:1].assign(p=0.5, status="learned")
+    of = {"of": "temporal", "parameters": parameters}
+    one, two = (made({"points": points, "covariances": matrices}, **of) for matrices in (rows, off))
+    [told] = one.compare(two).differences.query("table == 'covariances' and column == @number").to_dict("records")
+    assert (told["rows"], told["worst"]) == (8, 0.5)
+    assert (told["at_gamma_first"], told["at_row"], told["at_column"]) == (3.0, 0, 1)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals
 from jepa_sweep.running.standing import Records
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import overview
+from jepa_sweep.store import overview, schema, table
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Commit, sha256
 from jepa_sweep.systems.system import Cost
@@ -39,7 +39,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
         finished, visited = job.done(claims, digest), job.visited(store, sweep.system, {}, claims)
         others = [theirs for other, theirs in visited.items() if other != digest]
     left = plan.left(sweep, grid, finished, others, size)
-    takes = left.takes
+    takes = left.takes.plus(Cost(bytes=left.chunks * _bytes_without_rows(sweep)))
     commits = store.log.commits() if store else []
     rows = sum(commit.rows("points") + commit.rows("failures") for commit in commits)
     if rows:
@@ -64,6 +64,17 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
         "forecast": expected and expected.of(left.points),
         "forecast_from": expected and expected.looked,
     }
+
+
+def _bytes_without_rows(sweep: Sweep) -> int:
+    """What the files of a chunk take before they have a row: in small chunks their schemas are most of them."""
+    solver, sampled = sweep.solver, bool(sweep.measurement.samples)
+    written = {
+        name: schema.arrow(columns, solver.precision, solver.time).empty_table()
+        for name, columns in sweep.system.columns().items()
+        if name != "failures" and (sampled or name not in schema.SAMPLED)
+    }
+    return sum(len(table.encode(rows, schema.REPEATING)) for rows in written.values())
 
 
 def status_of(path: str | Path) -> dict[str, Any]:

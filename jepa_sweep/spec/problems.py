@@ -13,7 +13,7 @@ from jepa_sweep.checks import check_one_of, plain, shown
 from jepa_sweep.errors import Problem, SpecError
 from jepa_sweep.spec.lines import Key, line_of, lines_of
 
-MOST = 10  # problems of one spec that a message tells
+MOST = 30  # problems of one spec that a message tells
 MOST_PATH = 1000  # characters of a path that messages repeat
 
 

@@ -27,6 +27,7 @@ TIMES = {  # conventions of time
     "own": "time t of the flow's own equation",
 }
 
+SAMPLED = ("trajectories", "losses")  # tables whose rows are samples
 REPEATING = ("p", "lam", "rho")  # measured floats that stand in many rows unchanged
 WITHIN = ("feature", "row", "column")  # columns that number what one point has several of, from 0
 
@@ -52,7 +53,7 @@ def unit_of_time(time: str) -> str:
 
 def noun_of(table: str) -> str:
     """What the rows of a table are, in the plural."""
-    return f"samples of {table}" if table in ("trajectories", "losses") else table
+    return f"samples of {table}" if table in SAMPLED else table
 
 
 # --- columns that several systems have ----------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """What `plan` says a sweep will take, before anything was computed."""
 
 import pytest
+from conftest import TINY, TRACKED
 
 import jepa_sweep as js
 from jepa_sweep.running.plan import points_per_chunk
-from jepa_sweep.running.summary import plan_of
+from jepa_sweep.running.summary import _bytes_without_rows, plan_of
 from jepa_sweep.spec.grid import Grid
 
 AXES = {"features": 100, "L": 3, "t_end": 1000.0, "eta": 0.1}
@@ -64,8 +65,8 @@ def test_thresholds_share_a_network(planned):
 
 def test_bytes_are_those_of_features_and_samples(planned):
     none, some = planned(), planned(measure={"trajectories": {"samples": 1000}})
-    assert 1e3 < none["bytes"] < 1e4
-    assert some["bytes"] == pytest.approx(1000 * 100 * 30, rel=0.05)
+    assert 1e3 < none["bytes"] < 1e5
+    assert some["bytes"] - none["bytes"] == pytest.approx(1000 * 100 * 30, rel=0.05)
     both = planned(measure={"p": [0.3, 0.5], "trajectories": {"samples": 1000}})
     assert both["bytes"] == pytest.approx(some["bytes"], rel=0.05)
 
@@ -98,4 +99,13 @@ def test_scalar_flows_take_what_they_took(planned):
     assert facts["points"] == 200
     assert facts["seconds"] == pytest.approx(200 * 2e-6)
     sampled = planned(axes, system="reduced", measure={"trajectories": {"samples": 10}})
-    assert sampled["bytes"] == 200 * (75 + 270)
+    files = sampled["chunks"] * _bytes_without_rows(js.Sweep(**TRACKED))
+    assert sampled["bytes"] == 200 * (75 + 270) + files
+
+
+@pytest.mark.parametrize("spec", [TINY, TRACKED], ids=["times", "trajectories"])
+def test_small_chunks_are_mostly_schemas_and_are_said_to_be(tmp_path, spec):
+    sweep = js.Sweep(**spec, solver={"method": "exact"} if spec is TINY else {})
+    said = plan_of(sweep, tmp_path / "run")["bytes"]
+    held = js.run(sweep, tmp_path / "run").overview().bytes
+    assert 0.7 * held < said < 1.4 * held

@@ -54,8 +54,9 @@ def test_a_run_is_told_in_a_few_numbers_without_reading_a_table(runs, monkeypatc
 def test_a_damaged_run_says_so_and_the_others_are_shown(runs, invoke):
     done = invoke("list", runs)
     assert done.exit_code == 0
-    for name in ("lost", "torn", "foreign"):
-        assert [line for line in done.stdout.splitlines() if line.split()[:1] == [str(runs / name)] and "unreadable" in line]
+    lines = done.stdout.splitlines()
+    for path in (str(runs / name) for name in ("lost", "torn", "foreign")):
+        assert [line for line in lines if line.split()[:1] == [path] and "unreadable" in line]
     assert re.search(rf"^  {re.escape(str(runs))}/whole +reduced +72 +complete ", done.stdout, re.M)
     assert "24 of 72" in done.stdout
     facts = json.loads(invoke("list", runs, "--json").stdout)

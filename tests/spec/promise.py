@@ -32,7 +32,7 @@ def assert_clear(message):
     if sentences:
         assert re.fullmatch(rf"[\d,]+ things must be put right in {ORIGIN}:", first)
         assert all(sentence.startswith("- ") for sentence in sentences)
-        assert len(sentences) <= 11
+        assert len(sentences) <= 31
     else:
         assert first.endswith((f"In {ORIGIN}.", f"({ORIGIN})."))
     for sentence in sentences or [first]:

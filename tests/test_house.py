@@ -219,6 +219,7 @@ def test_public_signatures_can_be_read(name):
     said["return"] = inspect.formatannotation(signature.return_annotation)
     read = {key: re.sub(r"\b(\w+\.)+", "", text) for key, text in said.items()}
     assert {key: text for key, text in read.items() if len(text) > 40} == {}
+    assert str(inspect.signature(js.Sweep)) == "(**keys)"  # its docstring explains them
 
 
 def test_numbers_are_called_array_like():

@@ -21,7 +21,9 @@ def moments(
     depth: Annotated[int, typer.Option("--L", metavar="L", help="Encoder layers.")] = 3,
     eps: Annotated[float, typer.Option(metavar="X", help="Initial response of every feature.")] = 1e-3,
     p: Annotated[float, typer.Option(metavar="P", help="Learned at this fraction of the rest point.")] = 0.5,
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="Rows of each table in text; other forms have all.")] = 20,
+    top: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rows of each table in text; other forms have all.")
+    ] = 20,
     format: Format = None,
     as_json: Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ from the same keys. All that is wrong with it is one `SpecError` that names the 
 """
 
 import functools
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,6 +124,7 @@ class Sweep(Block):
     _blocks: tuple[FullBlock, ...] = pydantic.PrivateAttr()
 
     def __init__(self, source: Source = Source(), /, **data: Any) -> None:  # noqa: B008, it cannot be changed
+        """Check the keys of a spec; raises `SpecError` with all that is wrong with them."""
         given, faults, system = data.get("system", "reduced"), list[Fault](), registry.BUILT_IN["reduced"]
         try:
             system = registry.find(given, source.folder)
@@ -238,6 +240,10 @@ class Sweep(Block):
         trajectories = {**sampled.model_dump(), "p": self.measure.p[0]} if sampled else None
         frozen = {"system": system.name, "version": system.version, "solver": solver, "trajectories": trajectories}
         return frozen | ({"source": system.digest} if system.source else {})
+
+
+# What pydantic makes of the fields fills a screen with validators before `help` comes to the keys.
+Sweep.__signature__ = inspect.Signature([inspect.Parameter("keys", inspect.Parameter.VAR_KEYWORD)])
 
 
 def _with_defaults(system: System, data: dict[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals
 from jepa_sweep.running.standing import Records
 from jepa_sweep.spec.models import Sweep
-from jepa_sweep.store import overview, schema, table
+from jepa_sweep.store import overview, schema
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Commit, sha256
 from jepa_sweep.systems.system import Cost
+
+FOOTER = 1.9  # bytes for each of Arrow's schema, which stands in it as text, and once more as Parquet's own
 
 
 def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Sequence[str] = ()) -> dict[str, Any]:
@@ -69,12 +71,12 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
 def _bytes_without_rows(sweep: Sweep) -> int:
     """What the files of a chunk take before they have a row: in small chunks their schemas are most of them."""
     solver, sampled = sweep.solver, bool(sweep.measurement.samples)
-    written = {
-        name: schema.arrow(columns, solver.precision, solver.time).empty_table()
+    written = (
+        schema.arrow(columns, solver.precision, solver.time)
         for name, columns in sweep.system.columns().items()
         if name != "failures" and (sampled or name not in schema.SAMPLED)
-    }
-    return sum(len(table.encode(rows, schema.REPEATING)) for rows in written.values())
+    )
+    return round(FOOTER * sum(described.serialize().size for described in written))
 
 
 def status_of(path: str | Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def test_rows_are_those_of_the_store(store):
     ("text", "rows"),
     [
         ("with few as (from points where t > 2) select count(*) as n from few", [{"n": 1}]),
-        ("pivot points on L in (1, 2) using sum(lam)", [{"1": 0.5}]),
+        ("pivot points on L in (1, 2) using sum(lam) order by t desc nulls last", [{"1": 0.5}]),
         ("summarize points", [{"column_name": "objective"}]),
         ("select sum(a.lam * b.lam) as s from points a join points b using (L)", [{"s": 5.25}]),
         ("select 1 as one", [{"one": 1}]),

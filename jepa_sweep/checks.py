@@ -1,7 +1,8 @@
 """Checks of single values that a user gives, and how messages show values; every failure is a `SpecError`."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -53,6 +54,15 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     known = list(known)
     close = closest(given, known)
     return f" Did you mean `{close}`?" if close else f" Known are: {', '.join(known)}."
+
+
+@contextlib.contextmanager
+def extra(what_needs_it: str, name: str) -> Iterator[None]:
+    """Raise a `SpecError` where an import fails because the extra of this name was not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise SpecError(f"{what_needs_it}, but it is not installed; try `pip install 'jepa_sweep[{name}]'`.") from error
 
 
 def check_one_of(name: str, value: object, known: Sequence[str]) -> None:

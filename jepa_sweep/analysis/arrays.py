@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from jepa_sweep.analysis import provenance
+from jepa_sweep.checks import extra
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec import lattice
@@ -45,7 +46,8 @@ def dataset(store: Reader, system: System, name: str = "points") -> "xr.Dataset"
         SpecError: its points are not a grid, it has no rows, or xarray is not installed.
         IntegrityError: a file is damaged, or a spec is missing.
     """
-    xarray = _xarray()
+    with extra("Labelled arrays need xarray", "xarray"):
+        import xarray
     described, notes = store.schema(name), {field.name: _notes(field) for field in store.schema(name)}
     grid = _grid(store, system, name)
     inside = _inside(store, name)
@@ -64,16 +66,6 @@ def dataset(store: Reader, system: System, name: str = "points") -> "xr.Dataset"
         coordinates["t"] = (shared, times, notes["t"])
     measured = {column: (tuple(dims), values, notes[column]) for column, values in filled.items()}
     return xarray.Dataset(measured, coordinates, {"table": name, **provenance.facts(store)})
-
-
-def _xarray() -> Any:
-    try:
-        import xarray
-    except ImportError as error:
-        raise SpecError(
-            "Labelled arrays need xarray, but it is not installed; try `pip install 'jepa_sweep[xarray]'`."
-        ) from error
-    return xarray
 
 
 def _grid(store: Reader, system: System, name: str) -> Lattice:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from jepa_sweep import output
 from jepa_sweep.analysis import arrays, card, provenance
 from jepa_sweep.analysis.arrays import ABSENT
-from jepa_sweep.checks import check_one_of, plain
+from jepa_sweep.checks import check_one_of, extra, plain
 from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.physics.host import Status
 from jepa_sweep.store import table
@@ -109,12 +109,8 @@ def _csv(store: Reader, names: Sequence[str], folder: Path) -> None:
 
 def _duckdb(store: Reader, names: Sequence[str], path: Path) -> None:
     """A database with all tables, meaning and unit as comments of their columns, and a table of provenance."""
-    try:
+    with extra("A DuckDB database needs duckdb", "sql"):
         import duckdb
-    except ImportError as error:
-        raise SpecError(
-            "A DuckDB database needs duckdb, but it is not installed; try `pip install 'jepa_sweep[sql]'`."
-        ) from error
     with _refused(path, duckdb.Error), contextlib.closing(duckdb.connect(path)) as base:
         for name in names:
             described = store.schema(name)
@@ -152,10 +148,8 @@ def _text(text: str) -> str:
 
 def _netcdf(tables: "Iterable[tuple[str, xr.Dataset]]", path: Path) -> None:
     """A netCDF-4 file with one group a table."""
-    try:
-        import netCDF4  # noqa: F401
-    except ImportError as error:
-        raise _lacking("netCDF4") from error
+    with extra("This format needs netCDF4", "xarray"):
+        import netCDF4  # noqa: F401, xarray calls it
     with _refused(path, RuntimeError):
         for name, made in tables:
             packed = {column: {"zlib": True, "complevel": 1} for column in made.data_vars if made[column].ndim}
@@ -164,18 +158,12 @@ def _netcdf(tables: "Iterable[tuple[str, xr.Dataset]]", path: Path) -> None:
 
 def _zarr(tables: "Iterable[tuple[str, xr.Dataset]]", path: Path) -> None:
     """A Zarr store with one group a table."""
-    try:
-        import zarr  # noqa: F401
-    except ImportError as error:
-        raise _lacking("zarr") from error
+    with extra("This format needs zarr", "xarray"):
+        import zarr  # noqa: F401, xarray calls it
     for name, made in tables:
         # Of texts only those of any length have a place in the specification.
         words = {axis: values.astype(object) for axis, values in made.coords.items() if values.dtype.kind == "U"}
         made.assign_coords(words).to_zarr(path, group=name, mode="a", zarr_format=3, consolidated=False)
-
-
-def _lacking(package: str) -> SpecError:
-    return SpecError(f"This format needs {package}, but it is not installed; try `pip install 'jepa_sweep[xarray]'`.")
 
 
 def _flagged(made: "xr.Dataset") -> "xr.Dataset":

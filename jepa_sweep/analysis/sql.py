@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from jepa_sweep.checks import did_you_mean, plain
+from jepa_sweep.checks import did_you_mean, extra, plain
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import table
 from jepa_sweep.store.folder import Folder
@@ -34,12 +34,8 @@ def answer(store: Reader, text: str, limit: int) -> tuple[pd.DataFrame, bool]:
         SpecError: DuckDB is not installed, it cannot run the query, or the text is more than a query.
         IntegrityError: a file is damaged.
     """
-    try:
-        import duckdb  # not at the top: an extra
-    except ImportError as error:
-        raise SpecError(
-            "`--sql` needs duckdb, but it is not installed; try `pip install 'jepa_sweep[sql]'`."
-        ) from error
+    with extra("`--sql` needs duckdb", "sql"):
+        import duckdb
     named = [name for name in store.tables if re.search(rf"\b{re.escape(name)}\b", text, re.IGNORECASE)]
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(duckdb.connect())

@@ -30,10 +30,10 @@ def execute(
 ) -> Report:
     """Compute every point of a spec that is not in its store yet, here or on a Ray cluster.
 
-    It takes and raises what `jepa_sweep.run` does. `progress` is called after each chunk. `changes` to a
-    spec file are made first, like "solver.rtol=1e-10". `stop` is asked before each
-    chunk, on a cluster every second; no chunk is begun after it has returned True. `ready` is called before JAX starts,
-    perhaps twice, and not at all where nothing is left to do: saying so needs no JAX.
+    It takes and raises what `jepa_sweep.run` does. `progress` is called after each chunk. `changes` to a spec file are
+    made first, like "solver.rtol=1e-10". `stop` is asked before each chunk, on a cluster every second; no chunk is
+    begun after it has returned True. `ready` is called before JAX starts, perhaps twice, and not at all where nothing
+    is left to do: saying so needs no JAX.
 
     A worker of a cluster has one accelerator, where there is any for `device`; else all cores of a machine, or as many
     as JAX is set to use here (JAX_NUM_CPU_DEVICES=4). `compile_seconds` are those of the worker that compiled longest.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jepa_sweep.checks import extra
 from jepa_sweep.errors import SpecError
 
 Ray = Any  # the module, an extra
@@ -86,10 +87,8 @@ def joined(cluster: str, device: str) -> Iterator[Cluster]:
             f"`device` must be one of {', '.join(ACCELERATORS)} on a cluster, where each worker has one of its own, "
             f"but it is {device!r}."
         )
-    try:
+    with extra("`cluster` needs Ray", "ray"):
         import ray
-    except ImportError as error:
-        raise SpecError("`cluster` needs Ray, but it is not installed; try `pip install 'jepa_sweep[ray]'`.") from error
     ours = not ray.is_initialized()  # else it is the host program's
     with contextlib.redirect_stdout(sys.stderr):  # a thread of Ray's tells what died, in the midst of results
         if ours:

@@ -89,7 +89,7 @@ def _solver(system: System) -> Iterator[str]:
     words = {"method": (AUTO, *system.methods), "precision": system.precisions, "time": system.times}
     words |= {"coordinate": system.coordinates}
     defaults = {key: field.default for key, field in Solver.model_fields.items()}
-    defaults |= {"time": system.times[0], "coordinate": (*system.coordinates, None)[-2:][0]}
+    defaults |= {"time": system.times[0], "coordinate": system.coordinates[-1] if system.coordinates else None}
     silent = {"rtol"} if {*system.methods} <= {*system.without_rtol} else set()
     for key, default in defaults.items():
         if key not in silent and len(words.get(key, "any")) > 1:

@@ -16,18 +16,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jepa_sweep.checks import extra
 from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.store.location import DAMAGED, STAGING, Missing
 from jepa_sweep.store.writer_names import process
 
-try:
+with extra("Paths like s3://bucket/run need obstore", "cloud"):  # folders need none of it
     import obstore
     from obstore import exceptions
     from obstore.store import GCSStore, MemoryStore, S3Store
-except ImportError as error:  # an extra: folders need none of it
-    raise SpecError(
-        "Paths like s3://bucket/run need obstore, but it is not installed; try `pip install 'jepa_sweep[cloud]'`."
-    ) from error
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore

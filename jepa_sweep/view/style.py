@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from jepa_sweep.errors import SpecError
+from jepa_sweep.checks import extra
 from jepa_sweep.store.schema import unit_of_time
 
-try:
+with extra("Figures need matplotlib", "plot"):  # tables need none of it
     import matplotlib as mpl
     from matplotlib import colors
     from matplotlib import style as mpl_style
     from matplotlib.axes import Axes as Axes  # for those who draw
     from matplotlib.figure import Figure
-except ImportError as error:  # an extra: tables need none of it
-    raise SpecError(
-        "Figures need matplotlib, but it is not installed; try `pip install 'jepa_sweep[plot]'`."
-    ) from error
 
 WIDTH = 7.0  # inches
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.results import Store
@@ -55,3 +56,20 @@ def _rows(schema, columns):
     count = max(map(len, columns.values()))
     arrays = [pa.array(columns.get(f.name, [USUAL[f.name]] * count), f.type) for f in schema]
     return pa.Table.from_arrays(arrays, schema=schema.remove_metadata())
+
+
+def assert_same(ours, theirs, **kwargs):
+    """Equal to the last bit."""
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True, **kwargs)
+
+
+LAM = [0.1, 0.19306977288832497, 0.19999, 0.372759372031494, 1.0, 10.3]
+ROWS = {
+    "objective": ["jepa", "mae", "jepa", "mae", "jepa", "jepa"],
+    "lam": LAM,
+    "L": [1, 2, 2, 5, 8, 8],
+    "status": ["learned", "learned", "not_reached", "learned", "above_threshold", "learned"],
+    "t": [12.5, -3.25, None, 12.75, 0.0, 1e300],
+    "w": [0.1, 0.2, 0.3, None, 0.1, -0.1],
+    "steps": [0, 3, 9, 2**53 + 1, 3, 12],
+}

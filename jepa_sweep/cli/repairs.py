@@ -8,8 +8,6 @@ from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Run
 from jepa_sweep.errors import IntegrityError
 
-ADVICE = "; run `jepa-sweep repair`"  # what has just been done
-
 
 @shell.command
 def verify(run: Run, as_json: Json = False) -> None:
@@ -35,9 +33,10 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     shell.ready_to_compute()
     from jepa_sweep.computing import repair as repair_store
+    from jepa_sweep.store.records import REPAIR
 
     repaired = repair_store(run, device=device)
-    told = {number: [one.replace(ADVICE, "") for one in what] for number, what in repaired.items()}
+    told = {number: [one.replace(f"; {REPAIR}", "") for one in what] for number, what in repaired.items()}
     lines = [f"repaired chunk {number}: {'; '.join(what)}" for number, what in told.items()]
     shell.put({"repaired": told}, "\n".join(lines) or "nothing to do: nothing is damaged.", as_json)
 

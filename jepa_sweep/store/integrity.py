@@ -61,7 +61,7 @@ def proved(location: Location, manifest: Manifest, path: str) -> tuple[pa.Table,
             return rows, data
         if table.by_another_release(data):
             return None
-    raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; run `jepa-sweep repair`.")
+    raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; {records.REPAIR}.")
 
 
 def lost_notes(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from jepa_sweep.errors import IntegrityError
 from jepa_sweep.store.location import Location
 
+REPAIR = "run `jepa-sweep repair`"  # what damage is mended by, in messages
+
 
 class File(NamedTuple):
     """A file as its commit record lists it."""
@@ -139,7 +141,7 @@ def sealed(record: dict[str, Any]) -> bytes:
     return json.dumps({**record, "sha256": _seal(record)}, indent=1).encode()
 
 
-def unsealed(location: Location, name: str, what: str, remedy: str = "run `jepa-sweep repair`") -> dict[str, Any]:
+def unsealed(location: Location, name: str, what: str, remedy: str = REPAIR) -> dict[str, Any]:
     """Read such JSON; raises `IntegrityError` if it is not as it was written."""
     where = location.where(name)
     try:

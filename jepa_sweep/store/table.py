@@ -17,7 +17,7 @@ from typing_extensions import TypeAliasType
 from jepa_sweep.checks import did_you_mean
 from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.store.location import Location, Missing
-from jepa_sweep.store.records import File, sha256
+from jepa_sweep.store.records import REPAIR, File, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +77,9 @@ def load(location: Location, file: File, *, footer: bool = False) -> bytes:
     try:
         data = location.read_end(file.path, file.footer) if footer else location.read(file.path)
     except Missing:
-        raise IntegrityError(f"{where} is missing; run `jepa-sweep repair`.") from None
+        raise IntegrityError(f"{where} is missing; {REPAIR}.") from None
     if sha256(data) != (file.footer_sha256 if footer else file.sha256):
-        raise IntegrityError(f"{where} is damaged: its bytes are not those committed; run `jepa-sweep repair`.")
+        raise IntegrityError(f"{where} is damaged: its bytes are not those committed; {REPAIR}.")
     return data
 
 
@@ -88,7 +88,7 @@ def decoded(data: bytes, where: str) -> pa.Table:
     try:
         return pq.read_table(pa.BufferReader(_arrow(data)), page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise IntegrityError(f"{where} is damaged: {error}; run `jepa-sweep repair`.") from None
+        raise IntegrityError(f"{where} is damaged: {error}; {REPAIR}.") from None
 
 
 def by_another_release(data: bytes) -> bool:

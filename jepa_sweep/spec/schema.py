@@ -103,9 +103,8 @@ def _name_what_is_known(found: Schema, definitions: Schema, systems: Iterable[Sy
 
 
 def _meaning(q: Parameter) -> str:
-    unit = f", in {q.unit}" if q.unit not in ("", "1") else ""
     default = "" if q.default is None else f"; {q.default} by default"
-    return f"{q.meaning}{unit}{default}"
+    return f"{q.described}{default}"
 
 
 def _by_system(meanings: dict[str, list[str]]) -> str:

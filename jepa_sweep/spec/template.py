@@ -54,11 +54,10 @@ def of_figure(figure: str, name: str) -> str:
 
 def _parameter(system: System, q: Parameter) -> Iterator[str]:
     """A parameter and what it means; commented out where the system knows what it is if nothing is said."""
-    unit = f", in {q.unit}" if q.unit not in ("", "1") else ""
     same = f"; that of {q.default} by default" if isinstance(q.default, str) and not q.choices else ""
     words = f": {', '.join(q.choices)}" if q.choices else ""
     shown = f"; {_toml(q.default)} by default" if q.example is not None and q.default is not None else ""
-    meaning = f"{q.meaning}{unit}{words}{same}{shown}"
+    meaning = f"{q.described}{words}{same}{shown}"
     known = {other.name: other for other in system.parameters}
     left_out = q.example is None and q.default is not None
     value = _example(known[str(q.default)]) if same and left_out else _example(q)

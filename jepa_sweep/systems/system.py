@@ -42,6 +42,11 @@ class Parameter(NamedTuple):
     example: Any = None
 
     @property
+    def described(self) -> str:
+        """Its meaning, with the unit where it has one."""
+        return self.meaning if self.unit in ("", "1") else f"{self.meaning}, in {self.unit}"
+
+    @property
     def column(self) -> Column:
         """The same as a column of the tables."""
         dtype = "text" if self.choices else "integer" if self.integer else "exact"

@@ -16,7 +16,7 @@ from jepa_sweep.spec import shipped
 from jepa_sweep.store.location import MARK
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "mlp", "loss", "inversion", "critical_times")
-STATUSES = ("failed", "max_steps", "non_finite", "oom", "diverged")
+STATUSES = ("failed", "max_steps", "non_finite", "oom", "diverged", "inaccurate")
 TABLES = ("points", "failures", "trajectories", "features", "losses", "covariances")
 DEVICES = ("auto", "cpu", "gpu", "tpu")
 SYSTEMS = ("reduced", "network", "training", "temporal")

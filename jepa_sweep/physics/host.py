@@ -33,6 +33,8 @@ class Status(enum.IntEnum):
     NOT_YET = 14
     ESTIMATED = 15
     UNSTABLE = 16
+    UNDERFLOW = 17
+    INACCURATE = 18
 
     @property
     def label(self) -> str:
@@ -42,7 +44,7 @@ class Status(enum.IntEnum):
     @property
     def failed(self) -> bool:
         """True where the numerics gave up; every other status is an answer about the point."""
-        return self in (Status.MAX_STEPS, Status.NON_FINITE, Status.OOM, Status.DIVERGED)
+        return self in (Status.MAX_STEPS, Status.NON_FINITE, Status.OOM, Status.DIVERGED, Status.INACCURATE)
 
 
 SENTENCES = {
@@ -66,6 +68,9 @@ SENTENCES = {
     Status.UNSTABLE: "The network was trained, but its step is above the stability limit of its rest point, which it "
     "therefore cannot keep; lower `eta`.",
     Status.NOT_YET: "The response had not met its threshold when training ended; raise `t_end` to see it.",
+    Status.UNDERFLOW: "The critical time is smaller than the smallest number of this precision; read log_t_exact.",
+    Status.INACCURATE: "The critical time that was found is farther from the true one than 100 rtol; tighten `rtol`, "
+    "leave `coordinate` out or compute in float64, for the points of a run with `retry`.",
     Status.ESTIMATED: "The moments of the series were estimated.",
 }
 

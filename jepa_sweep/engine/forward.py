@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
 from jepa_sweep.engine import dense, search
@@ -56,7 +57,7 @@ class _Forward(NamedTuple):
     def start(self, goal: Goal, trip: Trip) -> Lane:
         coordinate, stepper, point = self.coordinate, self.stepper, goal.point
         state = coordinate.start(point)
-        size = _size(coordinate.response(state, point), state, goal)
+        size = _size(coordinate, coordinate.response(state, point), state, goal)
         atol, zero = stepper.settings.rtol * size, jnp.zeros_like(size)
         unit = zero + 1 / _pace(coordinate, state, point)
         y, args = (zero, state), (point, unit)
@@ -66,7 +67,7 @@ class _Forward(NamedTuple):
             s=zero,
             y=y,
             carry=stepper.carry(zero, y, args, atol),
-            control=stepper.control(stepper.first(y, args, atol)),
+            control=stepper.control(stepper.first(y, args, atol, lambda y: optx.rms_norm(y[1]))),
             met=~goal.wanted,
             crossed=jnp.zeros_like(goal.wanted),
         )
@@ -151,13 +152,26 @@ class _Forward(NamedTuple):
         return lane, lane.search.outcome(lane.control), self.over(lane)
 
 
-def _size(response: Scalar, state: State, goal: Goal) -> Scalar:
-    """What errors must be small beside: the response at the start or, where it starts at 0, state and thresholds."""
-    size = jnp.abs(response)
-    wanted = jnp.where(goal.wanted, jnp.abs(goal.target), 0.0)
-    others = jnp.concatenate([*(jnp.abs(leaf).ravel() for leaf in jax.tree.leaves(state)), wanted])
-    largest = jnp.max(others).astype(size.dtype)
-    return jnp.where(size > 0, size, jnp.where(largest > 0, largest, 1.0))
+def _size(coordinate: Coordinate, response: Scalar, state: State, goal: Goal) -> Scalar:
+    """What errors must be small beside: 1 where they are relative ones, else the smallest response that is asked for.
+
+    That is the one at the start or at a threshold or, where all of these are 0, the largest number of the state.
+    """
+    if coordinate.logarithmic:
+        return jnp.ones_like(response)
+    asked = jnp.abs(jnp.append(jnp.where(goal.wanted, goal.target, 0.0), response))
+    smallest = jnp.min(jnp.where(asked > 0, asked, jnp.inf)).astype(response.dtype)
+    largest = jnp.max(jnp.concatenate([jnp.abs(leaf).ravel() for leaf in jax.tree.leaves(state)]))
+    largest = jnp.where(largest > 0, largest, 1.0).astype(response.dtype)
+    return jnp.where(jnp.isfinite(smallest), smallest, largest)
+
+
+def _allowed(coordinate: Coordinate, rtol: float, size: TimeAndState, atol: Scalar) -> TimeAndState:
+    """How large errors of time and state may be: those of time are relative from the start, where it is 0."""
+    T, state = size
+    relative = 0.0 if coordinate.logarithmic else rtol
+    tiny = float(jnp.finfo(T.dtype).tiny)
+    return tiny + rtol * T, jax.tree.map(lambda y: atol + relative * y, state)
 
 
 def _pace(coordinate: Coordinate, state: State, point: Any) -> Scalar | float:
@@ -171,12 +185,27 @@ def _field(coordinate: Coordinate, s: Any, y: TimeAndState, args: tuple) -> Time
     (T, state), (point, unit) = y, args
     pace = _pace(coordinate, state, point)
     # Divided, not multiplied by 1 / pace: XLA computes what ends in a product anew wherever a later stage uses it.
-    return 1 / (pace * unit), jax.tree.map(lambda f: f / pace, coordinate.field(T * unit, state, point))
+    rates = jax.tree.map(lambda f: _over(f, pace), coordinate.field(T * unit, state, point))
+    return _over(jnp.ones_like(T), pace * unit), rates
+
+
+@jax.custom_jvp
+def _over(x: Scalar, y: Scalar | float) -> Scalar:
+    """x / y; implicit methods differentiate it, and JAX's own rule squares y, which may be beyond all numbers then."""
+    return x / y
+
+
+@_over.defjvp
+def _over_jvp(primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+    (x, y), (dx, dy) = primals, tangents
+    ratio = x / y
+    return ratio, dx / y - ratio * (dy / y)
 
 
 def course(coordinate: Coordinate, settings: Settings) -> Course:
     """Solves in any coordinate, for the pool."""
-    stepper = Stepper(settings, functools.partial(_field, coordinate))
+    allowed = functools.partial(_allowed, coordinate, settings.rtol)
+    stepper = Stepper(settings, functools.partial(_field, coordinate), allowed)
     halvings = math.ceil(-math.log2(settings.rtol) / 2) + 3
     forward = _Forward(coordinate, stepper, dense.of_flow(stepper.solver), halvings)
     return Course(forward.start, forward.blank, forward.advance, forward.rests, forward.settle)

@@ -25,6 +25,7 @@ from jepa_sweep.physics.elementary import exp, log
 from jepa_sweep.physics.host import Status
 
 Field = Callable[[Any, State, Any], State]  # (x, y, args) -> dy/dx
+Allowed = Callable[[State, Any], State]  # (|y|, atol) -> how large errors may be, leaf by leaf
 
 SAFETY, SHORTER, LONGER = 0.9, 0.2, 10.0  # the next step is made for so much of what is allowed; how much it may change
 
@@ -69,8 +70,10 @@ class Tried(NamedTuple):
 class Stepper:
     """Steps of one diffrax method on one field, with control of their size."""
 
-    def __init__(self, settings: Settings, field: Field) -> None:
+    def __init__(self, settings: Settings, field: Field, allowed: Allowed | None = None) -> None:
+        """A step may make an error of `allowed(size, atol)`, by default atol + rtol times the size."""
         self.settings, self._field, self._term = settings, field, dfx.ODETerm(field)
+        self._allowed = allowed or (lambda size, atol: jax.tree.map(lambda y: atol + settings.rtol * y, size))
         self.solver = SOLVERS[settings.method]()
         self._order = self.solver.error_order(self._term)
         self._explicit = settings.explicit
@@ -93,10 +96,10 @@ class Stepper:
         """Before the first step, which tries `h`."""
         return Control(h, jnp.zeros((), int), jnp.full((), Status.LEARNED))
 
-    def first(self, y: State, args: Any, atol: Scalar) -> Scalar:
+    def first(self, y: State, args: Any, atol: Scalar, norm: Callable[[State], Scalar] = optx.rms_norm) -> Scalar:
         """diffrax's own choice of a first step from x = 0."""
         zero = jnp.zeros_like(atol)
-        end, _ = dfx.PIDController(rtol=self.settings.rtol, atol=atol).init(
+        end, _ = dfx.PIDController(rtol=self.settings.rtol, atol=atol, norm=norm).init(
             self._term, zero, jnp.inf + zero, y, None, args, self.solver.func, self._order
         )
         return jnp.asarray(end)
@@ -121,13 +124,11 @@ class Stepper:
         return x1, Tried(keep, y1, after, stages, Control(h, steps, ended))
 
     def _size(self, error: State, y0: State, y1: State, atol: Scalar | float) -> Scalar:
-        """The root mean square of an error relative to what is allowed, atol + rtol |y|."""
-
-        def leaf(error: Array, y0: Array, y1: Array) -> Array:
-            larger = jnp.maximum(jnp.abs(y0), jnp.abs(jnp.where(jnp.isfinite(y1), y1, y0)))
-            return error / (atol + self.settings.rtol * larger)
-
-        leaves = jax.tree.leaves(jax.tree.map(leaf, error, y0, y1))
+        """The root mean square of an error relative to what is allowed."""
+        larger = jax.tree.map(
+            lambda y0, y1: jnp.maximum(jnp.abs(y0), jnp.abs(jnp.where(jnp.isfinite(y1), y1, y0))), y0, y1
+        )
+        leaves = jax.tree.leaves(jax.tree.map(jnp.divide, error, self._allowed(larger, atol)))
         if sum(x.size for x in leaves) == 1:
             return jnp.abs(leaves[0]).reshape(())
         return jnp.sqrt(sum(jnp.sum(x * x) for x in leaves) / sum(x.size for x in leaves))

@@ -31,7 +31,8 @@ class Coordinate(NamedTuple):
     field that does not depend on time: how far it is from its start to where the response is `fraction` times the rest
     point. A critical time is then the integral of `1 / field` over a fixed interval. Without `span` the engine
     integrates forward in time until the response meets the threshold, over the coordinate's own clock s if `pace`
-    says how fast that runs, `ds/dT`: best so that the state changes evenly in s, however unevenly in T.
+    says how fast that runs, `ds/dT`: best so that the state changes evenly in s, however unevenly in T. Where the
+    coordinate is `logarithmic`, its errors are relative ones of the response: how large it is itself says nothing.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Coordinate(NamedTuple):
     span: Callable[[Scalar, Point], Scalar] | None = None
     pace: Callable[[State, Point], Scalar] | None = None
     observables: tuple[Callable[[State, Point], Scalar], ...] = ()  # what else to sample along the flow
+    logarithmic: bool = False
 
     @property
     def width(self) -> int:

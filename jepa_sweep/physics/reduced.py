@@ -4,6 +4,7 @@
 plain gradient flow runs L times faster.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_sweep.physics import exact, response
-from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Numbers, Prediction, Scalar
+from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Flags, Numbers, Prediction, Scalar
 from jepa_sweep.physics.elementary import exp, expm1, log, log1p
 from jepa_sweep.physics.exact import Point
 from jepa_sweep.physics.host import Columns
@@ -53,7 +54,9 @@ def log_w_response(y: Scalar, p: Point) -> Scalar:
     return exp(y)
 
 
-LOG_W = Coordinate("log_w", start=log_w_start, field=log_w_field, response=log_w_response, pace=log_w_pace)
+LOG_W = Coordinate(
+    "log_w", start=log_w_start, field=log_w_field, response=log_w_response, pace=log_w_pace, logarithmic=True
+)
 
 
 def w_start(p: Point) -> Scalar:
@@ -82,38 +85,50 @@ def mae_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
     return Point(lam, rho, L, eps, *LAWS["mae"](L))
 
 
-# --- chi = ln(z^m / |1 - z^m|), with z = (w/w*)^(1/L): grows without bound, and never stiffly ---------------------
+# --- chi = ln(u / (1 - u)), with u = z^m below the rest point and z^-m above it, z = (w/w*)^(1/L) ------------------
+# u is the share of the way to the rest point: chi grows without bound, and no number of it is a small difference.
 
 
 def chi_start(p: Point) -> Scalar:
     """chi of w = eps."""
-    log_power = p.m / p.L * (log(p.eps) - exact.log_fixed_point(p))
-    # Above the rest point, y = 1 / (1 - e^-chi) and chi = ln(y / (y - 1)) are the same function of each other.
-    return jnp.minimum(log_power, 0.0) + exact.log_power(jnp.abs(log_power), -1.0)
+    distance = jnp.abs(p.m / p.L * (log(p.eps) - exact.log_fixed_point(p)))  # |ln z^m|
+    return -distance + exact.log_power(distance, -1.0)
 
 
-def _log_power(chi: Scalar, p: Point) -> Scalar:
-    """ln z^m: -ln(1 + e^-chi) below the rest point, -ln(1 - e^-chi) above it, in two elementary functions."""
-    rest, grows = -expm1(-jnp.abs(chi)), log(p.eps) < exact.log_fixed_point(p)
-    return jnp.minimum(chi, 0.0) - log(jnp.where(grows, 2 - rest, rest))
+def _log_share(chi: Scalar) -> Scalar:
+    """ln u = -ln(1 + e^-chi), in two elementary functions."""
+    return jnp.minimum(chi, 0.0) - log(2 + expm1(-jnp.abs(chi)))
+
+
+def _grows(p: Point) -> Flags:
+    return log(p.eps) < exact.log_fixed_point(p)
 
 
 def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
-    """dchi/dT = (m k / L) z^(a-1); one law for both objectives, below the rest point and above it."""
+    """dchi/dT = (m k / L) z^(a-1) below the rest point, (m k / L) z^(a+m-1) above it; one law for both objectives.
+
+    So far above it that this is no number, next to no time passes, and it stays below the largest one.
+    """
     del t
-    return p.m / p.L * exp(exact.log_rate(p) + (p.a - 1) / p.m * _log_power(chi, p))
+    power = jnp.where(_grows(p), p.a - 1, 1 - p.a - p.m) / p.m
+    return p.m / p.L * exp(jnp.minimum(exact.log_rate(p) + power * _log_share(chi), _log_fastest(chi)))
+
+
+def _log_fastest(chi: Scalar) -> float:
+    return 0.95 * math.log(float(jnp.finfo(chi.dtype).max))
 
 
 def chi_response(chi: Scalar, p: Point) -> Scalar:
     """w = w* z^L."""
-    return exp(exact.log_fixed_point(p) + p.L / p.m * _log_power(chi, p))
+    side = jnp.where(_grows(p), 1.0, -1.0)
+    return exp(exact.log_fixed_point(p) + side * p.L / p.m * _log_share(chi))
 
 
 def chi_span(fraction: Scalar, p: Point) -> Scalar:
     """Distance in chi from w = eps to w = fraction w*, without cancellation where the two are close."""
-    d = p.m * exact.start_to_threshold(p, fraction)  # ln of the ratio of z^m
-    log_power = p.m / p.L * log(fraction)
-    return d + log1p(exp(log_power) * expm1(-d) / expm1(log_power))
+    ahead = jnp.abs(p.m * exact.start_to_threshold(p, fraction))  # ln of the ratio of z^m
+    left = jnp.abs(p.m / p.L * log(fraction))
+    return ahead + log1p(-expm1(-ahead) / expm1(left))
 
 
 def chi_pace(chi: Scalar, p: Point) -> Scalar:
@@ -121,7 +136,15 @@ def chi_pace(chi: Scalar, p: Point) -> Scalar:
     return chi_field(jnp.zeros_like(chi), chi, p)
 
 
-CHI = Coordinate("chi", start=chi_start, field=chi_field, response=chi_response, span=chi_span, pace=chi_pace)
+CHI = Coordinate(
+    "chi",
+    start=chi_start,
+    field=chi_field,
+    response=chi_response,
+    span=chi_span,
+    pace=chi_pace,
+    logarithmic=True,
+)
 
 
 def _cost(columns: Columns) -> np.ndarray:

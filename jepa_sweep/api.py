@@ -377,8 +377,10 @@ def solve(
         return Solution(empty, np.zeros(shape, "<U16"), np.zeros(shape, int), w)
     fractions = columns.pop("p")[:, None]  # one threshold a point
     predicted, factor = None, np.ones((1, 1))
-    if time == "flow" or times.size or not measurement.solver.integrates:  # elsewhere the solve finds what it needs
-        predicted = lanes.predict(dynamics, columns, fractions, only=("w_star", "flow_time"), device=device)
+    by_rule = measurement.solver.integrates and precision == "float64"  # which keeps the tolerance by its own estimate
+    if time == "flow" or not by_rule:  # elsewhere the solve finds what it needs
+        only = ("w_star", "flow_time", *(() if by_rule else (dynamics.exact,)))
+        predicted = lanes.predict(dynamics, columns, fractions, only=only, device=device)
         factor = predicted.flow_time if time == "flow" else factor
     asked = np.broadcast_to(times / factor, (size, times.size))
     solved = lanes.solve(dynamics, columns, fractions, predicted, measurement.solver, times=asked, device=device)

@@ -79,7 +79,8 @@ class _Clock(NamedTuple):
         stop = lane.next_stop
         if knots is not None:
             left = jnp.where(jnp.isinf(stop), lane.search.until - lane.T, jnp.inf)
-            stop = jnp.minimum(stop, lane.x + OVERSHOOT * left / lane.slope)
+            least = 4 * jnp.finfo(lane.T.dtype).eps * jnp.maximum(lane.x, lane.T / lane.slope)  # that changes both
+            stop = jnp.minimum(stop, lane.x + jnp.maximum(OVERSHOOT * left / lane.slope, least))
         tiny = float(jnp.finfo(lane.T.dtype).tiny)
         x, tried = self.stepper.attempt(lane.x, lane.T, lane.slope, args, lane.control, tiny, stop)
         if knots is not None:
@@ -87,9 +88,11 @@ class _Clock(NamedTuple):
             bend = log(tried.carry / lane.slope)
             series = dense.polynomial(self.matrix, lane.T, tried.stages), jnp.stack([lane.x + half, half])
             knots = dense.remember(knots, trip, wanted, lane.T, tried.y, bend, *series)
-        hits = jnp.where(tried.keep & (lane.stops == x), tried.y, lane.search.hits)
+        found, here = lane.search, tried.keep & (lane.stops == x)
+        error = jnp.where(tried.keep, found.error + jnp.abs(tried.error), found.error)
+        hits, errors = jnp.where(here, tried.y, found.hits), jnp.where(here, error, found.errors)
         lane = lane._replace(
-            search=lane.search._replace(hits=hits, noted=lane.search.noted + 1),
+            search=found._replace(hits=hits, errors=errors, error=error, noted=found.noted + 1),
             x=jnp.where(tried.keep, x, lane.x),
             T=jnp.where(tried.keep, tried.y, lane.T),
             slope=jnp.where(tried.keep, tried.carry, lane.slope),

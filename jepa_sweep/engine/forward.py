@@ -100,8 +100,11 @@ class _Forward(NamedTuple):
             bend = log(_pace(self.coordinate, state0, point) / _pace(self.coordinate, state1, point))
             series = dense.polynomial(self.matrix, lane.y, tried.stages)
             knots = dense.remember(knots, trip, wanted, T0, T1, bend, *series)
+        error = jnp.where(
+            keep, lane.search.error + self.late(lane, tried.y, tried.error, tried.carry), lane.search.error
+        )
         lane = lane._replace(
-            search=lane.search._replace(noted=lane.search.noted + 1),
+            search=lane.search._replace(error=error, noted=lane.search.noted + 1),
             s=jnp.where(keep, s, lane.s),
             y=choose(keep, tried.y, lane.y),
             carry=choose(keep, tried.carry, lane.carry),
@@ -116,21 +119,43 @@ class _Forward(NamedTuple):
     def rests(self, lane: Lane) -> Flag:
         return self.over(lane) | jnp.any(lane.crossed) | lane.search.is_full()
 
-    def locate(self, lane: Lane, target: Scalar) -> Scalar:
-        """The time at which the next step meets a threshold."""
+    def late(self, lane: Lane, y: TimeAndState, error: TimeAndState, carry: Any) -> Scalar:
+        """What errors of time and state at the end of a step come to in time: how long the flow takes to go so far.
+
+        So far in its response or, where that is about to turn, in all parts of the state, in units of allowed errors.
+        """
+        rates = carry if self.stepper.settings.explicit else self.stepper.field(lane.s, y, lane.args)
+        allowed = self.stepper.allowed(jax.tree.map(jnp.abs, y), lane.atol)[1]
+
+        def response(state: State) -> Scalar:
+            return self.coordinate.response(state, lane.search.goal.point)
+
+        def lengths(change: State) -> tuple[Scalar, Scalar]:
+            parts = jax.tree.leaves(jax.tree.map(jnp.divide, change, allowed))
+            return jnp.abs(jax.jvp(response, (y[1],), (change,))[1]), jnp.sqrt(sum(jnp.sum(x * x) for x in parts))
+
+        off, moves = lengths(error[1]), lengths(rates[1])
+        shifts = [jnp.where(o > 0, o / m, 0.0) for o, m in zip(off, moves, strict=True)]
+        return jnp.abs(error[0]) + rates[0] * jnp.minimum(*shifts)
+
+    def locate(self, lane: Lane, target: Scalar) -> tuple[Scalar, Scalar]:
+        """The time at which the next step meets a threshold, and its error."""
         s, tried = self.attempt(lane)
         coefficients = dense.polynomial(self.matrix, lane.y, tried.stages)[1]
         u = dense.bisect(
             lambda u: self.beyond(lane, dense.at(coefficients, u), target), jnp.ones_like(s), self.halvings
         )
         near = lane.s + (s - lane.s) * (u + 1) / 2
-        (T, state), *_ = self.stepper.step(lane.s, near, lane.y, lane.carry, lane.args, lane.atol)
+        y, error, carry, _ = self.stepper.step(lane.s, near, lane.y, lane.carry, lane.args, lane.atol)
+        T, state = y
         point, unit = lane.args
         rate = self.coordinate.field(T * unit, state, point)
         response, slope = jax.jvp(lambda y: self.coordinate.response(y, point), (state,), (rate,))
         # Newton's method, but never out of the step: at a turning point the dense output is all there is.
         better = T - (response - target) / jnp.where(slope == 0, jnp.inf, slope * unit)
-        return jnp.clip(better, lane.y[0], tried.y[0])
+        missed = jax.jvp(lambda y: self.coordinate.response(y, point), (state,), (error[1],))[1] / (slope * unit)
+        late = jnp.maximum(self.late(lane, y, error, carry), jnp.abs(missed))
+        return jnp.clip(better, lane.y[0], tried.y[0]), lane.search.error + late
 
     def settle(self, lane: Lane, knots: Knots | None, number: Index, trip: Trip) -> tuple[Lane, Outcome, Flag]:
         """Locate one crossing if there is any, and read samples off the steps since the last time.
@@ -141,8 +166,9 @@ class _Forward(NamedTuple):
         if thresholds:
             first = jnp.argmax(lane.crossed)
             here = lane.crossed & (jnp.arange(thresholds) == first)
-            hits = jnp.where(here, self.locate(lane, found.goal.target[first]), found.hits)
-            found = found._replace(hits=hits)
+            time, error = self.locate(lane, found.goal.target[first])
+            hits, errors = jnp.where(here, time, found.hits), jnp.where(here, error, found.errors)
+            found = found._replace(hits=hits, errors=errors)
             lane = lane._replace(met=lane.met | here, crossed=jnp.zeros_like(here))
 
         def observe(state: State) -> Float[Array, " o"]:
@@ -190,13 +216,13 @@ def _field(coordinate: Coordinate, s: Any, y: TimeAndState, args: tuple) -> Time
 
 
 @jax.custom_jvp
-def _over(x: Scalar, y: Scalar | float) -> Scalar:
+def _over(x: Array, y: Scalar | float) -> Array:
     """x / y; implicit methods differentiate it, and JAX's own rule squares y, which may be beyond all numbers then."""
     return x / y
 
 
 @_over.defjvp
-def _over_jvp(primals: tuple[Scalar, Scalar], tangents: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+def _over_jvp(primals: tuple[Array, Scalar], tangents: tuple[Array, Scalar]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
     ratio = x / y
     return ratio, dx / y - ratio * (dy / y)

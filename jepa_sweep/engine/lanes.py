@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from jepa_sweep.engine import cores, dense, devices, dispatch, pool, programs, whole
 from jepa_sweep.engine.settings import Settings
-from jepa_sweep.engine.solves import Predicted, Solves, Times, room
+from jepa_sweep.engine.solves import TOLERANCES, Predicted, Solves, Times, room
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
@@ -242,6 +242,7 @@ class _Call(NamedTuple):
     target: Callable[[np.ndarray], np.ndarray]  # rows -> p as responses
     wanted: np.ndarray
     times: np.ndarray
+    within: float  # relative error that a time may have
 
     def by_rule(self, solves: Solves, prospect: Callable | None) -> None:
         """Note the times that rules over whole intervals, or parts of them, find where a threshold is met.
@@ -275,7 +276,9 @@ class _Call(NamedTuple):
             if found is None:
                 solves.ended[here] = Status.OOM
                 continue
-            solves.time[here], solves.samples[here], solves.ended[here], steps, trips = found
+            solves.time[here], errors, solves.samples[here], solves.ended[here], steps, trips = found
+            off = self.wanted[here] & (errors > self.within * solves.time[here])
+            solves.status[here] = np.where(off, Status.INACCURATE, solves.status[here])
             solves.steps[here] += steps
             paid += int(trips[: len(self.where)].astype(np.int64).prod(axis=1).sum())
         return paid
@@ -292,8 +295,12 @@ def solve(
     batch: int | None = None,
     width: int | None = None,
     device: str = "auto",
+    within: float | None = None,
 ) -> Solves:
     """Integrate every point once: its critical times at all its thresholds, and samples at given times.
+
+    A time that is farther off than it may be is INACCURATE: by the closed form, if the flow has one and it is among the
+    predictions, else by the solver's own estimate.
 
     Args:
         dynamics: the flow.
@@ -307,6 +314,7 @@ def solve(
         batch: points of a typical call; calls that name the same number share one program. n by default.
         width: lanes of one device; chosen from its memory by default.
         device: where to compute, see `devices.pick`.
+        within: relative error that a time may have, `TOLERANCES` times the rtol of `settings` by default.
 
     Returns:
         Results in the order of the points. Points that fit into no memory end as OOM.
@@ -317,12 +325,15 @@ def solve(
 
     solves = room(p.shape, times.shape[1], dynamics.coordinate(settings.coordinate), settings.precision)
     leaves = _leaves(dynamics, columns)
+    may_be_off = TOLERANCES * settings.rtol if within is None else within
 
     def some(rows: slice) -> int:
         own, mine = {name: values[rows] for name, values in columns.items()}, [leaf[rows] for leaf in leaves]
         known = None if predicted is None else predicted.map(lambda a: a[rows])
         noted = solves.rows(rows)
-        return _solve(dynamics, own, mine, p[rows], known, settings, times[rows], batch, width, device, noted)
+        return _solve(
+            dynamics, own, mine, p[rows], known, settings, times[rows], batch, width, device, may_be_off, noted
+        )
 
     return solves._replace(lane_steps=sum(cores.each(some, cores.stretches(len(p), where, SOLVES))))
 
@@ -338,6 +349,7 @@ def _solve(
     batch: int,
     width: int | None,
     device: str,
+    within: float,
     solves: Solves,
 ) -> int:
     """`solve` for rows that go through each program together; it notes what it finds, and returns the steps paid."""
@@ -352,7 +364,9 @@ def _solve(
     def target(rows: np.ndarray) -> np.ndarray:
         return p[rows] * predicted.w_star[rows]
 
-    call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times)
+    truth = predicted.values.get(dynamics.exact)
+    estimated = within if truth is None else np.inf
+    call = _Call(coordinate, settings, treedef, where, batch, width, leaves, p, target, wanted, times, estimated)
     solves.clear(ready, Status.LEARNED)
     by_rule = settings.integrates and not times.shape[1]
     with devices.scope(settings.precision, where[0]):
@@ -365,8 +379,13 @@ def _solve(
             some = {name: values[left] for name, values in columns.items()}
             lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)
     solves.time[~wanted] = np.nan
+    if truth is not None:
+        with np.errstate(invalid="ignore"):  # of points without a time
+            off = np.abs(solves.time - truth) > within * truth
+        solves.status[wanted & off] = Status.INACCURATE
     failed = wanted & ~np.isfinite(solves.time)
     if not failed.any():
+        solves.time[solves.status == Status.INACCURATE] = np.nan
         return lane_steps
     row, column = np.nonzero(failed)
     ended = solves.ended[row]

@@ -22,6 +22,8 @@ class Search(NamedTuple):
     unit: Scalar  # in the field's time
     until: Scalar  # time of the last sample
     hits: Float[Array, " p"]  # times of the thresholds; NaN until they are met
+    error: Scalar  # of the time, of all steps so far
+    errors: Float[Array, " p"]  # of `hits`
     samples: Float[Array, "s o"]  # NaN until they are read
     since: Trip  # of the first step that no sample was read from
     noted: Code  # steps since then
@@ -56,7 +58,7 @@ class Search(NamedTuple):
 
     def outcome(self, control: Control) -> Outcome:
         """The results so far, in the field's time."""
-        return Outcome(self.hits * self.unit, self.samples, control.ended, control.steps)
+        return Outcome(self.hits * self.unit, self.errors * self.unit, self.samples, control.ended, control.steps)
 
 
 def begin(goal: Goal, unit: Scalar, width: int, trip: Trip) -> Search:
@@ -67,6 +69,8 @@ def begin(goal: Goal, unit: Scalar, width: int, trip: Trip) -> Search:
         unit=unit,
         until=jnp.max(times, initial=0.0, where=~jnp.isnan(times)),
         hits=jnp.full_like(goal.p, jnp.nan),
+        error=jnp.zeros_like(unit),
+        errors=jnp.full_like(goal.p, jnp.nan),
         samples=jnp.full((goal.times.shape[0], width), jnp.nan, times.dtype),
         since=trip,
         noted=jnp.zeros((), int),

@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
     """The results of one solve, in the field's time."""
 
     times: Float[Array, " p"]  # NaN where the threshold was not met
+    errors: Float[Array, " p"]  # of these times, as the solver estimates them
     samples: Float[Array, "s o"]  # observables, the response first; NaN where the solver did not come
     ended: Code  # LEARNED if nothing went wrong
     steps: Code  # accepted and rejected
@@ -58,12 +59,13 @@ class Control(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """A step tried: whether it is kept, its end, what the next step needs, and its stages for dense output."""
+    """A step tried: whether it is kept, its end, what the next step needs, its stages for dense output."""
 
     keep: Bool[Array, ""]
     y: State
     carry: Any
     stages: State
+    error: State  # estimated
     control: Control
 
 
@@ -72,8 +74,8 @@ class Stepper:
 
     def __init__(self, settings: Settings, field: Field, allowed: Allowed | None = None) -> None:
         """A step may make an error of `allowed(size, atol)`, by default atol + rtol times the size."""
-        self.settings, self._field, self._term = settings, field, dfx.ODETerm(field)
-        self._allowed = allowed or (lambda size, atol: jax.tree.map(lambda y: atol + settings.rtol * y, size))
+        self.settings, self.field, self._term = settings, field, dfx.ODETerm(field)
+        self.allowed = allowed or (lambda size, atol: jax.tree.map(lambda y: atol + settings.rtol * y, size))
         self.solver = SOLVERS[settings.method]()
         self._order = self.solver.error_order(self._term)
         self._explicit = settings.explicit
@@ -89,7 +91,7 @@ class Stepper:
     def carry(self, x: Scalar, y: State, args: Any, atol: Scalar) -> Any:
         """What the first step needs to know beside x and y."""
         if self._explicit:
-            return self._field(x, y, args)
+            return self.field(x, y, args)
         return self._solver_for(atol).init(self._term, x, x, y, args)
 
     def control(self, h: Scalar) -> Control:
@@ -116,19 +118,19 @@ class Stepper:
         keep = size < 1
         start, factor = jnp.where(keep, x1, x0), SAFETY * exp(-log(size) / self._order)
         h = (x1 - x0) * jnp.where(keep, jnp.clip(factor, 1, LONGER), jnp.clip(factor, SHORTER, SAFETY))
-        # A step cut short at a stop says nothing against the length it was cut from.
-        h = jnp.where(keep & (x1 < x0 + control.h), jnp.maximum(h, control.h), h)
+        # A step cut short at a stop says nothing of the length it was cut from: its error may be all rounding.
+        h = jnp.where(keep & (x1 < x0 + control.h), control.h, h)
         steps = control.steps + 1
         ended = jnp.where(start + h > start, control.ended, Status.NON_FINITE)
         ended = jnp.where(steps >= self.settings.max_steps, Status.MAX_STEPS, ended)
-        return x1, Tried(keep, y1, after, stages, Control(h, steps, ended))
+        return x1, Tried(keep, y1, after, stages, error, Control(h, steps, ended))
 
     def _size(self, error: State, y0: State, y1: State, atol: Scalar | float) -> Scalar:
         """The root mean square of an error relative to what is allowed."""
         larger = jax.tree.map(
             lambda y0, y1: jnp.maximum(jnp.abs(y0), jnp.abs(jnp.where(jnp.isfinite(y1), y1, y0))), y0, y1
         )
-        leaves = jax.tree.leaves(jax.tree.map(jnp.divide, error, self._allowed(larger, atol)))
+        leaves = jax.tree.leaves(jax.tree.map(jnp.divide, error, self.allowed(larger, atol)))
         if sum(x.size for x in leaves) == 1:
             return jnp.abs(leaves[0]).reshape(())
         return jnp.sqrt(sum(jnp.sum(x * x) for x in leaves) / sum(x.size for x in leaves))
@@ -143,7 +145,7 @@ class Stepper:
         tableau, h, ks = self.solver.tableau, x1 - x0, [carry]
         for weights, c in zip(tableau.a_lower, tableau.c, strict=True):
             x = x1 if c == 1 else x0 + float(c) * h
-            ks.append(self._field(x, _combine(weights, ks, h, y0), args))
+            ks.append(self.field(x, _combine(weights, ks, h, y0), args))
         assert tableau.fsal, "the last stage must be the next step's first"
         stages = jax.tree.map(lambda *k: h * jnp.stack(k), *ks)
         return _combine(tableau.b_sol, ks, h, y0), _combine(tableau.b_error, ks, h, None), ks[-1], stages
@@ -166,7 +168,7 @@ class IntegralStepper(Stepper):
 
         @jax.jit  # traced once
         def at(node: Scalar) -> State:
-            return self._field(jnp.where(node == 1, x1, x0 + node * h), y0, args)
+            return self.field(jnp.where(node == 1, x1, x0 + node * h), y0, args)
 
         def written_out(nodes: Float[Array, " n"]) -> State:
             return jnp.stack([at(node) for node in nodes])

@@ -33,6 +33,9 @@ class Predicted(NamedTuple):
         return Predicted(change(self.status), {name: change(array) for name, array in self.values.items()})
 
 
+TOLERANCES = 100  # that a time may be off, relative to itself, and still count as found: more is INACCURATE
+
+
 class Solves(NamedTuple):
     """Numeric results for n points, in the precision asked for, times in the field's convention."""
 

@@ -90,6 +90,7 @@ class Dynamics(NamedTuple):
     flow_time: Callable[[Point], Scalar] = _unity  # flow time per unit of the field's time
     cost: Callable[[Columns], np.ndarray] = _even  # predicted work, in any unit, one per point
     predictions: tuple[Prediction, ...] = ()
+    exact: str = ""  # the prediction that is true to rounding, if any: by it numeric times are judged
     # (point, p, names) -> those predictions by name, in this order; what several share is computed once
     predict: Callable[[Point, Scalar, tuple[str, ...]], dict[str, Scalar]] = _nothing
     # (point, time) -> response, and its condition |d ln response / d ln time|

@@ -171,6 +171,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
         flow_time=flow_time,
         cost=_cost,
         predictions=PREDICTIONS,
+        exact="t_exact",
         predict=exact.predictions,
         trajectory=response.conditioned,
         elementwise=True,

@@ -167,7 +167,7 @@ class Job:
     def _computed(self, claim: Claim, index: np.ndarray, known: dict[str, Claim]) -> Computed:
         rows, work = dict[str, Rows](), Work()
         if len(index):
-            measurement = self.sweep.measurement.with_solver(**dict(claim.solver))
+            measurement = self.sweep.measurement.again(**dict(claim.solver))
             rows, work = compute(self.sweep.system, self.grid, index, measurement, self._place)
             failures = rows["failures"]
             attempts = np.full(len(failures.owner), claim.attempt)

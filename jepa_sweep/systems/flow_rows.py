@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.solves import Predicted, Solves, unsolved
+from jepa_sweep.engine.solves import TOLERANCES, Predicted, Solves, unsolved
 from jepa_sweep.physics.dynamics import Dynamics, Prediction
 from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.systems.rows import Integrations, pick
@@ -80,8 +80,11 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         first = np.where(wanted[:, :1], critical[:, :1].astype(float), np.nan)
         return first * np.linspace(0, measurement.until, measurement.samples)
 
+    within = TOLERANCES * (measurement.rtol or measurement.solver.rtol)
+
     def solve(predicted: Predicted, times: np.ndarray | None) -> Solves:
-        return lanes.solve(dynamics, at.columns, at.p, predicted, measurement.solver, times=times, **place._asdict())
+        keep = {"within": within, **place._asdict()}
+        return lanes.solve(dynamics, at.columns, at.p, predicted, measurement.solver, times=times, **keep)
 
     times = times_until(exact)
     if measurement.solver.method == "exact":

@@ -103,10 +103,15 @@ class Measurement(NamedTuple):
     samples: int = 0  # of a trajectory; 0 for none
     until: float = 2.0  # end of a trajectory, in critical times of its own point
     thresholds: int = 1
+    rtol: float | None = None  # that times must keep, where it is not that of the solver
 
     def with_solver(self, **settings: Any) -> "Measurement":
         """The same with other settings of the solver."""
         return self._replace(solver=dataclasses.replace(self.solver, **settings))
+
+    def again(self, **settings: Any) -> "Measurement":
+        """The same for a second try with other settings of the solver; its times must be as good as before."""
+        return self.with_solver(**settings)._replace(rtol=self.rtol or self.solver.rtol)
 
 
 class Place(NamedTuple):

@@ -93,9 +93,11 @@ def test_forward_it_is_diffrax_with_an_event(batch):
     @jax.jit
     def alone(point, target):
         term, solver = dfx.ODETerm(lambda t, y, _: (jnp.ones_like(t), w.field(t, y[1], point))), dfx.Dopri8()
-        controller, y = dfx.PIDController(rtol=RTOL, atol=RTOL * point.eps), (jnp.zeros_like(target), point.eps)
+        # What errors of w must be small beside, in the norm of two numbers of which T has none but rounding.
+        atol, y = RTOL * jnp.minimum(point.eps, target), (jnp.zeros_like(target), point.eps)
+        controller = dfx.PIDController(rtol=RTOL, atol=atol, norm=lambda y: jnp.abs(y[1]) / 2**0.5)
         # `diffeqsolve` wraps its terms, and its controller then no longer sees that it could choose a first step.
-        first, _ = controller.init(term, 0.0, jnp.inf, y, None, None, solver.func, solver.error_order(term))
+        first = dfx.PIDController(rtol=RTOL, atol=atol, norm=lambda y: jnp.abs(y[1])).init(term, 0.0, jnp.inf, y, None, None, solver.func, solver.error_order(term))[0]
         sol = dfx.diffeqsolve(
             term, solver, 0.0, jnp.inf, first, y, stepsize_controller=controller,
             event=dfx.Event(lambda t, y, *_, **__: y[1] - target, optx.Newton(1e-12, 1e-12)),
@@ -106,8 +108,8 @@ def test_forward_it_is_diffrax_with_an_event(batch):
     time, steps = one_by_one(alone, columns, rows, p[:, slot] * predicted.w_star[:, slot])
     ours = solve(columns, p, only(predicted, slot), W, NO_SAMPLES)
     # diffrax takes the step that crosses and looks back; we count the steps up to there. The first steps are so short
-    # that their error is all rounding, and so is the length of the next: one step more or less.
-    assert (np.abs(ours.steps[rows] + 1 - steps) <= 1).all()
+    # that their error is all rounding, and so is the length of the next: a step or two more or less.
+    assert (np.abs(ours.steps[rows] + 1 - steps) <= 2).all()
     # diffrax reads the crossing off its dense output, whose error in w is some tolerances of one step.
     bound = 10 * RTOL * slack(columns, p, predicted)[rows, slot]
     assert (np.abs(ours.time[rows, slot] / time - 1) <= bound).all()

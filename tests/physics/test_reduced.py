@@ -130,7 +130,7 @@ def test_logistic_coordinate_describes_the_same_motion(objective, moving):
 
 
 def test_logistic_coordinate_starts_at_eps(objective, moving):
-    """From far below the rest point to far above it: chi = ln(z^m / |1 - z^m|) loses no digits of either."""
+    """From far below the rest point to far above it: chi = ln(u / (1 - u)) loses no digits of either."""
     at, _ = moving
     chi, lanes = record(objective, "chi")
     w = lanes(lambda _, point: chi.response(chi.start(point), point), at["eps"], at)
@@ -139,15 +139,16 @@ def test_logistic_coordinate_starts_at_eps(objective, moving):
 
 @pytest.mark.parametrize("side", [-1, 1], ids=["below", "above"])
 def test_span_resolves_the_rest_point(objective, moving, side):
-    """chi = x - ln|e^x - 1| with x = ln z^m: no digits of a small x are lost in 1 - z^m."""
+    """chi = ln u - ln(1 - u) with ln u = -|ln z^m|: no digits of a small one are lost in 1 - u."""
     at, law = moving
     chi, lanes = record(objective, "chi")
     far = np.log(0.1) if side < 0 else np.log(10)
     x0, x1 = law.m / at["L"] * far, law.m / at["L"] * np.log1p(side * 2.0**-30)
     fraction = np.full(POINTS, 1 + side * 2.0**-30)  # exact
-    expected = (x1 - np.log(np.abs(np.expm1(x1)))) - (x0 - np.log(np.abs(np.expm1(x0))))
+    start, end = (-abs(x) - np.log(-np.expm1(-abs(x))) for x in (x0, x1))
+    expected = end - start
     span = lanes(chi.span, fraction, {**at, "eps": np.exp(far) * law.w_star})
-    # The start is a rounding of w* off, times d chi / d ln z^m there, at most some 3 below and 10^(m/L) above.
+    # The start is a rounding of w* off, times d chi / d ln z^m there, at most 1 / (1 - 10^(-1/8)) = 4.
     np.testing.assert_allclose(span, expected, rtol=64 * ULP)
 
 

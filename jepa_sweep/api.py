@@ -325,8 +325,9 @@ def solve(
     r"""Integrate many points with diffrax: critical times, statuses, steps, and the response at requested times.
 
     In the coordinate "w" this is the flow as the paper writes it, with an event at `w = p w*`. In "chi", the
-    logistic coordinate $\chi = \ln(z^m / |1 - z^m|)$ with $z = (w/w^*)^{1/L}$, the critical time is the integral of
-    $dT/d\chi$ over a fixed interval and nothing is stiff. Littwin et al. 2024, Theorem 4.2.
+    logistic coordinate $\chi = \ln(u / (1 - u))$ with $u = (w/w^*)^{\pm m/L}$ below and above the rest point, the
+    critical time is the integral of $dT/d\chi$ over a fixed interval and nothing is stiff. A time more than 100 rtol
+    off has the status "inaccurate". Littwin et al. 2024, Theorem 4.2.
 
     Args:
         objective: "jepa" or "mae".

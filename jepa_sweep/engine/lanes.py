@@ -277,7 +277,8 @@ class _Call(NamedTuple):
                 solves.ended[here] = Status.OOM
                 continue
             solves.time[here], errors, solves.samples[here], solves.ended[here], steps, trips = found
-            off = self.wanted[here] & (errors > self.within * solves.time[here])
+            with np.errstate(invalid="ignore"):  # of points without a time
+                off = self.wanted[here] & (errors > self.within * solves.time[here])
             solves.status[here] = np.where(off, Status.INACCURATE, solves.status[here])
             solves.steps[here] += steps
             paid += int(trips[: len(self.where)].astype(np.int64).prod(axis=1).sum())

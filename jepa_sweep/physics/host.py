@@ -56,8 +56,8 @@ SENTENCES = {
     Status.NO_SIGNAL: "lam = rho = 0: the feature carries no signal and its response decays to zero.",
     Status.COLLAPSES: "lam < 0: from a positive start the response decays to zero.",
     Status.OVERFLOW: "The critical time is larger than the largest number of this precision; read log_t_exact.",
-    Status.MAX_STEPS: "The solver used up its steps; raise `max_steps` or loosen `rtol`, "
-    "for the points of a run with `retry`.",
+    Status.MAX_STEPS: "The solver used up its steps; raise `max_steps`, for the points of a run with `retry`, "
+    "or loosen `rtol`.",
     Status.NON_FINITE: "The integration produced a number that is not finite.",
     Status.RESOLVED: "The response at this time was computed.",
     Status.UNRESOLVED: "The response changes by more than itself within the rounding of t, so w(t) has no "
@@ -69,8 +69,8 @@ SENTENCES = {
     "therefore cannot keep; lower `eta`.",
     Status.NOT_YET: "The response had not met its threshold when training ended; raise `t_end` to see it.",
     Status.UNDERFLOW: "The critical time is smaller than the smallest number of this precision; read log_t_exact.",
-    Status.INACCURATE: "The critical time that was found is farther from the true one than 100 rtol; tighten `rtol`, "
-    "leave `coordinate` out or compute in float64, for the points of a run with `retry`.",
+    Status.INACCURATE: "The critical time that was found is more than 100 rtol from the true one; tighten `rtol`, for the "
+    "points of a run with `retry`, leave `coordinate` out, or compute in float64.",
     Status.ESTIMATED: "The moments of the series were estimated.",
 }
 

@@ -97,7 +97,9 @@ def test_forward_it_is_diffrax_with_an_event(batch):
         atol, y = RTOL * jnp.minimum(point.eps, target), (jnp.zeros_like(target), point.eps)
         controller = dfx.PIDController(rtol=RTOL, atol=atol, norm=lambda y: jnp.abs(y[1]) / 2**0.5)
         # `diffeqsolve` wraps its terms, and its controller then no longer sees that it could choose a first step.
-        first = dfx.PIDController(rtol=RTOL, atol=atol, norm=lambda y: jnp.abs(y[1])).init(term, 0.0, jnp.inf, y, None, None, solver.func, solver.error_order(term))[0]
+        first = dfx.PIDController(rtol=RTOL, atol=atol, norm=lambda y: jnp.abs(y[1])).init(
+            term, 0.0, jnp.inf, y, None, None, solver.func, solver.error_order(term)
+        )[0]
         sol = dfx.diffeqsolve(
             term, solver, 0.0, jnp.inf, first, y, stepsize_controller=controller,
             event=dfx.Event(lambda t, y, *_, **__: y[1] - target, optx.Newton(1e-12, 1e-12)),

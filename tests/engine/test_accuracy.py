@@ -74,7 +74,7 @@ def test_single_precision_says_where_it_has_no_digits_left(coordinate):
     at["eps"] = at["p"] * at["rho"] ** at["L"] * (1 - gap)
     found = js.solve("jepa", **at, coordinate=coordinate, **SINGLE)
     learned = found.status == "learned"
-    assert set(found.status) == {"learned", "inaccurate"}
+    assert set(found.status) - {"max_steps"} == {"learned", "inaccurate"}
     assert learned[gap > 0.1].all()
     assert (off("jepa", at, found, SINGLE["rtol"])[learned] <= TOLERANCES).all()
 

@@ -2,11 +2,12 @@
 
 import contextlib
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jepa_sweep.errors import SpecError
+from jepa_sweep.errors import SpecError, on_one_line
 
 
 def plain(text: object, most: int = 60) -> str:
@@ -14,7 +15,7 @@ def plain(text: object, most: int = 60) -> str:
     text = str(text)
     if len(text) > most:
         text = f"{text[: most // 2]} ... {text[-most // 3 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return on_one_line(text)
 
 
 def shown(value: object) -> str:
@@ -73,6 +74,29 @@ def check_one_of(name: str, value: object, known: Sequence[str]) -> None:
         raise SpecError(f"`{name}` must be one of {', '.join(known)}, but it is {shown(value)}.{hint}")
 
 
+def check_path(path: object) -> None:
+    """Raise unless this can be the path of a file or folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise SpecError(f"A path must be text or a `Path`, but it is {shown(path)}.")
+    text = os.fspath(path)
+    if not text.strip():
+        raise SpecError(f"A path must name a file or folder, but it is {'blank' if text else 'empty'}.")
+    try:
+        possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise SpecError(
+            f"A path must have characters that names of files may have, but it is {shown(text)}; leave out the others."
+        )
+
+
+def is_unicode(path: str | os.PathLike[str]) -> bool:
+    """True of a path in Unicode, which names of files need not be and libraries of other languages ask for."""
+    text = os.fspath(path)
+    return text.encode(errors="replace").decode() == text
+
+
 def check_tolerance(rtol: float, precision: str) -> None:
     """Raise unless a solver can keep this relative tolerance."""
     if isinstance(rtol, bool) or not isinstance(rtol, int | float):
@@ -91,8 +115,21 @@ def check_max_steps(most: int) -> None:
         raise SpecError(f"`max_steps` must be a whole number from 1 to {2**31 - 1}, but it is {shown(most)}.")
 
 
+def has_masked(value: object, deep: int = 64) -> bool:
+    """True of a masked array with a value under its mask, which any other array would show; of lists as `deep`, too."""
+    if isinstance(value, list | tuple):
+        inner = (one for one in value if isinstance(one, list | tuple | np.ma.MaskedArray))
+        return deep > 0 and any(has_masked(one, deep - 1) for one in inner)
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
+
+
 def real_numbers(name: str, value: object) -> np.ndarray:
-    """The value as an array of real numbers."""
+    """The value as an array of real numbers; a mask is refused where it hides any."""
+    if has_masked(value):
+        raise SpecError(
+            f"`{name}` must be real numbers, but some are masked; try `.compressed()`, or leave out the rows they are "
+            "in."
+        )
     try:
         array = np.asarray(value)
     except ValueError:

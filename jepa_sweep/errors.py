@@ -4,8 +4,30 @@ A message says what must hold, what was given, where, and what to try. Points th
 errors: they are a `Status` in their row (`jepa_sweep.physics.dynamics`).
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+_UNUSUAL = re.compile(r"[^ -~\n\t]")  # what may not be printable
+
+
+def escaped(text: str) -> str:
+    """A text with an escape, as JSON writes it, for all that is not printable but tabs and ends of lines.
+
+    Names and words may come from a store of a stranger: control characters would steer the terminal they are shown on,
+    marks of direction would show them in another order, and halves of a character, as of paths that are not UTF-8,
+    cannot be printed at all.
+    """
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else _code(found[0]), text)
+
+
+def on_one_line(text: str) -> str:
+    """The same with escapes for tabs and ends of lines, too."""
+    return escaped(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _code(character: str) -> str:
+    return character.encode("unicode_escape").decode().replace("\\x", "\\u00")
 
 
 class Problem(NamedTuple):
@@ -20,6 +42,9 @@ class JepaSweepError(Exception):
     """Base of every error that speaks to the user; `exit_code` is what the command line returns for it."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(escaped(message))
 
 
 class SpecError(JepaSweepError, ValueError):

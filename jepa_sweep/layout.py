@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jepa_sweep.errors import escaped
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,7 +19,7 @@ LEAST = 12  # width of a column that is folded, however narrow the terminal
 
 
 def laid_out(frame: "pd.DataFrame", form: str, width: int | None = None, keys: Sequence[str] = ()) -> str:
-    """A table in one of the `FORMS`, without the last line's end.
+    """A table in one of the `FORMS`, without the last line's end; what is not printable is escaped.
 
     Args:
         frame: the table.
@@ -25,10 +27,10 @@ def laid_out(frame: "pd.DataFrame", form: str, width: int | None = None, keys: S
         width: of the lines of text; as wide as the table is by default.
         keys: the columns that tell rows apart; where text must be folded to fit, each part repeats them.
     """
-    if form == "csv":
-        return frame.to_csv(index=False).removesuffix("\n")
     if form == "json":
         return json.dumps(for_json(frame), default=_plain)
+    if form == "csv":
+        return escaped(frame.to_csv(index=False).removesuffix("\n"))
     columns = _columns(frame)
     if form == "text":
         return _fitted(columns, width, keys)
@@ -46,7 +48,7 @@ def laid_out(frame: "pd.DataFrame", form: str, width: int | None = None, keys: S
 def told(parts: "Iterable[str | pd.DataFrame]", width: int | None = None) -> str:
     """Sentences and tables as text, one below the other."""
     lines = (part if isinstance(part, str) else f"{laid_out(part, 'text', width, LEADING)}\n" for part in parts)
-    return "\n".join(lines).rstrip("\n")
+    return escaped("\n".join(lines).rstrip("\n"))
 
 
 def for_json(frame: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -90,8 +92,8 @@ def _columns(frame: "pd.DataFrame") -> list[_Column]:
     found = []
     for name, values in frame.items():
         absent = values.isna()  # of a column, so that a list in a cell is one value
-        cells = ["NaN" if gone else digits(value) for value, gone in zip(values, absent, strict=True)]
-        found.append(_Column(str(name), cells, values.dtype.kind in "iuf", len({*map(repr, values)}) == 1))
+        cells = ["NaN" if gone else escaped(digits(value)) for value, gone in zip(values, absent, strict=True)]
+        found.append(_Column(escaped(str(name)), cells, values.dtype.kind in "iuf", len({*map(repr, values)}) == 1))
     return found
 
 

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from jepa_sweep.checks import check_path
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.folder import REMEDIES, explained
 
@@ -19,6 +20,12 @@ _REMEDIES = {code: remedy.removesuffix(" with --out") for code, remedy in REMEDI
     errno.EEXIST: "a file stands where the folder should be; choose another",
 }
 _PAUSES_S = (0.0, 0.1, 0.4)  # before removing what failed: threads of a library may still be writing it
+
+
+def place(path: str | Path) -> Path:
+    """Where to write what a user wants at a path; raises `SpecError` if it cannot be one."""
+    check_path(path)
+    return Path(path)
 
 
 def create_folder(path: Path) -> None:

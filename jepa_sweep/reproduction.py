@@ -93,7 +93,7 @@ def figure(
         (['critical_times.png', 'critical_times.pdf'], True)
     """
     began = time.perf_counter()
-    spec, folder = spec_path(name), Path(out)
+    spec, folder = spec_path(name), output.place(out)
     if run is None:
         output.create_folder(folder)  # what cannot be written to is found out before minutes of computing
         store = compute(spec, device=device, progress=progress)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 import jepa_sweep
 from jepa_sweep.analysis import provenance
+from jepa_sweep.errors import escaped
 from jepa_sweep.layout import laid_out
 from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.store.overview import Overview, ranged
@@ -54,7 +55,7 @@ def text(store: Reader) -> str:
         _verifying(),
         _citing(store, facts),
     )
-    return "\n\n".join((_front_matter(store), *sections)) + "\n"
+    return escaped("\n\n".join((_front_matter(store), *sections))) + "\n"
 
 
 def _front_matter(store: Reader) -> str:

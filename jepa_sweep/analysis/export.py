@@ -4,6 +4,8 @@ Rows are read and written file by file. Only arrays, netCDF and Zarr, hold a who
 """
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +16,7 @@ import pyarrow as pa
 from jepa_sweep import output
 from jepa_sweep.analysis import arrays, card, provenance
 from jepa_sweep.analysis.arrays import ABSENT
-from jepa_sweep.checks import check_one_of, extra, plain
+from jepa_sweep.checks import check_one_of, extra, is_unicode, plain
 from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.physics.host import Status
 from jepa_sweep.store import table
@@ -64,21 +66,35 @@ def export(
     check_one_of("table", names[0], store.tables)
     if not store.log.commits():
         raise SpecError(f"{store.path} must hold rows to be exported, but nothing is computed yet; run its spec.")
-    if out and isinstance(store.path, Path) and Path(out).resolve().is_relative_to(store.path.resolve()):
+    given = None if out is None else output.place(out)
+    if given and isinstance(store.path, Path) and given.resolve().is_relative_to(store.path.resolve()):
         raise SpecError(f"An export must lie outside the run directory {store.path}, but {out} was given.")
     if to == "card":
         if only:
             raise SpecError("A card must describe all tables, but `table` was given; leave it out.")
-        return Exported(_card(store, out), {name: store.rows(name) for name in names})
+        return Exported(_card(store, given), {name: store.rows(name) for name in names})
     if to in ARRAYS and not only:  # failures stand in the status of points
         names = [name for name in names if name == "points" or (name != "failures" and store.rows(name))]
-    path = Path(out) if out else _folder_of(store) / f"{store.title}.{SUFFIXES[to]}"
-    with output.new(path) as part:
+    path = given or _folder_of(store) / f"{store.title}.{SUFFIXES[to]}"
+    with output.new(path) as place, _in_unicode(place) as part:
         if to in ROWS:
             ROWS[to](store, names, part)
         else:
             ARRAYS[to](((name, _flagged(arrays.dataset(store, system(), name))) for name in names), part)
     return Exported(path, {name: store.rows(name) for name in names})
+
+
+@contextlib.contextmanager
+def _in_unicode(path: Path) -> Iterator[Path]:
+    """The same place by a path in Unicode, as the libraries that write want it."""
+    if is_unicode(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="jepa_sweep-") as folder:
+        there = Path(folder, "there")
+        there.symlink_to(path.parent.absolute())
+        yield there / "made"
+        os.rename(there / "made", path)
 
 
 def _folder_of(store: Reader) -> Path:
@@ -195,13 +211,13 @@ def _refused(path: Path, kind: type[Exception]) -> Iterator[None]:
 # --- description ------------------------------------------------------------------------------------------------------
 
 
-def _card(store: Reader, out: str | Path | None) -> Path | str:
+def _card(store: Reader, out: Path | None) -> Path | str:
     """README.md, beside the tables unless another place is given."""
     data = card.text(store).encode()
     if out:
-        with output.new(Path(out)) as part:
+        with output.new(out) as part:
             part.write_bytes(data)
-        return Path(out)
+        return out
     where = store.location.where("README.md")
     store.location.prepare((STAGING,))  # which a copy of the run may lack
     if store.location.exists("README.md") or not store.location.publish("README.md", data):

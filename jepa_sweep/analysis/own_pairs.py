@@ -1,5 +1,6 @@
 """A user's own pairs (x, y): their features, and the order in which JEPA and MAE would learn them."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from jepa_sweep.analysis import pair_files
 from jepa_sweep.checks import real_numbers
 from jepa_sweep.engine import lanes
 from jepa_sweep.engine.tracing import refuse_traced
-from jepa_sweep.errors import SpecError
+from jepa_sweep.errors import SpecError, SpecWarning
 from jepa_sweep.layout import for_json
 from jepa_sweep.physics import moments as physics
 from jepa_sweep.physics.host import Status, labels
@@ -39,7 +40,11 @@ def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
 
     Raises:
         SpecError: the file cannot be read, the shapes do not fit, a value is not a finite number, there are fewer
-            than 2 d or 10 pairs, d is above 1000, or the covariance of x is singular.
+            than 2 d or 10 pairs, d is above 1000, the covariance of x is singular, or lam or rho is beyond the range
+            of floats.
+
+    Warns:
+        SpecWarning: a second moment is beyond the range of floats, though lam and rho are not.
 
     Example:
         >>> import jepa_sweep as js
@@ -56,11 +61,13 @@ def moments(x: Any, y: Any = None, *, center: bool = True) -> Estimate:
         sums = physics.add(sums, *block)
     assert sums is not None, "there are at least 10 pairs"
     found = physics.finish(sums, center=center)
-    _check_variances(found, first.name)
+    _check_variances(found.estimate, first.name)
     for block in pair_files.blocks(first, second):
         scatter = physics.add_scatter(scatter, found, *block)
     assert scatter is not None, "the second pass reads what the first has read"
-    return physics.with_errors(found, scatter)
+    estimate, lost = physics.unscaled(physics.with_errors(found, scatter))
+    _check_held(lost, first.name, second.name)
+    return estimate
 
 
 def order(estimate: Estimate, L: int = 3, eps: float = 1e-3, p: float = 0.5) -> pd.DataFrame:
@@ -154,6 +161,7 @@ def account(x: Any, y: Any, L: int, eps: float, p: float, top: int) -> Account:
     table = order(found, L, eps, p)
     pairs = inversions(table)
     facts = {name: getattr(found, name) for name in ("pairs", "off_diagonal", "mixing", "asymmetry")}
+    facts["off_diagonal"] = found.off_diagonal if np.isfinite(found.off_diagonal) else None  # as JSON takes it
     facts |= {"L": L, "eps": eps, "p": p, "features": for_json(table), "inversions": for_json(pairs)}
     shown = table.sort_values("rank_jepa", na_position="last", kind="stable").head(top)
     text = [
@@ -208,6 +216,22 @@ def _times(objective: str, estimate: Estimate, L: int, eps: float, p: float) -> 
         f"rank_{objective}": times.rank(method="first").astype("Int64"),
         f"status_{objective}": labels(found.status[:d]),
     }
+
+
+def _check_held(lost: dict[str, int], x: str, y: str) -> None:
+    """Raise where floats cannot hold lam, rho or their errors; warn where they cannot hold another result."""
+    wanted = [name for name in ("lam", "rho", "lam_error", "rho_error") if name in lost]
+    told = ", ".join(f"{name} is up to 1e{lost[name]:+}" for name in wanted or lost)
+    units = f"try other units: lam grows with `{x}` and `{y}`, rho with `{y}` / `{x}`"
+    if wanted:
+        raise SpecError(f"lam, rho and their errors must be numbers that floats can hold, but {told}; {units}.")
+    if lost:
+        warnings.warn(
+            f"Floats cannot hold every result: {told}, so these read inf or 0, or have lost digits. All others are "
+            f"right, lam and rho among them; to have these, too, {units}.",
+            SpecWarning,
+            stacklevel=3,
+        )
 
 
 def _check_variances(found: Estimate, name: str) -> None:

@@ -1,5 +1,6 @@
 """Reading a user's own pairs (x, y) from arrays, or from files as `jepa_sweep.moments` takes them, block by block."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from jepa_sweep.checks import real_numbers
+from jepa_sweep.checks import check_path, plain, real_numbers
 from jepa_sweep.errors import SpecError
 
 BLOCK_VALUES = 1 << 20  # numbers of x in one block
@@ -54,9 +56,9 @@ def halves(x: Any, y: Any = None) -> tuple[Half, Half]:
     """Find x and y in whichever form they were given; raises `SpecError` as `moments` says."""
     paths = [isinstance(v, str | os.PathLike) for v in (x, y)]
     if paths[0] and y is None:
-        both = _of_file(Path(x), "xy")
+        both = _of_file(x, "xy")
     elif all(paths):
-        both = _of_file(Path(x), "x") + _of_file(Path(y), "y")
+        both = _of_file(x, "x") + _of_file(y, "y")
     elif any(paths) or y is None:
         raise SpecError(
             "`x` and `y` must be two arrays, two files, or one file that holds both, but `x` is "
@@ -101,8 +103,10 @@ def _of_array(name: str, values: np.ndarray) -> Half:
     return Half(name, values.shape, lambda: (np.asarray(values[at : at + size], float) for at in cuts))
 
 
-def _of_file(path: Path, letters: str) -> list[Half]:
+def _of_file(given: str | os.PathLike[str], letters: str) -> list[Half]:
     """The half of each letter in a file."""
+    check_path(given)
+    path = Path(given)
     if not path.is_file():
         raise SpecError(f"{path} must be a file of pairs, but there is no such file.")
     if path.suffix == ".npy":
@@ -139,43 +143,64 @@ def _of_npy(path: Path, letters: str) -> list[Half]:
 def _of_parquet(path: Path, letter: str) -> Half:
     """One half of a Parquet file: columns x0, x1, ..., or one column of lists."""
     name = f"{letter} ({path})"
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, count = file.schema_arrow, file.metadata.num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise SpecError(f"{path} must be a Parquet file, but: {error}") from None
-    lists = letter in schema.names
-    if lists:
-        names, width = [letter], _length_of_lists(path, letter)
-    else:
-        width = sum(n[:1] == letter and n[1:].isdigit() for n in schema.names)
-        names = [f"{letter}{i}" for i in range(width)]
+    with _opened(path) as file:
+        schema, count = file.schema_arrow, file.metadata.num_rows
+        lists = letter in schema.names and hasattr(schema.field(letter).type, "value_field")
+        width = _length_of_lists(file, letter, name) if lists else 0
+    width = width or sum(n[:1] == letter and n[1:].isdigit() for n in schema.names)
+    names = [letter] if lists else [f"{letter}{i}" for i in range(width)]
     if width == 0 or not set(names) <= set(schema.names):
+        there = [f"{field.name} ({field.type})" for field in schema]
         raise SpecError(
             f"{path} must have columns {letter}0, {letter}1, ... without gaps, or one column {letter} of lists, but it "
-            f"has {', '.join(schema.names[:8])}{', ...' if len(schema.names) > 8 else ''}."
+            f"has {', '.join(there[:8])}{', ...' if len(there) > 8 else ''}."
         )
 
     def read() -> Iterator[np.ndarray]:
-        with pq.ParquetFile(path) as file:
+        seen = 0
+        with _opened(path) as file:
             for batch in file.iter_batches(_rows_of_block(width), columns=names):
-                yield _of_lists(batch[0], width, name) if lists else np.column_stack([_floats(c, name) for c in batch])
+                floats = [_floats(column, name) for column in batch] if not lists else None
+                yield np.column_stack(floats) if floats else _of_lists(batch[0], width, name, seen)
+                seen += len(batch)
 
     return Half(name, (count, width), read)
 
 
-def _length_of_lists(path: Path, column: str) -> int:
-    """The length of the first list in a column; 0 if there is none."""
-    with pq.ParquetFile(path) as file:
-        batch = next(file.iter_batches(1, columns=[column]), None)
-    first = None if batch is None else batch[0][0].as_py()
-    return len(first) if isinstance(first, list) else 0
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file; raises `SpecError` where it is none, or is found damaged when it is read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise SpecError(f"{path} must be a Parquet file, but: {plain(str(error).strip(), 300)}") from None
 
 
-def _of_lists(column: Any, width: int, name: str) -> np.ndarray:
-    if np.any(column.value_lengths().to_numpy(zero_copy_only=False) != width):
-        raise SpecError(f"`{name}` must be rows of one length, but they are ragged: {width} and others.")
+def _length_of_lists(file: pq.ParquetFile, column: str, name: str) -> int:
+    """The length that all lists of a column must have: that of the first. A missing one is no list: it is refused."""
+    for batch in file.iter_batches(1, columns=[column]):
+        first = batch[0][0].as_py()
+        if not first:
+            raise SpecError(f"`{name}` must be a list of numbers in every row, but row 0 has {_no_list(first)}.")
+        return len(first)
+    return 1  # without rows, of which there are too few in any case
+
+
+def _of_lists(column: Any, width: int, name: str, seen: int) -> np.ndarray:
+    lengths = pc.fill_null(pc.call_function("list_value_length", [column]), -1).to_numpy(zero_copy_only=False)
+    other = np.flatnonzero(lengths != width)
+    if len(other):
+        length = lengths[other[0]]
+        raise SpecError(
+            f"`{name}` must be lists of one length, but row 0 has {width} numbers and row {seen + other[0]} has "
+            f"{length if length > 0 else _no_list(None if length < 0 else [])}."
+        )
     return _floats(column.flatten(), name).reshape(-1, width)
+
+
+def _no_list(value: list | None) -> str:
+    return "none (null)" if value is None else "an empty one"
 
 
 def _floats(column: Any, name: str) -> np.ndarray:

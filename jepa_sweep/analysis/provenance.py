@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from jepa_sweep.errors import escaped
 from jepa_sweep.store.reader import Reader
 
 
@@ -19,7 +20,7 @@ def facts(store: Reader) -> dict[str, str]:
 
     dates = sorted({commit.created for commit in commits})
     told = {
-        "title": store.title,
+        "title": escaped(store.title),
         "system": f"{frozen['system']}, version {frozen['version']}",
         "software": each(lambda note: f"jepa_sweep {note['versions']['jepa_sweep']}"),
         "solver": json.dumps(frozen["solver"]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from jepa_sweep.checks import did_you_mean, extra, plain
+from jepa_sweep.checks import did_you_mean, extra, is_unicode, plain
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store import table
 from jepa_sweep.store.folder import Folder
@@ -26,7 +26,8 @@ def answer(store: Reader, text: str, limit: int) -> tuple[pd.DataFrame, bool]:
     """The rows of a query on the tables by their names, at most `limit` (0: all), and whether there are more.
 
     The files of the tables that the text names are checked against their hashes one by one. DuckDB then reads what it
-    needs from them, so memory does not grow with the tables; files in a bucket are first copied to a temporary folder.
+    needs from them, so memory does not grow with the tables; files in a bucket, or at a path that is not in Unicode,
+    are first copied to a temporary folder.
 
     The text must be one query, which writes nothing, and where DuckDB can tell (from 1.2 on) it reads no other files.
 
@@ -80,7 +81,7 @@ def _confine(connection: "DuckDBPyConnection", paths: Sequence[str]) -> None:
 def _checked(store: Reader, parts: Sequence[Part], stack: contextlib.ExitStack) -> list[str]:
     """Paths of files that are as they were committed."""
     location = store.location
-    if isinstance(location, Folder):
+    if isinstance(location, Folder) and is_unicode(location.path):
         table.side_by_side(lambda part: len(table.load(location, part.file)), parts)
         return [location.where(part.file.path) for part in parts]
     copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jepa_sweep-")))

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from jepa_sweep.errors import on_one_line
+
 
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Cells in columns, two blanks apart, behind two blanks."""
+    rows = [tuple(map(on_one_line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return [f"  {line}".rstrip() for line in lines]

@@ -1,6 +1,5 @@
 """The command on a user's own pairs of data."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,11 +11,9 @@ from jepa_sweep.cli.shell import Json
 
 @shell.command
 def moments(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Pairs: .npy (n, 2, d), or .parquet (x0, ..., y0, ...).")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Pairs: .npy (n, 2, d), or .parquet (x0, ..., y0, ...).")],
     y_file: Annotated[
-        Path | None, typer.Option("--with", metavar="FILE", help="Partners, where FILE holds x alone.")
+        str | None, typer.Option("--with", metavar="FILE", help="Partners, where FILE holds x alone.")
     ] = None,
     depth: Annotated[int, typer.Option("--L", metavar="L", help="Encoder layers.")] = 3,
     eps: Annotated[float, typer.Option(metavar="X", help="Initial response of every feature.")] = 1e-3,

@@ -1,6 +1,5 @@
 """The command that writes tables in the formats of other programs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ def export(
         str, typer.Option("--to", metavar="FORMAT", help="csv, duckdb, netcdf, zarr, or card: a description.")
     ],
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--out", "-o", metavar="PATH", help="The new file or folder; <run>.csv, .duckdb, .nc or .zarr."),
     ] = None,
     table: Annotated[str | None, typer.Option(metavar="NAME", help="The one table to write; all by default.")] = None,

@@ -32,7 +32,7 @@ def chosen(form: str | None, as_json: bool) -> str:
 
 def put(frame: "pd.DataFrame", form: str, keys: Sequence[str] = ()) -> None:
     """Print a table in one of the `FORMS`, as `laid_out` explains."""
-    typer.echo(laid_out(frame, form, _terminal(), keys))
+    shell.say(laid_out(frame, form, _terminal(), keys))
 
 
 def report(facts: Any, table: "pd.DataFrame", parts: "Iterable[str | pd.DataFrame]", form: str) -> None:
@@ -42,7 +42,7 @@ def report(facts: Any, table: "pd.DataFrame", parts: "Iterable[str | pd.DataFram
     elif form != "text":
         put(table, form)
     else:
-        typer.echo(told(parts, _terminal()))
+        shell.say(told(parts, _terminal()))
 
 
 def _terminal() -> int | None:

@@ -14,7 +14,7 @@ from jepa_sweep.progress import showing
 @shell.command
 def figure(
     name: Annotated[str, typer.Argument(metavar="NAME", help="fig1 to fig5, mlp, loss, inversion or critical_times.")],
-    out: Folder = Path("figures"),
+    out: Folder = "figures",
     run: Annotated[
         str | None, typer.Option(metavar="RUN", help="Draw from this run as it is; by default compute runs/NAME.")
     ] = None,
@@ -32,9 +32,7 @@ def figure(
 
 
 @shell.command
-def reproduce(
-    out: Folder = Path("figures"), device: Device = "auto", format: Format = None, as_json: Json = False
-) -> None:
+def reproduce(out: Folder = "figures", device: Device = "auto", format: Format = None, as_json: Json = False) -> None:
     """Run, draw and check every figure; minutes on two cores."""
     form = forms.chosen(format, as_json)
     shell.ready_to_compute()
@@ -42,7 +40,7 @@ def reproduce(
     from jepa_sweep.reproduction import reproduce as all_drawn
 
     with showing(True) as progress:
-        told = (lambda found: typer.echo(found.text())) if form == "text" else None
+        told = (lambda found: shell.say(found.text())) if form == "text" else None
         found = all_drawn(out, device=device, progress=progress, done=told)
     claims = [claim for one in found for claim in one.claims]
     passed = sum(claim.holds for claim in claims)
@@ -55,7 +53,7 @@ def reproduce(
 def explore(
     run: Run,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file; <run>.html by default.")
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="The file; <run>.html by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,6 +64,7 @@ def explore(
 
     store = Store(run)
     folder = store.path.resolve().parent if isinstance(store.path, Path) else Path()
-    page = explorer.write(store.reader, store.system.curves, out or folder / f"{store.reader.title}.html")
+    out = str(folder / f"{store.reader.title}.html") if out is None else out
+    page = explorer.write(store.reader, store.system.curves, out)
     size = page.stat().st_size
     shell.put({"page": str(page), "bytes": size}, f"{page}: {size_of(size)}; open it in a browser.", as_json)

@@ -23,7 +23,7 @@ def verify(run: Run, as_json: Json = False) -> None:
     text += "".join(f"\nnot a file of the store: {name}" for name in strays)
     shell.put({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
     if damage:
-        typer.echo(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", err=True)
+        shell.say(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", aside=True)
     if problems:
         raise typer.Exit(IntegrityError.exit_code)
 

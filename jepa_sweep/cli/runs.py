@@ -8,6 +8,7 @@ from jepa_sweep.cli import forms, shell
 from jepa_sweep.cli.cells import aligned, writer_row, written_at
 from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
+from jepa_sweep.errors import escaped
 
 
 @shell.command(name="list")
@@ -28,8 +29,9 @@ def list_runs(
         return
     import pandas as pd  # not at the top: the usual forms do without
 
-    # As objects first: a number that is not known would make floats of those that are.
-    forms.put(pd.DataFrame(found, dtype=object).convert_dtypes(), form, ["run"])
+    # As objects first: a number that is not known would make floats of those that are. pandas takes Unicode alone.
+    shown = [{name: escaped(fact) if isinstance(fact, str) else fact for name, fact in run.items()} for run in found]
+    forms.put(pd.DataFrame(shown, dtype=object).convert_dtypes(), form, ["run"])
 
 
 @shell.command

@@ -3,25 +3,25 @@
 import contextlib
 import contextvars
 import functools
+import io
 import json
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
 import jepa_sweep
-from jepa_sweep.errors import JepaSweepError, Problem, SpecWarning
+from jepa_sweep.errors import JepaSweepError, Problem, SpecWarning, escaped
 
 FAILED_POINTS, STOPPED, INTERRUPTED = 3, 4, 130
 JSON = "--json"
 
-Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A spec file (TOML).", show_default=False)]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec file (TOML).", show_default=False)]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory, or a place like s3://bucket/run.", show_default=False)
 ]
@@ -29,7 +29,7 @@ Out = Annotated[
     str | None, typer.Option("--out", "-o", metavar="FOLDER", help="The run directory; runs/<name> by default.")
 ]
 Device = Annotated[str, typer.Option(metavar="KIND", help="auto, cpu, gpu or tpu; gpu:0,1 names some of a kind.")]
-Folder = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="The folder for PNG and PDF.")]
+Folder = Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="The folder for PNG and PDF.")]
 Json = Annotated[bool, typer.Option(JSON, metavar="", help="Print JSON instead of text, errors included.")]
 
 
@@ -37,8 +37,26 @@ _asked_for_json = contextvars.ContextVar("asked_for_json", default=False)  # of 
 _warned: contextvars.ContextVar[list[str]] = contextvars.ContextVar("warned")  # what that has warned of
 
 
+@contextlib.contextmanager
+def _printable() -> Iterator[None]:
+    """What is wrong with how a command is typed, with escapes for what would steer a terminal."""
+    try:
+        yield
+    except typer.TyperException as error:
+        error.message = escaped(error.message)
+        raise
+
+
 class _Commands(typer.core.TyperGroup):
     """The commands; where JSON is asked for, what is wrong with how they are typed is JSON, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _printable():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _printable():
+            return super().invoke(ctx)
 
     def main(
         self,
@@ -78,7 +96,7 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"jepa_sweep {jepa_sweep.__version__}")
+        say(f"jepa_sweep {jepa_sweep.__version__}")
         raise typer.Exit
 
 
@@ -99,6 +117,9 @@ def main() -> None:
     # Up to jaxlib 0.10.1 XLA calls every kept program one for another machine (JAX issue 38445), in kilobytes of log.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     code: Any = 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal of few letters lacks ends no command
     try:
         app()
     except SystemExit as end:
@@ -119,7 +140,7 @@ def _explained() -> Iterator[None]:
     def tell(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
         if issubclass(category, SpecWarning):
             told.append(str(message))
-            typer.echo(f"warning: {message}", err=True)
+            say(f"warning: {message}", aside=True)
         else:
             usual(message, category, *where, **options)
 
@@ -160,18 +181,26 @@ def ready_to_compute(*, here: bool = True) -> None:
     devices.keep_compiled_programs()
 
 
+def say(text: str, *, aside: bool = False) -> None:
+    """Print a text, with escapes for what would steer a terminal; `aside` what is no result.
+
+    All that commands print goes through here, so that none can forget that a store may be a stranger's.
+    """
+    typer.echo(escaped(text), err=aside)
+
+
 def put(result: Any, text: str, as_json: bool) -> None:
     """Print a result as text or as JSON."""
-    typer.echo(json.dumps(result, indent=2, default=float) if as_json else text)
+    say(json.dumps(result, indent=2, default=float) if as_json else text)
 
 
 def put_error(message: str, code: int, problems: Sequence[Problem] = ()) -> None:
     """Print what went wrong: on stderr, or in place of the result where that would be JSON."""
     if _asked_for_json.get():
         listed = {"problems": [problem._asdict() for problem in problems]} if problems else {}
-        typer.echo(json.dumps({"error": message, "code": code, **listed}, indent=2))
+        say(json.dumps({"error": message, "code": code, **listed}, indent=2))
     else:
-        typer.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+        say(f"error: {message}" if code != INTERRUPTED else message, aside=True)
 
 
 def split(given: list[str] | None) -> list[str]:

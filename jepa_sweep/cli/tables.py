@@ -64,7 +64,7 @@ def query(
         told = f"{'the first ' if more else ''}{len(frame):,} row{'' if len(frame) == 1 else 's'}"
     forms.put(frame, form, store.manifest.keys)
     if more or form == "text":
-        typer.echo(f"{told}{'; --limit 0 shows all' if more else ''}", err=True)
+        shell.say(f"{told}{'; --limit 0 shows all' if more else ''}", aside=True)
 
 
 @shell.command
@@ -80,7 +80,7 @@ def compare(
     form = forms.chosen(format, as_json)
     from jepa_sweep.results import Store
 
-    if other:
+    if other is not None:
         found = Store(run).compare(other)
         facts, table, parts = found.facts(), found.differences, found.parts()
     else:

@@ -5,9 +5,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
+from jepa_sweep.cli import shell
 from jepa_sweep.cli.cells import writer_row
+from jepa_sweep.errors import on_one_line
 from jepa_sweep.progress import line_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Lines:
     def __call__(self, seen: "Followed") -> None:
         if seen.standing != self._last:
             self._last = seen.standing
-            typer.echo(self._text(seen))
+            shell.say(self._text(seen))
             sys.stdout.flush()
 
 
@@ -88,5 +88,5 @@ def _picture(seen: "Followed") -> "RenderableType":
     head.add_row(ProgressBar(max(now.asked, 1), now.done, width=40), f"{now.done / max(now.asked, 1):.1%}")
     writers = Table.grid(padding=(0, 2))
     for writer in now.working:
-        writers.add_row(*writer_row(writer))
+        writers.add_row(*(Text(on_one_line(cell)) for cell in writer_row(writer)))
     return Group(head, Text(_line(seen)), writers)

@@ -51,4 +51,4 @@ def schema(as_json: Json = False) -> None:
     del as_json  # it is JSON either way
     from jepa_sweep.spec.schema import text
 
-    typer.echo(text(), nl=False)
+    shell.say(text().removesuffix("\n"))

@@ -1,6 +1,8 @@
 """Estimates from samples: second moments in one pass, their common basis, lam and rho with standard errors.
 
-Plain NumPy in float64, block by block, so that data may be larger than memory.
+Plain NumPy in float64, block by block, so that data may be larger than memory. Everything is computed of x and y
+divided by a power of two each, so that their largest values lie between 1/2 and 1: no square of them leaves the range
+of floats, and data of any size have the same digits. `unscaled` multiplies the results back.
 
 The theory asks for an orthogonal basis in which E[x x^T] and E[y x^T] are diagonal, because JEPA reads x and y through
 one encoder. Real moments have no such basis exactly; `common_basis` is the one that brings both closest to it. The
@@ -8,7 +10,7 @@ eigenbasis of E[x x^T] alone would be arbitrary wherever two variances agree, th
 and eigenvectors of E[y x^T] against E[x x^T] would give eigenvalues rho but not be orthogonal.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +26,7 @@ BATCHES = 64  # of consecutive pairs, whose means give the standard errors
 class Sums(NamedTuple):
     """Sums of a first pass, about an origin near the mean so that centring loses no digits."""
 
+    units: tuple[int, int]  # exponents of the powers of two that x and y are divided by
     pairs: int
     origin: tuple[np.ndarray, np.ndarray]
     x: np.ndarray
@@ -31,6 +34,13 @@ class Sums(NamedTuple):
     xx: np.ndarray
     yx: np.ndarray
     yy: np.ndarray
+
+
+class Scaled(NamedTuple):
+    """An estimate of x and y divided by powers of two, and their exponents."""
+
+    units: tuple[int, int]
+    estimate: "Estimate"
 
 
 class Scatter(NamedTuple):
@@ -87,11 +97,17 @@ class Estimate(NamedTuple):
 
 def add(sums: Sums | None, x: Block, y: Block) -> Sums:
     """Take one more block of pairs, each (n, d), into the sums; `None` is the empty sum."""
+    units = _exponent(x), _exponent(y)
+    if sums is not None:
+        units = max(units[0], sums.units[0]), max(units[1], sums.units[1])
+        sums = _in_units(sums, units)
+    x, y = _divided(x, units[0]), _divided(y, units[1])
     if sums is None:
-        d, origin = x.shape[1], (x.mean(0), y.mean(0))
-        sums = Sums(0, origin, np.zeros(d), np.zeros(d), np.zeros((d, d)), np.zeros((d, d)), np.zeros((d, d)))
+        d, origin = x.shape[1], (_middle(x), _middle(y))
+        sums = Sums(units, 0, origin, np.zeros(d), np.zeros(d), np.zeros((d, d)), np.zeros((d, d)), np.zeros((d, d)))
     x, y = x - sums.origin[0], y - sums.origin[1]
     return Sums(
+        units,
         sums.pairs + len(x),
         sums.origin,
         sums.x + x.sum(0),
@@ -102,7 +118,38 @@ def add(sums: Sums | None, x: Block, y: Block) -> Sums:
     )
 
 
-def finish(sums: Sums, *, center: bool = True) -> Estimate:
+def _exponent(values: Block) -> int:
+    """Of the power of two just above the largest of the values; that of the smallest float where all are zero."""
+    largest = float(np.max(np.abs(values), initial=0))
+    return int(np.frexp(largest)[1]) if largest else -1074
+
+
+def _divided(values: np.ndarray, exponent: int) -> np.ndarray:
+    return np.ldexp(values, -exponent)
+
+
+def _middle(values: Block) -> Float[np.ndarray, " d"]:
+    """A value near those of each column: exactly theirs where they are all the same, so that it does not vary."""
+    low, high = values.min(0), values.max(0)
+    return np.where(low == high, low, values.mean(0))
+
+
+def _in_units(sums: Sums, units: tuple[int, int]) -> Sums:
+    """The same sums of x and y in larger units."""
+    x, y = units[0] - sums.units[0], units[1] - sums.units[1]
+    return Sums(
+        units,
+        sums.pairs,
+        (_divided(sums.origin[0], x), _divided(sums.origin[1], y)),
+        _divided(sums.x, x),
+        _divided(sums.y, y),
+        _divided(sums.xx, 2 * x),
+        _divided(sums.yx, x + y),
+        _divided(sums.yy, 2 * y),
+    )
+
+
+def finish(sums: Sums, *, center: bool = True) -> Scaled:
     """Moments and features from all blocks; standard errors are NaN until `with_errors` of a second pass."""
     n, (x0, y0) = sums.pairs, sums.origin
     dx, dy = sums.x / n, sums.y / n  # of the means, from the origin
@@ -122,19 +169,23 @@ def finish(sums: Sums, *, center: bool = True) -> Estimate:
     basis = basis[:, np.argsort(-_diagonal(yx, basis), kind="stable")]
     basis *= np.where(basis.sum(0) < 0, -1, 1)  # an eigenvector's sign is arbitrary; choose one
     lam, s2, sy2 = (_diagonal(m, basis) for m in (yx, xx, yy))
+    sy2 = np.maximum(sy2, 0)  # which rounding may have made negative
     blank = np.full(len(lam), np.nan)
     size = float(np.linalg.norm(yx))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return Estimate(
+        estimate = Estimate(
             n, x_mean, y_mean, found, basis, lam, lam / s2, s2, sy2, blank, blank,
             off_diagonal(xx, yx),
             _mixing(basis.T @ xx @ basis, basis.T @ yx @ basis, s2, sy2),
             float(np.linalg.norm(yx - yx.T)) / (2 * size) if size else 0.0,
         )  # fmt: skip
+    return Scaled(sums.units, estimate)
 
 
-def add_scatter(scatter: Scatter | None, estimate: Estimate, x: Block, y: Block) -> Scatter:
+def add_scatter(scatter: Scatter | None, scaled: Scaled, x: Block, y: Block) -> Scatter:
     """Take one more block of the same pairs, in the same order, into the batches."""
+    (x_unit, y_unit), estimate = scaled
+    x, y = _divided(x, x_unit), _divided(y, y_unit)
     batches = min(BATCHES, estimate.pairs)
     if scatter is None:
         empty = np.zeros((batches, len(estimate.lam)))
@@ -147,14 +198,42 @@ def add_scatter(scatter: Scatter | None, estimate: Estimate, x: Block, y: Block)
     return Scatter(scatter.pairs + len(x), lam, rho)
 
 
-def with_errors(estimate: Estimate, scatter: Scatter) -> Estimate:
+def with_errors(scaled: Scaled, scatter: Scatter) -> Scaled:
     """The estimate with its standard errors: Var = (B / (B-1)) sum_b (sum of the deviations in batch b)^2 / n^2.
 
     The basis is taken as known: its own error moves lam and rho at second order only.
     """
-    batches = len(scatter.lam)
-    spread = [np.sqrt(np.sum(s**2, 0) * batches / (batches - 1)) / estimate.pairs for s in (scatter.lam, scatter.rho)]
-    return estimate._replace(lam_error=spread[0], rho_error=spread[1] / estimate.s2)
+    estimate, batches = scaled.estimate, len(scatter.lam)
+    spread = [_length(s) * np.sqrt(batches / (batches - 1)) / estimate.pairs for s in (scatter.lam, scatter.rho)]
+    return scaled._replace(estimate=estimate._replace(lam_error=spread[0], rho_error=spread[1] / estimate.s2))
+
+
+def _length(columns: Float[np.ndarray, "b d"]) -> Float[np.ndarray, " d"]:
+    """Root of the sum of squares of each column, whose squares may be smaller than floats."""
+    largest = np.max(np.abs(columns), 0)
+    return largest * np.sqrt(np.sum((columns / np.where(largest, largest, 1)) ** 2, 0))
+
+
+def unscaled(scaled: Scaled) -> tuple[Estimate, dict[str, int]]:
+    """The estimate of x and y as they were given, and the order of magnitude of what floats cannot hold of it."""
+    (x, y), found = scaled
+    powers = {
+        "lam": x + y, "rho": y - x, "lam_error": x + y, "rho_error": y - x, "mean_x": x, "mean_y": y,
+        "s2": 2 * x, "sy2": 2 * y, "off_diagonal": 2 * (x + y),
+        "moments.xx": 2 * x, "moments.yx": x + y, "moments.yy": 2 * y,
+    }  # fmt: skip
+    given: dict[str, Any] = {**found._asdict(), **{f"moments.{n}": m for n, m in found.moments._asdict().items()}}
+    values, lost = dict[str, Any](), dict[str, int]()
+    for name, power in powers.items():
+        size = np.abs(given[name])
+        with np.errstate(over="ignore", under="ignore"):
+            values[name] = np.ldexp(given[name], power)
+        digits = np.abs(values[name]) >= np.finfo(float).tiny
+        digits |= size <= np.finfo(float).eps * size.max()  # of nothing but rounding
+        if not name.startswith("mean") and not np.all(digits & np.isfinite(values[name])):
+            lost[name] = round(np.log10(size.max()) + power * np.log10(2))
+    moments = Moments(*(values.pop(f"moments.{name}") for name in Moments._fields))
+    return found._replace(**values | {"moments": moments, "off_diagonal": float(values["off_diagonal"])}), lost
 
 
 def off_diagonal(xx: Square, yx: Square) -> float:
@@ -168,7 +247,8 @@ def _mixing(xx: Square, yx: Square, s2: Float[np.ndarray, " d"], sy2: Float[np.n
     with np.errstate(divide="ignore", invalid="ignore"):
         correlations = xx / np.sqrt(np.outer(s2, s2)), yx / np.sqrt(np.outer(sy2, s2))
     d = len(s2)
-    return (sum(_off(np.nan_to_num(c, posinf=0)) for c in correlations) / max(1, 2 * d * (d - 1))) ** 0.5
+    correlations = (np.clip(np.nan_to_num(c, posinf=0, neginf=0), -1, 1) for c in correlations)
+    return (sum(map(_off, correlations)) / max(1, 2 * d * (d - 1))) ** 0.5
 
 
 def common_basis(a: Square, b: Square, sweeps: int = 50) -> Square:

@@ -54,7 +54,7 @@ def execute(
             told = {"text": text, "device": device, "chunk_points": size}
             stopped, counts = ray_driver.compute(machines, job, queue, monitor, **told)
         return monitor.report(job.store.reader, sweep.system, queue, counts, stopped)._replace(whole=mine.of == 1)
-    if device != "auto" or not Reader.exists(out or default_path(sweep)):
+    if device != "auto" or not Reader.exists(default_path(sweep) if out is None else out):
         _start(device, ready)  # a device that is not there is refused before a directory is made
     with Job(sweep, text, open_for(sweep, out), device, size, grid) as job:
         queue = job.queue(mine)

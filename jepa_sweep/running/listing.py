@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from jepa_sweep.checks import check_path
 from jepa_sweep.errors import JepaSweepError, SpecError
 from jepa_sweep.running.standing import Records, counted
 from jepa_sweep.store import locate
@@ -19,6 +20,7 @@ def below(folder: str) -> Iterator[str]:
         SpecError: there is no such folder.
         StorageError: it cannot be listed.
     """
+    check_path(folder)
     if "://" in folder:
         root = folder.rstrip("/")
         found = (name for name in locate.at(root).walk() if name.rpartition("/")[2] == MARK)

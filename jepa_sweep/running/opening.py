@@ -58,7 +58,7 @@ def default_path(sweep: Sweep) -> Path:
 def open_for(sweep: Sweep, out: str | Path | None) -> Writer:
     """The store of a sweep, created if need be."""
     tables, names, solver = sweep.system.columns(), [q.name for q in sweep.system.parameters], sweep.solver
-    path = out or default_path(sweep)
+    path = default_path(sweep) if out is None else out
     writer = Writer.create(path, sweep.frozen(), tables, names, solver.precision, solver.time)
     if sweep.system.source:
         writer.add_source(sweep.system.source)

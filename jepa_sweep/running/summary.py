@@ -30,7 +30,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
         what a later run took to load them, None if there was none yet, else a nominal number.
     """
     sweep, text, grid, expected = opening.load(spec, changes)
-    path = out or opening.default_path(sweep)
+    path = opening.default_path(sweep) if out is None else out
     store = Reader(path) if Reader.exists(path) else None
     size = plan.points_per_chunk(sweep, grid)
     finished, others = Intervals(), []

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pydantic
 
-from jepa_sweep.checks import shown
+from jepa_sweep.checks import has_masked, shown
 from jepa_sweep.spec.digits import rounded
 
 MOST_VALUES = 1_000_000  # of one axis, or rows of one block: these are held in memory, unlike products
@@ -95,6 +95,8 @@ class Range(Model):
 
 def _listed(given: Any) -> list | tuple | range:
     """The values as a list: a single value becomes a list of one, NumPy's numbers become Python's."""
+    if has_masked(given):
+        raise ValueError("must be numbers, but some are masked; try `.compressed()`")
     if isinstance(given, np.ndarray | np.generic):
         given = given.tolist()
     values = given if isinstance(given, list | tuple | range) else [given]

@@ -4,7 +4,6 @@ A change reads `solver.rtol=1e-10`: a key path and a TOML value.
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from jepa_sweep.checks import plain, shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec.lines import Key
 from jepa_sweep.spec.problems import key_path
+from jepa_sweep.spec.text import toml_of
 
 MOST_SHOWN = 200  # characters of a change that the text of the spec repeats
 _WORD = re.compile(r"[^\s\"'\[\]{},=#][^\"'\[\]{},=#\n]*")
@@ -41,7 +41,7 @@ def apply(document: dict[str, Any], changes: Sequence[str]) -> list[Key]:
 
 def changed(text: str, changes: Sequence[str]) -> str:
     """The text of a spec with these changes made, which says so."""
-    document = tomllib.loads(text)
+    document = toml_of(text)
     apply(document, changes)
     given = " ".join(f"--set '{plain(change, MOST_SHOWN)}'" for change in changes)
     return f"# The spec as it was run, with {given}\n{tomli_w.dumps(document)}"
@@ -62,7 +62,7 @@ def _read(change: str) -> tuple[list[str], Any]:
     if not equals or not names:
         raise SpecError(f"`--set` must be given KEY=VALUE, like solver.rtol=1e-10, but it is {shown(change)}.")
     try:
-        found = tomllib.loads(f"value = {value}")
+        found = toml_of(f"value = {value}")
         if len(found) == 1:
             return names, found["value"]
     except (ValueError, RecursionError):  # what is no TOML is the first, too
@@ -76,7 +76,7 @@ def _read(change: str) -> tuple[list[str], Any]:
 
 def _names(path: str) -> list[str]:
     try:
-        found = tomllib.loads(f"{path} = 0") if "\n" not in path else {}
+        found = toml_of(f"{path} = 0") if "\n" not in path else {}
     except (ValueError, RecursionError):
         return []
     names = []
@@ -101,13 +101,13 @@ def _part(owner: Any, name: str, key: Key) -> Any:
     return int(name)
 
 
-def _copied(value: Any, name: str | int = 0) -> Any:
-    """The same with tables of its own that can be changed."""
-    if isinstance(name, str) and name not in _TABLES:
+def _copied(value: Any, name: str | int = 0, deep: int = 6) -> Any:
+    """The same with tables of its own that can be changed, as deep as entries stand that can be taken out."""
+    if not deep or (isinstance(name, str) and name not in _TABLES):
         return value
     if isinstance(value, dict):
-        return {key: _copied(inner, key) for key, inner in value.items()}
-    return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: _copied(inner, key, deep - 1) for key, inner in value.items()}
+    return [_copied(inner, 0, deep - 1) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _take_out(owner: Any, part: str | int, *rest: str | int) -> None:

@@ -1,6 +1,7 @@
 """What is wrong with a block: names, values, and the rules of its system, as much of it as can be said at once."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -9,14 +10,14 @@ from jepa_sweep.physics.host import Columns
 from jepa_sweep.spec.axes import Axis, Block, Range
 from jepa_sweep.spec.blocks import FullBlock, code, complete, keys_of
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import Fault, faults_of, repeated, under
+from jepa_sweep.spec.problems import MOST_FAULTS, Fault, faults_of, repeated, under
 from jepa_sweep.spec.rules import broken, corners
 from jepa_sweep.spec.settings import hint, home
 from jepa_sweep.systems.system import Parameter, Rule, System
 
 
 def inspected(
-    system: System, objectives: Sequence[str], p: Sequence[float], block: Block, at: Key, said: Sequence[Key]
+    system: System, objectives: Sequence[str], p: Sequence[float], block: Block, at: Key, said: Collection[Key]
 ) -> tuple[FullBlock | None, list[Fault]]:
     """The block with all that its system decides, if that can be told, and what is wrong with it.
 
@@ -28,7 +29,8 @@ def inspected(
         at: where it stands in the spec.
         said: keys that could not be read, of which nothing more is to be said.
     """
-    faults = [*_names(system, block, at, said), *_values(system, block, at, said)]
+    found = (_names(system, block, at, said), _values(system, block, at, said))
+    faults = [fault for some in found for fault in itertools.islice(some, MOST_FAULTS)]
     whole = not faults and not any(under(key, [at]) for key in said)
     full = complete(system, block, at) if whole else None
     wrong = {str(key[-1]) for fault in faults for key in fault.keys}  # parameters of which rules need not be asked
@@ -42,19 +44,21 @@ def inspected(
     return full, faults
 
 
-def _names(system: System, block: Block, at: Key, said: Sequence[Key]) -> Iterator[Fault]:
+def _names(system: System, block: Block, at: Key, said: Collection[Key]) -> Iterator[Fault]:
     """Parameters that are missing or unknown, and keys that do not suit the way of combining."""
     axes = (*at, "axes")
     if (*at, "combine") not in said:
         yield from _keys(block, at, said)
     listed = [((*at, "points", place), list(point)) for place, point in enumerate(block.points or ())]
     points = block.combine == "points" or (block.points and (*at, "combine") in said)  # which may be what was meant
+    unread: dict[Key, list[str]] = {}
+    for key in said:
+        unread.setdefault(key[:-1], []).append(str(key[-1]))
     for table, given in listed if points else [(axes, list(block.axes))]:
-        unread = [str(key[-1]) for key in said if key[:-1] == table]
-        yield from _unknown(system, table, given, unread)
+        yield from _unknown(system, table, given, unread.get(table, ()))
 
 
-def _keys(block: Block, at: Key, said: Sequence[Key]) -> Iterator[Fault]:
+def _keys(block: Block, at: Key, said: Collection[Key]) -> Iterator[Fault]:
     if block.combine == "points":
         if (block.axes or not block.points) and (*at, "points") not in said:
             yield Fault('combine = "points" must come with `points = [{...}, ...]` and no axes', ((*at, "combine"),))
@@ -81,7 +85,7 @@ def _unknown(system: System, table: Key, given: Sequence[str], unread: Sequence[
             yield Fault(f"`{q.name}` must be given, but it is missing", (table,))
 
 
-def _values(system: System, block: Block, at: Key, said: Sequence[Key]) -> Iterator[Fault]:
+def _values(system: System, block: Block, at: Key, said: Collection[Key]) -> Iterator[Fault]:
     """Axes that have not the right kind of values, or not in a number that the block can combine."""
     parameters = {q.name: q for q in system.parameters}
     for name, axis in block.axes.items():

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 
+MOST_DEEP = 20  # parts of a key that has a line of its own; no spec has more than six
 Key = tuple[str | int, ...]  # the path of a key: names of tables, and places in lists
 
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -75,7 +76,7 @@ class _Scanner:
         return table
 
     def _pair(self, table: Key) -> Iterator[tuple[Key, int]]:
-        start, names = self._at, self._names()
+        start, names = self._at, self._names()[: max(MOST_DEEP - len(table), 0)]
         for place in range(len(names)):
             yield (*table, *names[: place + 1]), start
         self._at += 1  # the equals sign
@@ -88,9 +89,11 @@ class _Scanner:
             self._at += 1
             place = 0
             while self._skip(_SPACE) and self._text[self._at] not in "]}":
-                if first == "[":
+                if first == "[" and len(key) < MOST_DEEP:
                     yield (*key, place), self._at
                     yield from self._value((*key, place))
+                elif first == "[":
+                    yield from self._value(key)
                 else:
                     yield from self._pair(key)
                 place += 1

@@ -6,7 +6,8 @@ from the same keys. All that is wrong with it is one `SpecError` that names the 
 
 import functools
 import inspect
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from jepa_sweep.spec.axes import Block, Model, Range, one_or_more
 from jepa_sweep.spec.blocks import FullBlock
 from jepa_sweep.spec.inspection import inspected
 from jepa_sweep.spec.lines import Key
-from jepa_sweep.spec.problems import Fault, Source, explained, refusal, under
+from jepa_sweep.spec.problems import MOST_FAULTS, Fault, Source, explained, refusal, under
 from jepa_sweep.spec.settings import Measure, Solver, Trajectories, hint, measured, of_settings, of_size
 from jepa_sweep.spec.text import parse_toml, read_spec
 from jepa_sweep.systems import registry
@@ -29,6 +30,7 @@ from jepa_sweep.systems.system import Measurement, System
 
 MOST_BLOCKS = 1000
 MOST_NAME = 200  # bytes; it becomes the name of a folder
+MOST_RANGED = 10_000_000  # values of all ranges, which are held in memory
 
 Names = Annotated[
     tuple[str, ...],
@@ -143,17 +145,27 @@ class Sweep(Block):
             faults += wrong
         if faults and faults[0].keys == (("system",),):  # nobody knows what it would take
             raise refusal(faults, source)
+        if too_many := list(_of_ranges([block for _, block in self._given])):
+            raise refusal([*faults, *too_many], source)
         self._system = system
-        said = [key for fault in faults for key in fault.keys]
-        found = [inspected(system, self.objective, self.measure.p, block, at, said) for at, block in self._given]
-        self._blocks = tuple(full for full, _ in found if full)
-        faults += self._inspected([fault for _, wrong in found for fault in wrong], said)
+        said = {key for fault in faults for key in fault.keys}
+        objectives = [name for name in dict.fromkeys(self.objective) if name in system.objectives]
+        blocks, wrong = list[FullBlock](), list[Fault]()
+        for at, block in self._given:
+            full, here = inspected(system, objectives or self.objective[:1], self.measure.p, block, at, said)
+            blocks += [full] if full else []
+            wrong += here
+            if len(wrong) >= MOST_FAULTS:
+                break
+        self._blocks = tuple(blocks)
+        faults += self._inspected(wrong, said)
         if faults:
             raise refusal(faults, source)
 
-    def _inspected(self, of_blocks: list[Fault], said: list[Key]) -> list[Fault]:
+    def _inspected(self, of_blocks: list[Fault], said: set[Key]) -> list[Fault]:
         """What is wrong, also of blocks, but for keys that could not be read, as was said of them."""
-        faults = list(of_settings(self._system, self.objective, self.measure, self.solver))
+        settings = of_settings(self._system, self.objective, self.measure, self.solver)
+        faults = list(itertools.islice(settings, MOST_FAULTS))
         own = {"axes", "combine", "num", "seed", "points"} & self.model_fields_set
         if self.block and own:
             faults.append(
@@ -244,6 +256,15 @@ class Sweep(Block):
 
 # What pydantic makes of the fields fills a screen with validators before `help` comes to the keys.
 Sweep.__signature__ = inspect.Signature([inspect.Parameter("keys", inspect.Parameter.VAR_KEYWORD)])
+
+
+def _of_ranges(blocks: Sequence[Block]) -> Iterator[Fault]:
+    """Whether all ranges together have more values than can be held."""
+    ranges = [axis for block in blocks for axis in block.axes.values() if isinstance(axis, Range)]
+    values = sum(axis.num or 0 for axis in ranges)
+    if values > MOST_RANGED:
+        says = f"The ranges of all blocks must have at most {MOST_RANGED:,} values together, but they have {values:,}"
+        yield Fault(f"{says}; take fewer values, or several sweeps", (("block",),))
 
 
 def _with_defaults(system: System, data: dict[str, Any]) -> dict[str, Any]:

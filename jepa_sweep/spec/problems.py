@@ -1,9 +1,10 @@
 """What is wrong with a spec, in plain words: all of it at once, each with its place."""
 
+import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from jepa_sweep.errors import Problem, SpecError
 from jepa_sweep.spec.lines import Key, line_of, lines_of
 
 MOST = 30  # problems of one spec that a message tells
+MOST_FAULTS = 1000  # after which no more are looked for: a spec of so many is no spec with mistakes
 MOST_PATH = 1000  # characters of a path that messages repeat
 
 
@@ -37,14 +39,16 @@ class Source(NamedTuple):
 def refusal(faults: Iterable[Fault], source: Source) -> SpecError:
     """The error that tells these faults, each once, in the order of the lines they stand on."""
     lines = lines_of(source.text) if source.text else {}
-    problems = [_problem(fault, source, lines) for fault in dict.fromkeys(faults)]
+    once = itertools.islice(dict.fromkeys(faults), MOST_FAULTS)
+    problems = [_problem(fault, source, lines) for fault in once]
     problems.sort(key=lambda problem: problem.line or math.inf)
     name = plain(source.name, MOST_PATH)
     if len(problems) == 1:
         return SpecError(f"{problems[0].message}{f' In {name}.' if name else ''}", problems)
     told = [f"- {problem.message}" for problem in problems[:MOST]]
     more = [f"- And {len(problems) - MOST:,} more."] if len(problems) > MOST else []
-    head = f"{len(problems):,} things must be put right{f' in {name}' if name else ''}:"
+    many = " or more" if len(problems) == MOST_FAULTS else ""
+    head = f"{len(problems):,}{many} things must be put right{f' in {name}' if name else ''}:"
     return SpecError("\n".join([head, *told, *more]), problems)
 
 
@@ -68,9 +72,9 @@ def key_path(key: Key) -> str:
     return ".".join(plain(part) for part in key)
 
 
-def under(key: Key, others: Iterable[Key]) -> bool:
+def under(key: Key, others: Container[Key]) -> bool:
     """True if the key is one of the others, or stands inside one of them."""
-    return any(key[: len(other)] == other for other in others)
+    return any(key[:length] in others for length in range(len(key) + 1))
 
 
 def _problem(fault: Fault, source: Source, lines: dict[Key, int]) -> Problem:
@@ -118,7 +122,9 @@ _KINDS = ("range", "values")  # of axes, which pydantic takes for parts of a key
 def explained(error: pydantic.ValidationError, hint: Callable[[str, Key], str]) -> list[Fault]:
     """What a validation found wrong; `hint(name, key)` says what may have been meant by an unknown key."""
     faults = []
-    for problem in error.errors():
+    for problem in error.errors(include_url=False):
+        if len(faults) == MOST_FAULTS:
+            break
         location = problem["loc"]
         if "points" in location and location[-1] in ("float", "str"):  # neither a number nor a word: said once
             if location[-1] == "str":

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from jepa_sweep.checks import closest, plain
+from jepa_sweep.checks import check_path, closest, plain
 from jepa_sweep.errors import SpecError
 from jepa_sweep.spec import shipped
 from jepa_sweep.spec.problems import MOST_PATH, Fault, Source, refusal
@@ -14,12 +14,32 @@ from jepa_sweep.store.location import MARK
 
 MOST_TEXT = 1 << 25  # characters of a spec file
 MOST_FILES = 1000  # of a folder, among which one with a name like that of a missing file is looked for
+MOST_PARTS = 100  # of a key, like solver.rtol, which has two
+MOST_DIGITS = 10_000  # characters of a number
+
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')"""
+_DOT = r"[ \t]*+\.[ \t]*+"
+_LONG = rf"-?[0-9][A-Za-z0-9_.+-]{{{MOST_DIGITS}}}"
+_USUAL = re.compile(  # as much of a text as has no such key or number, nor what is no TOML
+    r"(?:"
+    r"#[^\n]*+"
+    r'|"""(?:[^"\\]|\\.|"(?!""))*+"""'
+    r"|'''(?:[^']|'(?!''))*+'''"
+    rf"|(?!{_LONG}){_PART}(?:{_DOT}{_PART}){{0,{MOST_PARTS - 1}}}+(?!{_DOT})"
+    r"""|[^#"'A-Za-z0-9_-]++"""
+    r")*+",
+    re.DOTALL,
+)
+_UNUSUAL = {
+    re.compile(_LONG): f"Numbers must have at most {MOST_DIGITS:,} characters",
+    re.compile(rf"{_PART}(?:{_DOT}{_PART}){{{MOST_PARTS}}}", re.DOTALL): f"Keys must have at most {MOST_PARTS} parts",
+}
 
 
 def parse_toml(text: str, source: Source) -> dict[str, Any]:
     """Parse TOML; what is wrong with it becomes a `SpecError`."""
     try:
-        return tomllib.loads(text)
+        return toml_of(text)
     except tomllib.TOMLDecodeError as error:
         reason = plain(error, 200)
     except RecursionError:
@@ -31,8 +51,24 @@ def parse_toml(text: str, source: Source) -> dict[str, Any]:
     raise refusal([fault], source._replace(text=""))
 
 
+def toml_of(text: str) -> dict[str, Any]:
+    """Parse TOML; raises what the parser of the standard library does, too, where that takes more than a text is worth.
+
+    That is for keys of very many parts, time and memory for which grow with the square of their number, and for very
+    long numbers, each character of which takes a hundred bytes.
+    """
+    start = _USUAL.match(text)
+    assert start, "an empty text is usual"
+    for unusual, says in _UNUSUAL.items():
+        if unusual.match(text, start.end()):
+            line = text.count("\n", 0, start.end()) + 1
+            raise tomllib.TOMLDecodeError(f"{says} (at line {line})")
+    return tomllib.loads(text)
+
+
 def read_spec(path: str | Path) -> str:
     """Read the text of a spec file; raises `SpecError` if it cannot be read."""
+    check_path(path)
     try:
         with Path(path).open(encoding="utf-8-sig") as file:  # editors on Windows begin text with a mark
             text = file.read(MOST_TEXT + 1)
@@ -48,8 +84,6 @@ def read_spec(path: str | Path) -> str:
         text, reason = "", str(error.strerror)
     except UnicodeDecodeError:
         text, reason = "", "it is not UTF-8 text"
-    except ValueError:
-        text, reason = "", "no path may hold a null character"
     if reason:
         raise SpecError(f"The spec file must be readable, but {reason} ({plain(path, MOST_PATH)}).")
     return text

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from jepa_sweep.checks import check_path
 from jepa_sweep.errors import SpecError
 from jepa_sweep.store.folder import Folder
 from jepa_sweep.store.location import Location
@@ -14,6 +15,7 @@ def at(path: str | Path) -> Location:
     Raises:
         SpecError: the kind of bucket is unknown, its name was made a `Path`, or the extra for buckets is not installed.
     """
+    check_path(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(path)):
         from jepa_sweep.store.bucket import Bucket  # not at the top: it needs an extra
 

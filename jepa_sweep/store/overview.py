@@ -1,6 +1,6 @@
 """What a store holds in a few numbers, and how it prints itself."""
 
-import html as escape
+import html as markup
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from jepa_sweep.checks import size_of
+from jepa_sweep.errors import escaped
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
@@ -100,15 +101,15 @@ def text(path: Path | str, held: Overview, problem: str = "") -> str:
     pairs = _pairs(held)
     width = max((len(label) for label, _ in pairs), default=0)
     lines = [f"Store({str(path)!r}): {problem or _size(held)}", f"  {_settings(held)}"]
-    return "\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs])
+    return escaped("\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs]))
 
 
 def html(path: Path | str, held: Overview, problem: str = "") -> str:
     """The same as a table without colours of its own, so that it suits light and dark pages."""
     left = 'style="text-align: left"'
-    caption = f"<code>{escape.escape(str(path))}</code>: {escape.escape(problem or _size(held))}"
+    caption = f"<code>{markup.escape(str(path))}</code>: {markup.escape(problem or _size(held))}"
     rows = "".join(
-        f'<tr><th scope="row" {left}>{escape.escape(label)}</th><td {left}>{escape.escape(value)}</td></tr>'
+        f'<tr><th scope="row" {left}>{markup.escape(label)}</th><td {left}>{markup.escape(value)}</td></tr>'
         for label, value in [("made by", _settings(held)), *_pairs(held)]
     )
     return f"<table><caption {left}>{caption}</caption><tbody>{rows}</tbody></table>"

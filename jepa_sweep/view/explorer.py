@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep import output
-from jepa_sweep.errors import SpecError
+from jepa_sweep.errors import SpecError, escaped
 from jepa_sweep.physics.host import SENTENCES, Status
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.schema import noun_of
@@ -52,7 +52,7 @@ def write(store: Reader, curves: Curves, path: str | Path) -> Path:
         IntegrityError: a file of the store is damaged.
         StorageError: the file cannot be written.
     """
-    target = Path(path)
+    target = output.place(path)
     if isinstance(store.path, Path) and target.resolve().is_relative_to(store.path.resolve()):
         raise SpecError(f"The page must lie outside the run directory {store.path}, but {target} was given.")
     return output.write(target, render(store, curves).encode())
@@ -65,11 +65,11 @@ def render(store: Reader, curves: Curves) -> str:
     # With the hashes of the scripts in the policy, no other script runs; with no source at all, nothing is requested.
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     parts = {
-        "title": html.escape(_printable(store.title)),
+        "title": html.escape(escaped(store.title)),
         "policy": f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
         "style": (page / "page.css").read_text("utf-8"),
         # In JSON every < may be written as its escape, so that no text ends the block it stands in.
-        "data": json.dumps(payload(store, curves), ensure_ascii=False).replace("<", "\\u003c"),
+        "data": json.dumps(payload(store, curves)).replace("<", "\\u003c"),
         "plotly": scripts[0],
         "script": scripts[1],
     }
@@ -87,8 +87,8 @@ def payload(store: Reader, curves: Curves) -> dict[str, Any]:
     frame, selection = thinning.choose_rows(store, curves.table, keys, [*words, *numbers], ROWS, SCATTERED)
     statuses = thinning.ordered(frame["status"]) if words else ()
     return {
-        "name": _printable(store.title),
-        "path": _printable_literal(str(store.path)),
+        "name": escaped(store.title),
+        "path": _literal(str(store.path)),
         "table": curves.table,
         "time": store.time,
         "pairs": [pair._asdict() for pair in curves.pairs],
@@ -215,14 +215,9 @@ def _packed(values: np.ndarray) -> dict[str, str]:
     return {"type": f"{values.dtype.kind}{values.dtype.itemsize}", "data": base64.b64encode(little.tobytes()).decode()}
 
 
-def _printable(text: str) -> str:
-    """Text with question marks in place of what is not Unicode, as file names need not be."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _printable_literal(path: str) -> str:
-    """A path as a Python literal; escaped where it is not Unicode."""
-    return json.dumps(path, ensure_ascii=_printable(path) != path)
+def _literal(path: str) -> str:
+    """A path as a Python literal, all of it escaped where some must be."""
+    return json.dumps(path, ensure_ascii=escaped(path) != path)
 
 
 def _plotly() -> str:

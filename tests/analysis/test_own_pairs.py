@@ -153,10 +153,10 @@ BAD_FILES = {
     "broken.parquet": (b"not parquet", "must be a Parquet file"),
     "other.parquet": ({"a": [1.0], "b": [2.0]}, "its? has a, b|must have columns x0"),
     "gap.parquet": ({"x0": [1.0], "x2": [1.0], "y0": [1.0], "y1": [1.0]}, "without gaps"),
-    "ragged.parquet": ({"x": [[1.0, 2.0]] * 20 + [[1.0]], "y": [[1.0, 2.0]] * 21}, "ragged"),
+    "ragged.parquet": ({"x": [[1.0, 2.0]] * 20 + [[1.0]], "y": [[1.0, 2.0]] * 21}, "row 20 has 1"),
     "words.parquet": ({"x0": ["a"] * 20, "y0": ["b"] * 20}, "the type is string"),
     "null.parquet": ({"x0": [1.0, None] * 10, "y0": [1.0, 2.0] * 10}, "row 1 has nan"),
-    "none.parquet": ({"x": [[1.0]] * 19 + [None], "y": [[1.0]] * 20}, "ragged|row 19"),
+    "none.parquet": ({"x": [[1.0]] * 19 + [None], "y": [[1.0]] * 20}, "row 19 has none"),
 }
 
 

@@ -17,7 +17,7 @@ def estimate(x, y, size=None, center=True):
     found = moments.finish(sums, center=center)
     for block in blocks:
         scatter = moments.add_scatter(scatter, found, *block)
-    return moments.with_errors(found, scatter)
+    return moments.unscaled(moments.with_errors(found, scatter))[0]
 
 
 def gaussian(rng, count, lam, rho, frame=None):

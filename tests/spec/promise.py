@@ -30,7 +30,7 @@ def assert_clear(message):
     assert_readable(message)
     first, *sentences = message.splitlines()
     if sentences:
-        assert re.fullmatch(rf"[\d,]+ things must be put right in {ORIGIN}:", first)
+        assert re.fullmatch(rf"[\d,]+( or more)? things must be put right in {ORIGIN}:", first)
         assert all(sentence.startswith("- ") for sentence in sentences)
         assert len(sentences) <= 31
     else:

@@ -54,11 +54,11 @@ REFUSED = {
     "digits beyond Python": (f"seed = {'9' * 5000}", r"there is a whole number of thousands of digits"),
     "a name longer than folders": (spec().replace("x", "x" * 300), r"`name` must be .* at most 200 bytes"),
     "an invisible name": (spec().replace('"x"', '"a\u200db"'), r"`name` must be the name of a folder.*'a\\u200db'"),
-    "a key that steers terminals": ('"a\\n\\u001b[31m" = 1', r"`a\\n\\x1b\[31m` is not a key here"),
+    "a key that steers terminals": ('"a\\n\\u001b[31m" = 1', r"`a\\n\\u001b\[31m` is not a key here"),
     "ten million letters": (spec(solver={"method": "x" * 10**7}), r"it is 'x{30} \.\.\. x{20}' \(line 10, \[solver.m"),
     "a key of a million letters": (f"{'k' * 10**6} = 1", r"`k{30} \.\.\. k{20}` is not a key here"),
     "thousands of faults": (tomli_w.dumps({"name": "x", "combine": "points", "points": [{"lam": []}] * 5000}),
-                            r"20,000 things (.|\n)*line 6, \[points.2.lam\]\)\.(.|\n)*And 19,970 more"),
+                            r"1,000 or more things (.|\n)*line 6, \[points.2.lam\]\)\.(.|\n)*And 970 more"),
     "a date": (spec({"lam": datetime.date(1979, 5, 27)}), r"`lam` must be a number.*it has 1979-05-27"),
     "whole numbers drawn": (spec({"L": {"linear": [1, 3]}}, combine="sobol", num=4), r"`L` must be listed in a sobol"),
     "more blocks than anyone writes": (tomli_w.dumps({"name": "x", "block": [{}] * 1001}), r"at most 1,000 entries"),
@@ -159,7 +159,7 @@ def assert_command(done, message, name):
     [("", "it is a folder"), ("gone.toml", "there is no such"), ("a\x1b[31m.toml", "there is no such")],
 )
 def test_what_is_no_file_is_refused_in_one_line(invoke, tmp_path, name, reason):
-    shown = (tmp_path / name).name.replace("\x1b", "\\x1b")
+    shown = (tmp_path / name).name.replace("\x1b", "\\u001b")
     assert_command(invoke("plan", tmp_path / name), f"must be readable, but {reason}", shown)
 
 
@@ -169,7 +169,7 @@ def test_no_file_is_read_without_end():
 
 
 def test_a_path_with_a_zero_byte_is_a_message():
-    with pytest.raises(js.SpecError, match=r"but no path may hold a null character \(a\\x00b\)"):
+    with pytest.raises(js.SpecError, match=r"names of files may have, but it is 'a\\u0000b'"):
         js.Sweep.load("a\0b")
 
 

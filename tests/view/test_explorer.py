@@ -203,7 +203,7 @@ def test_names_do_no_harm(tmp_path):
 
 @pytest.mark.parametrize("name", ['with "quotes" and \\', "λ", b"\xff".decode("utf-8", "surrogateescape")])
 def test_the_run_directory_is_a_python_literal(name):
-    text = explorer._printable_literal(f"runs/{name}")
+    text = explorer._literal(f"runs/{name}")
     assert eval(text) == f"runs/{name}"
     text.encode()
 

@@ -43,7 +43,7 @@ function widthOfLabels(axis) {
 }
 
 function titleOf(axis) {
-  return axis === null ? "" : `${axis.name}${unitOf(page.columns[axis.name])}`;
+  return axis === null ? "" : escaped(`${axis.name}${unitOf(page.columns[axis.name])}`);
 }
 
 // Axis of a grid: cells of equal size, labelled with their values.

@@ -66,7 +66,7 @@ function scaleFor(id, values) {
 }
 
 function pathLayout(row, samples, losses) {
-  const time = `t${unitOf(page.trajectories.columns.t)}`;
+  const time = escaped(`t${unitOf(page.trajectories.columns.t)}`);
   const lines = { gridcolor: ink("faint"), zerolinecolor: ink("faint"), fixedrange: true, exponentformat: "power", linecolor: ink("line") };
   const narrow = path.clientWidth < 480;
   const layout = {
@@ -76,7 +76,7 @@ function pathLayout(row, samples, losses) {
     showlegend: true,
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", xanchor: "left", font: { size: 11 } },
     xaxis: { ...lines, title: { text: time, standoff: 6 }, ...scaleFor("log-t", samples.t), domain: losses && !narrow ? [0, 0.56] : [0, 1], anchor: "y" },
-    yaxis: { ...lines, title: { text: page.trajectories.lines[0], standoff: 6 }, ...scaleFor("log-w", samples[page.trajectories.lines[0]]), domain: losses && narrow ? [0.6, 1] : [0, 1] },
+    yaxis: { ...lines, title: { text: escaped(page.trajectories.lines[0]), standoff: 6 }, ...scaleFor("log-w", samples[page.trajectories.lines[0]]), domain: losses && narrow ? [0.6, 1] : [0, 1] },
     shapes: [restLine(row)],
     annotations: [restLabel(row)],
   };

@@ -82,7 +82,7 @@ def _dynamics() -> "Mapping[str, Dynamics]":
 
 REDUCED = flows.system(
     "reduced",
-    5,
+    6,
     ("jepa", "mae"),
     _dynamics,
     coordinates=("w", "log_w", "chi"),

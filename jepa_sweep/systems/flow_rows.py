@@ -31,6 +31,7 @@ class _Solved(NamedTuple):
     p: np.ndarray
     predicted: Predicted
     found: Solves
+    within: float  # relative error that a time may have
     times: np.ndarray | None  # of samples; NaN where there is no critical time at the first threshold
 
     def in_time(self, values: np.ndarray, at: np.ndarray | None = None, *, logarithm: bool = False) -> np.ndarray:
@@ -99,7 +100,7 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         sampled = solve(predicted._replace(status=np.full_like(predicted.status, Status.NOT_REACHED)), times)
         steps, lane_steps = found.steps + sampled.steps, found.lane_steps + sampled.lane_steps
         found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
-    return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, times)
+    return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, within, times)
 
 
 def _recheck(solved: _Solved) -> tuple[int, float]:
@@ -149,7 +150,7 @@ def _trajectories(solved: _Solved, observed: tuple[str, ...], owner: np.ndarray,
     assert solved.times is not None, "asked for where there are samples"
     times, seen = solved.times[at], found.samples[at]
     samples = {"w": seen[:, :, 0], **{name: seen[:, :, 1 + i] for i, name in enumerate(observed)}}
-    computed, blurred = samples["w"], np.zeros(times.shape, dtype=bool)
+    computed, blurred, off = samples["w"], *np.zeros((2, *times.shape), dtype=bool)
     if dynamics.trajectory:
         exact, condition = times, times
         if len(at):
@@ -157,8 +158,10 @@ def _trajectories(solved: _Solved, observed: tuple[str, ...], owner: np.ndarray,
             exact, condition = lanes.exact_paths(dynamics, own, times, **solved.place._asdict())
         computed = exact if solved.measurement.solver.method == "exact" else computed
         blurred = condition * np.finfo(seen.dtype).eps > RESOLVED_DIGITS
+        if dynamics.exact:
+            off = np.abs(computed - exact) > solved.within * (1 + condition) * exact
         samples |= {"w_exact": exact, "condition": condition}
     gave_up = np.where(found.ended[at] == Status.LEARNED, Status.NON_FINITE, found.ended[at])[:, None]
-    status = np.where(np.isfinite(computed), Status.RESOLVED, gave_up)
+    status = np.where(np.isfinite(computed), np.where(off, Status.INACCURATE, Status.RESOLVED), gave_up)
     samples |= {"t": solved.in_time(times, at), "status": np.where(blurred, Status.UNRESOLVED, status)}
     return Rows({name: values.ravel() for name, values in samples.items()}, np.repeat(owner, times.shape[1]))

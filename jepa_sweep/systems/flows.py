@@ -42,7 +42,10 @@ CURVE = (
     Column("condition", "exact", "1", "relative change of w per relative change of t", "abs(d ln w / d ln t)"),
 )
 SAMPLE_STATUS = Column(
-    "status", "text", "", "resolved, unresolved (w(t) has no correct digits here), or why the solver stopped"
+    "status",
+    "text",
+    "",
+    "resolved, unresolved (w(t) has no correct digits here), inaccurate, or why the solver stopped",
 )
 
 

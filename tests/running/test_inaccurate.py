@@ -1,4 +1,4 @@
-"""Points whose time is not within 100 rtol fail as inaccurate, and a second try is held to the tolerance of the first."""
+"""Points whose time is not within 100 rtol fail as inaccurate; a second try is held to the tolerance of the first."""
 
 import numpy as np
 

@@ -169,3 +169,16 @@ def test_plans_count_networks(copy, command):
     assert facts["measured"]
     assert facts["warnings"]
     assert facts["bytes"] == 2 * sum(commit.bytes for commit in copy.reader.log.commits())
+
+
+def test_features_next_to_rest_say_that_their_times_are_inaccurate(tmp_path):
+    """By the errors of the solver; the closed form, which holds for this start, agrees."""
+    near = {"p": [0.5, 1 - 1e-6, 1 - 1e-9]}
+    axes = {"features": 3, "L": 2, "width": 4, "data": "gaussian", "layout": "opposite", "start": "aligned"}
+    axes |= {"lam_low": 1.0, "lam_high": 1.3, "rho_low": 0.4, "rho_high": 0.9, "scale": 0.15, "t_end": 500.0}
+    store = js.run(js.Sweep(name="near", system="network", objective="jepa", axes=axes, measure=near), tmp_path)
+    features = store.read("features")
+    assert set(features.status) == {"learned", "inaccurate"}
+    learned = features[features.status == "learned"]
+    assert (learned.relative_difference <= 100 * store.frozen["solver"]["rtol"]).all()
+    assert set(learned.p) >= {0.5}

@@ -70,6 +70,7 @@ class Learned(NamedTuple):
     """The results of one network; of several with one more axis in front of everything."""
 
     crossed: Any  # (2, p, d): flow times at which response and fit met the thresholds; NaN where not
+    errors: Any  # the same: of these times, as the solver of a flow estimates them
     seen: Any  # (s, 4, d): w, projection, v and fit at each sample
     losses: Any  # (s,)
     times: Any  # (s,): flow times of the samples
@@ -83,6 +84,7 @@ class Crossings(NamedTuple):
     time: Scalar  # of that observation
     last: Float[Array, "2 d"]  # encoder response and fit then
     crossed: Float[Array, "2 p d"]  # NaN where not yet
+    errors: Float[Array, "2 p d"]  # of these times, where they are estimated
 
     def meets(self, now: Float[Array, "2 d"], levels: Float[Array, "2 p d"]) -> Bool[Array, "2 p d"]:
         """Which thresholds lie between the last observation and this one, for the first time."""
@@ -95,13 +97,13 @@ class Crossings(NamedTuple):
         safe = jnp.where(grown, low, 1.0)
         share = jnp.where(grown, jnp.log(levels / safe) / jnp.log(high / safe), (levels - low) / (high - low))
         at = self.time + share * (time - self.time)
-        return Crossings(time, now, jnp.where(self.meets(now, levels), at, self.crossed))
+        return Crossings(time, now, jnp.where(self.meets(now, levels), at, self.crossed), self.errors)
 
 
 def no_crossings(levels: Float[Array, "2 p d"]) -> Crossings:
     """The crossings before the first observation."""
     none = jnp.full_like(levels, jnp.nan)
-    return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none)
+    return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none, jnp.zeros_like(levels))
 
 
 class Fixed(NamedTuple):
@@ -126,8 +128,8 @@ class Method(NamedTuple):
 
     start: Callable[[Fixed, Weights], Progress]
     segment: Callable[[Fixed, Progress, Code], tuple[Progress, Sample]]  # sample j, and all steps to the next
-    # The fields `crossed`, `ended` and `steps` of `Learned`; the losses are those of all samples.
-    end: Callable[[Fixed, Progress, Float[Array, "n s"]], tuple[Array, Array, Array]]
+    # The crossings, and the fields `ended` and `steps` of `Learned`; the losses are those of all samples.
+    end: Callable[[Fixed, Progress, Float[Array, "n s"]], tuple[Crossings, Array, Array]]
 
 
 def each(function: Callable, shared: int = 0) -> Callable:
@@ -230,7 +232,7 @@ def group(recipe: Recipe, method: Method) -> Callable[[Given], Learned]:
 
         progress, samples = lax.scan(segment, progress, jnp.arange(recipe.samples + 1))
         seen, losses, times = (jnp.moveaxis(a, 0, 1) for a in samples)
-        crossed, ended, steps = method.end(fixed, progress, losses)
-        return Learned(crossed, seen, losses, times, ended, steps)
+        crossings, ended, steps = method.end(fixed, progress, losses)
+        return Learned(crossings.crossed, crossings.errors, seen, losses, times, ended, steps)
 
     return learn

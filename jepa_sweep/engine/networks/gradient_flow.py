@@ -33,6 +33,7 @@ from jepa_sweep.physics.network import Objective, Seen, Weights
 NODES = chebyshev.chebpts2(12)
 TO_SERIES = np.linalg.inv(chebyshev.chebvander(NODES, len(NODES) - 1))
 HALVINGS = 52  # of a step to locate a crossing: all digits
+LINGERING = 30  # steps whose errors are still there, about, next to rest
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "method", "max_steps"))
@@ -121,8 +122,13 @@ class _GradientFlow(NamedTuple):
         t, weights, carry, control, atol, _ = progress
         return self.stepper.attempt(t, weights, carry, _args(fixed), control, atol, stop)
 
-    def locate(self, fixed: Fixed, progress: Progress, t1: Scalar, tried: Tried) -> Float[Array, "2 p d"]:
-        """When a step meets each threshold, by halving on a series of the responses."""
+    def locate(
+        self, fixed: Fixed, progress: Progress, t1: Scalar, tried: Tried
+    ) -> tuple[Float[Array, "2 p d"], Float[Array, "2 p d"]]:
+        """When a step meets each threshold, by halving on a series of the responses; and errors of these times.
+
+        They are what errors of this step and of those before come to in time, at the pace at which responses go there.
+        """
         coefficients = dense.polynomial(self.matrix, progress.weights, tried.stages)
 
         def at(u: Scalar) -> Float[Array, "2 d"]:
@@ -131,7 +137,12 @@ class _GradientFlow(NamedTuple):
         values = lax.map(at, jnp.asarray(NODES, t1.dtype))
         series = list(jnp.tensordot(jnp.asarray(TO_SERIES, t1.dtype), values, axes=1)[:, :, None])
         u = dense.bisect(lambda u: dense.value(series, u) >= fixed.levels, jnp.ones_like(fixed.levels), HALVINGS)
-        return progress.t + (t1 - progress.t) * (u + 1) / 2
+
+        def change(by: Weights) -> Float[Array, "2 d"]:
+            return jax.jvp(lambda weights: self.responses(fixed, weights), (tried.y,), (by,))[1]
+
+        late = LINGERING * jnp.abs(change(tried.error) / change(tried.carry))
+        return progress.t + (t1 - progress.t) * (u + 1) / 2, jnp.broadcast_to(late[:, None], u.shape)
 
     def step(self, fixed: Fixed, progress: Progress, stop: Array) -> Progress:
         """One step of a group; crossings are located only where a network has one."""
@@ -139,9 +150,9 @@ class _GradientFlow(NamedTuple):
         now, active = each(self.responses)(fixed, tried.y), each(Progress.is_active)(progress, stop)
         meets = each(Crossings.meets)(progress.crossings, now, fixed.levels)
         meets &= (active & tried.keep)[:, None, None, None]
-        before = progress.crossings.crossed
+        before = progress.crossings[2:]
         located = lax.cond(jnp.any(meets), each(self.locate), lambda *_: before, fixed, progress, t1, tried)
-        crossings = Crossings(t1, now, jnp.where(meets, located, before))
+        crossings = Crossings(t1, now, *choose(meets, located, before))
         waited = progress._replace(control=tried.control)
         stepped = waited._replace(t=t1, weights=tried.y, carry=tried.carry, crossings=crossings)
         return choose(active, choose(tried.keep, stepped, waited), progress)
@@ -158,10 +169,10 @@ class _GradientFlow(NamedTuple):
         )
         return ahead, sample
 
-    def end(self, fixed: Fixed, progress: Progress, losses: Float[Array, "n s"]) -> tuple[Array, Array, Array]:
+    def end(self, fixed: Fixed, progress: Progress, losses: Float[Array, "n s"]) -> tuple[Crossings, Array, Array]:
         del fixed, losses
         ended, steps = progress.control.ended, progress.control.steps
-        return progress.crossings.crossed, jnp.where(ended == Status.LEARNED, Status.TRAINED, ended), steps
+        return progress.crossings, jnp.where(ended == Status.LEARNED, Status.TRAINED, ended), steps
 
 
 def _field(rule: Objective, t: Any, weights: Weights, args: tuple[Features, Scalar]) -> Weights:

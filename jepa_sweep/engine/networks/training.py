@@ -114,9 +114,9 @@ class _Training(NamedTuple):
 
         return lax.while_loop(going, one, (jnp.ones((), begin.dtype), progress))[1], sample
 
-    def end(self, fixed: Fixed, progress: Progress, losses: Float[Array, "n s"]) -> tuple[Array, Array, Array]:
+    def end(self, fixed: Fixed, progress: Progress, losses: Float[Array, "n s"]) -> tuple[Crossings, Array, Array]:
         finite = progress.finite & jnp.all(jnp.isfinite(losses), axis=1)
-        return progress.crossings.crossed, jnp.where(finite, Status.TRAINED, Status.DIVERGED), each(_steps)(fixed)
+        return progress.crossings, jnp.where(finite, Status.TRAINED, Status.DIVERGED), each(_steps)(fixed)
 
 
 def _optimizer(recipe: Recipe, fixed: Fixed) -> optax.GradientTransformation:

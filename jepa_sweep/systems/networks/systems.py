@@ -150,7 +150,7 @@ def compare(store: Reader) -> "pd.DataFrame":
 def _system(name: str, **more: Any) -> System:
     return System(
         name=name,
-        version=2,
+        version=3,
         objectives=parameters.OBJECTIVES,
         defaults=("jepa", "mae"),
         tables=TABLES,

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jepa_sweep.checks import check_one_of, check_times, real_numbers
 from jepa_sweep.engine import lanes, pointwise
 from jepa_sweep.engine.settings import AUTO, METHODS, Settings
 from jepa_sweep.engine.tracing import ArrayLike, is_traced, refuse_traced
-from jepa_sweep.physics import exact, response
+from jepa_sweep.physics import asymptotics, exact, law, response
 from jepa_sweep.physics.dynamics import Dynamics
 from jepa_sweep.physics.host import labels
 from jepa_sweep.physics.reduced import DYNAMICS
@@ -59,6 +60,7 @@ def _one(function: Callable, objective: str, names: tuple[str, ...], time: str, 
     def one(*values):
         given = dict(zip(names, values, strict=True))
         parameters = {name: given.pop(name, jnp.ones_like(values[0])) for name in dynamics.parameters}
+        parameters["L"] = lax.stop_gradient(parameters["L"])  # whole numbers
         point = dynamics.point(**parameters)
         if "t" in given and time == "flow":
             given["t"] = given["t"] / dynamics.flow_time(point)
@@ -102,7 +104,8 @@ def critical_time(
 
     Returns:
         Times in the broadcast shape, float64. NaN where there is nothing to time (`status` says why), inf beyond
-        the largest float. Differentiable in lam, rho, eps and p; L takes whole numbers, and its derivative reads 0.
+        the largest float, 0 below the smallest normal one. Differentiable in lam, rho, eps and p, in closed form to
+        1e-12 times what the roundings of the arguments make; L takes whole numbers, and its derivative reads 0.
 
     Raises:
         SpecError: a value is not finite, L is not a whole number, eps is not positive, or lam and rho have different
@@ -123,7 +126,8 @@ def leading_critical_time(
 
     JEPA: $\frac{L}{lam} \sum_{n=1}^{2L-1} \frac{eps^{-n/L}}{n\, rho^{2L-1-n}}$.
     MAE: $\frac{L}{(L-1)\, lam\, eps^{(L-1)/L}}$, and $|\ln eps| / lam$ at L = 1. Theorems 4.4 and 4.6.
-    It returns a positive number even for a start above the threshold, where there is no critical time.
+    It is positive even for a start above the threshold, where there is no critical time. NaN without a signal
+    (lam <= 0), and for MAE at L = 1 where eps >= 1: there the logarithm is no time.
 
     Args:
         objective: "jepa" or "mae".
@@ -134,7 +138,8 @@ def leading_critical_time(
         time: "paper" or "flow".
 
     Returns:
-        Times in the broadcast shape, float64.
+        Times in the broadcast shape, float64, NaN where the formula gives none. Differentiable in lam, rho and eps, as
+        `critical_time`.
 
     Raises:
         SpecError: as `critical_time`.
@@ -144,7 +149,7 @@ def leading_critical_time(
         >>> round(float(js.leading_critical_time("mae", lam=1.0, rho=1.0, L=2, eps=1e-4)), 6)
         200.0
     """
-    return _call(exact.leading_critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
+    return _call(asymptotics.leading_critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps)
 
 
 def asymptotic_critical_time(
@@ -173,7 +178,7 @@ def asymptotic_critical_time(
         time: "paper" or "flow".
 
     Returns:
-        Times in the broadcast shape, float64; NaN without a growth to p.
+        Times in the broadcast shape, float64; NaN without a growth to p. Differentiable as `critical_time`.
 
     Raises:
         SpecError: as `critical_time`.
@@ -183,7 +188,7 @@ def asymptotic_critical_time(
         >>> round(float(js.asymptotic_critical_time("jepa", lam=1.0, rho=1.0, L=1, eps=1e-3)), 9)
         1004.907755279
     """
-    return _call(exact.asymptotic_critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
+    return _call(asymptotics.asymptotic_critical_time, objective, time, 1, lam=lam, rho=rho, L=L, eps=eps, p=p)
 
 
 def inflection_time(
@@ -203,7 +208,8 @@ def inflection_time(
         time: "paper" or "flow".
 
     Returns:
-        Times in the broadcast shape, float64; NaN for a start beyond the inflection.
+        Times in the broadcast shape, float64; NaN for a start beyond the inflection. Differentiable in lam, rho and
+        eps, as `critical_time`.
 
     Raises:
         SpecError: as `critical_time`.
@@ -240,7 +246,8 @@ def trajectory(
         time: the unit of `t`, "paper" or "flow".
 
     Returns:
-        Responses in the broadcast shape, float64; NaN for t < 0 or lam <= 0. Differentiable in lam, rho, eps and t.
+        Responses in the broadcast shape, float64; NaN for t < 0 or lam <= 0. Differentiable in lam, rho, eps and t, as
+        `critical_time`.
 
     Raises:
         SpecError: as `critical_time`.
@@ -272,7 +279,7 @@ def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
         >>> float(js.fixed_point("jepa", rho=0.5, L=3))
         0.125
     """
-    return _call(exact.fixed_point, objective, "paper", 0, rho=rho, L=L)
+    return _call(law.fixed_point, objective, "paper", 0, rho=rho, L=L)
 
 
 def status(
@@ -290,7 +297,7 @@ def status(
 
     Returns:
         Words in the broadcast shape: "learned", "above_threshold", "at_fixed_point", "not_reached", "no_signal",
-        "collapses" or "overflow".
+        "collapses", "overflow" or "underflow". The last two speak of paper time.
 
     Raises:
         SpecError: as `critical_time`, or JAX traces a value, for which there is no word yet.

@@ -114,7 +114,8 @@ def predict(
 ) -> Predicted:
     """What theory says of every point and threshold, always in float64: status, rest point, predictions.
 
-    A time beyond the largest number has the status OVERFLOW, if its logarithm is among the predictions.
+    A time beyond the largest number has the status OVERFLOW, one below the smallest UNDERFLOW, if its logarithm is
+    among the predictions.
 
     Args:
         dynamics: the flow.
@@ -150,16 +151,22 @@ def _predict(
 
 
 def _judged(dynamics: Dynamics, predicted: Predicted, precision: str) -> np.ndarray:
-    """Status codes, OVERFLOW where a time would be found that is predicted to be beyond the largest number."""
-    limit, status = np.log(np.finfo(precision).max), predicted.status
+    """Status codes, OVERFLOW or UNDERFLOW where a time would be found that is predicted to be out of range."""
+    its, status = np.finfo(precision), predicted.status
     for name in _logarithms(dynamics):
-        if name in predicted.values and np.any(late := predicted.values[name] > limit):
-            status = np.where((status == Status.LEARNED) & late, Status.OVERFLOW, status)
+        if name in predicted.values:
+            log_time = predicted.values[name]
+            for beyond, code in (
+                (log_time > np.log(its.max), Status.OVERFLOW),
+                (log_time < np.log(its.tiny), Status.UNDERFLOW),
+            ):
+                if beyond.any():
+                    status = np.where((status == Status.LEARNED) & beyond, code, status)
     return status
 
 
 def _logarithms(dynamics: Dynamics) -> tuple[str, ...]:
-    """Names of the predictions that tell which times are beyond the largest number."""
+    """Names of the predictions that tell which times are out of range."""
     return tuple(q.name for q in dynamics.predictions if q.logarithm)
 
 
@@ -385,6 +392,8 @@ def _solve(
             off = np.abs(solves.time - truth) > within * truth
         solves.status[wanted & off] = Status.INACCURATE
     failed = wanted & ~np.isfinite(solves.time)
+    if _logarithms(dynamics):
+        failed |= wanted & (solves.time == 0)  # below the smallest number, or lost
     if not failed.any():
         solves.time[solves.status == Status.INACCURATE] = np.nan
         return lane_steps
@@ -393,11 +402,12 @@ def _solve(
     solves.status[row, column] = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)
     lost = np.flatnonzero(dispatch.any_of(solves.status == Status.NON_FINITE))
     if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
-        # They may be times that are too late, and whoever asked for no predictions has not been told.
-        late = _predict(dynamics, [leaf[lost] for leaf in leaves], p[lost], _logarithms(dynamics), None, device)
+        # They may be times out of range, and whoever asked for no predictions has not been told.
+        beyond = _predict(dynamics, [leaf[lost] for leaf in leaves], p[lost], _logarithms(dynamics), None, device)
         failed = solves.status[lost] == Status.NON_FINITE
-        late = late._replace(status=np.where(failed, Status.LEARNED, Status.NOT_REACHED))
-        failed &= _judged(dynamics, late, settings.precision) == Status.OVERFLOW
-        solves.status[lost] = np.where(failed, Status.OVERFLOW, solves.status[lost])
+        beyond = beyond._replace(status=np.where(failed, Status.LEARNED, Status.NOT_REACHED))
+        judged = _judged(dynamics, beyond, settings.precision)
+        failed &= judged != Status.LEARNED
+        solves.status[lost] = np.where(failed, judged, solves.status[lost])
     solves.time[solves.status != Status.LEARNED] = np.nan
     return lane_steps

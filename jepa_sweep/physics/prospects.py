@@ -18,7 +18,7 @@ LAWS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
 
 
 def prospects(objective: str, columns: Columns, p: np.ndarray, precision: str) -> np.ndarray:
-    """Codes of the `Status` of points, each with a threshold; times beyond the largest number of `precision` overflow.
+    """Codes of the `Status` of points, each with a threshold; times out of the range of `precision` say so.
 
     Args:
         objective: one of `LAWS`.
@@ -31,9 +31,11 @@ def prospects(objective: str, columns: Columns, p: np.ndarray, precision: str) -
     with np.errstate(all="ignore"):  # of points without a signal
         grows, ahead, below = p < 1, _log_ratio(rho, L, eps, m, p), _log_ratio(rho, L, eps, m, np.ones_like(p))
         crosses = (lam > 0) & (rho > 0) & np.where(grows, ahead > 0, ahead < 0)
-        late = _least_log_time(lam, rho, L, eps, a, m, p) > np.log(np.finfo(precision).max)
+        log_time, its = _log_time(lam, rho, L, eps, a, m, p), np.finfo(precision)
     answer = np.where(grows & (below > 0), Status.ABOVE_THRESHOLD, Status.NOT_REACHED)
-    answer = np.where(crosses, np.where(late, Status.OVERFLOW, Status.LEARNED), answer)
+    met = np.where(log_time > np.log(its.max), Status.OVERFLOW, Status.LEARNED)
+    met = np.where(log_time < np.log(its.tiny), Status.UNDERFLOW, met)
+    answer = np.where(crosses, met, answer)
     answer = np.where(np.abs(below) <= 4 * np.finfo(float).eps, Status.AT_FIXED_POINT, answer)
     answer = np.where(lam < 0, Status.COLLAPSES, answer)
     return np.where(lam == 0, Status.NO_SIGNAL, answer)
@@ -45,15 +47,17 @@ def _log_ratio(rho: np.ndarray, L: np.ndarray, eps: np.ndarray, m: np.ndarray, p
     return np.where(np.abs(far) < 0.5, np.log1p((p * rho ** (L / m) - eps) / eps), far)
 
 
-def _least_log_time(
+def _log_time(
     lam: np.ndarray, rho: np.ndarray, L: np.ndarray, eps: np.ndarray, a: np.ndarray, m: np.ndarray, p: np.ndarray
 ) -> np.ndarray:
-    """A number that ln T(p) is not below, and next to where T is large because the start is small.
+    """ln T(p) within 3.
 
-    Of `1 / (z^a |1 - z^m|)`, which T integrates, it takes `z^-a` below the rest point and `z^-(a+m)` above it.
+    Below the rest point `1 / (z^a (1 - z^m))`, which T integrates, is `z^-a`, and next to it `z^(m-1) / (1 - z^m)`.
+    Above it the same holds of 1/z, with `a + m - 2` in place of `-a`.
     """
     n = np.where(p < 1, a, a + m) - 1
     log_r, log_q = np.log(eps) / L - np.log(rho) / m, np.log(p) / L
-    power = np.maximum(-n * log_r, -n * log_q) + np.log(-np.expm1(-n * np.abs(log_q - log_r)) / n)
-    integral = np.where(n > 0, power, np.log(np.abs(log_q - log_r)))
-    return np.log(L / lam) - (a - 1) / m * np.log(rho) + integral
+    apart = np.abs(_log_ratio(rho, L, eps, m, p)) / L
+    power = np.where(n > 0, np.maximum(-n * log_r, -n * log_q) + np.log(-np.expm1(-n * apart) / n), np.log(apart))
+    rest = np.log(np.log1p(-np.expm1(-m * apart) / np.expm1(m * np.abs(log_q))) / m) - n * np.maximum(log_q, 0)
+    return np.log(L) - np.log(lam) - (a - 1) / m * np.log(rho) + np.logaddexp(power, rest)

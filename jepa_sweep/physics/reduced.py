@@ -11,11 +11,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jepa_sweep.physics import exact, response
+from jepa_sweep.physics import exact, law, response
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics, Flags, Numbers, Prediction, Scalar
 from jepa_sweep.physics.elementary import exp, expm1, log, log1p
-from jepa_sweep.physics.exact import Point
 from jepa_sweep.physics.host import Columns
+from jepa_sweep.physics.law import Point
 from jepa_sweep.physics.prospects import LAWS
 
 Number = Any  # a scalar, or on the host a column of them
@@ -35,7 +35,7 @@ def mae_field(t: Scalar | float, w: Scalar, p: Point) -> Scalar:
 
 def log_w_field(t: Scalar | float, y: Scalar, p: Point) -> Scalar:
     """dy/dT for y = ln w: lam w^((a-1)/L) (1 - (w/w*)^(m/L)), the same flow for both objectives."""
-    return log_w_pace(y, p) * -expm1(p.m / p.L * (y - exact.log_fixed_point(p)))
+    return log_w_pace(y, p) * -expm1(p.m / p.L * (y - law.log_fixed_point(p)))
 
 
 def log_w_pace(y: Scalar, p: Point) -> Scalar:
@@ -91,8 +91,8 @@ def mae_point(lam: Number, rho: Number, L: Number, eps: Number) -> Point:
 
 def chi_start(p: Point) -> Scalar:
     """chi of w = eps."""
-    distance = jnp.abs(p.m / p.L * (log(p.eps) - exact.log_fixed_point(p)))  # |ln z^m|
-    return -distance + exact.log_power(distance, -1.0)
+    distance = jnp.abs(p.m / p.L * (log(p.eps) - law.log_fixed_point(p)))  # |ln z^m|
+    return -distance + law.log_power(distance, -1.0)
 
 
 def _log_share(chi: Scalar) -> Scalar:
@@ -101,7 +101,7 @@ def _log_share(chi: Scalar) -> Scalar:
 
 
 def _grows(p: Point) -> Flags:
-    return log(p.eps) < exact.log_fixed_point(p)
+    return log(p.eps) < law.log_fixed_point(p)
 
 
 def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
@@ -111,7 +111,7 @@ def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
     """
     del t
     power = jnp.where(_grows(p), p.a - 1, 1 - p.a - p.m) / p.m
-    return p.m / p.L * exp(jnp.minimum(exact.log_rate(p) + power * _log_share(chi), _log_fastest(chi)))
+    return p.m / p.L * exp(jnp.minimum(law.log_rate(p) + power * _log_share(chi), _log_fastest(chi)))
 
 
 def _log_fastest(chi: Scalar) -> float:
@@ -121,12 +121,12 @@ def _log_fastest(chi: Scalar) -> float:
 def chi_response(chi: Scalar, p: Point) -> Scalar:
     """w = w* z^L."""
     side = jnp.where(_grows(p), 1.0, -1.0)
-    return exp(exact.log_fixed_point(p) + side * p.L / p.m * _log_share(chi))
+    return exp(law.log_fixed_point(p) + side * p.L / p.m * _log_share(chi))
 
 
 def chi_span(fraction: Scalar, p: Point) -> Scalar:
     """Distance in chi from w = eps to w = fraction w*, without cancellation where the two are close."""
-    ahead = jnp.abs(p.m * exact.start_to_threshold(p, fraction))  # ln of the ratio of z^m
+    ahead = jnp.abs(p.m * law.start_to_threshold(p, fraction))  # ln of the ratio of z^m
     left = jnp.abs(p.m / p.L * log(fraction))
     return ahead + log1p(-expm1(-ahead) / expm1(left))
 
@@ -165,7 +165,7 @@ def _dynamics(point: Callable[..., Point], field: Callable) -> Dynamics:
     return Dynamics(
         parameters=("lam", "rho", "L", "eps"),
         point=point,
-        rest=exact.fixed_point,
+        rest=law.fixed_point,
         status=exact.prospect,
         coordinates=(Coordinate("w", start=w_start, field=field, response=w_response), LOG_W, CHI),
         flow_time=flow_time,

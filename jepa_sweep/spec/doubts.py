@@ -13,7 +13,16 @@ from jepa_sweep.spec.replicates import replicates
 from jepa_sweep.systems.shared import FRACTION_OF_REST
 
 # Statuses of points that were to be learned, unlike those of a sign that was chosen: `collapses`, `no_signal`.
-MISSED = {s.label: s for s in (Status.ABOVE_THRESHOLD, Status.AT_FIXED_POINT, Status.NOT_REACHED, Status.OVERFLOW)}
+MISSED = {
+    status.label: status
+    for status in (
+        Status.ABOVE_THRESHOLD,
+        Status.AT_FIXED_POINT,
+        Status.NOT_REACHED,
+        Status.OVERFLOW,
+        Status.UNDERFLOW,
+    )
+}
 FEW = 0.1  # of all points
 FEWEST = 4  # points of a value that are looked at
 SURE = 64  # of those drawn at random: if none of them is learned, hardly any is

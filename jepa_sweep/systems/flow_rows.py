@@ -18,7 +18,7 @@ RECHECKED, RECHECK_RTOL = 64, 1e-10  # single-precision points of a chunk that a
 
 # By the code of a status: whether the numerics gave up, and whether the response crosses, so that theory speaks of it.
 GAVE_UP = np.array([status.failed for status in Status])
-CROSSES = GAVE_UP | np.isin(list(Status), [Status.LEARNED, Status.OVERFLOW])
+CROSSES = GAVE_UP | np.isin(list(Status), [Status.LEARNED, Status.OVERFLOW, Status.UNDERFLOW])
 
 
 class _Solved(NamedTuple):

@@ -85,9 +85,12 @@ def of_looks(where: Path, there: int) -> dict[str, float]:
     """What looks at a store cost when so many more chunks are there, which are fabricated; and what a file costs."""
     record = json.loads((where / "commits/000001.json").read_bytes())
     del record["sha256"]
+    points = record["claim"]["stop"] - record["claim"]["start"]
     for number in range(1001, 1001 + there):
-        name, claim = f"{number:06d}", {**record["claim"], "start": number, "stop": number + 1}
-        (where / f"commits/{name}.json").write_bytes(records.sealed({**record, "number": name, "claim": claim}))
+        name, claim = f"{number:06d}", {**record["claim"], "start": number * points, "stop": (number + 1) * points}
+        files = [{**file, "path": f"{file['path'].split('/')[0]}/{name}.parquet"} for file in record["files"]]
+        fabricated = {**record, "number": name, "claim": claim, "files": files}
+        (where / f"commits/{name}.json").write_bytes(records.sealed(fabricated))
         (where / f"claims/{name}.json").touch()
     log, folder = Reader(where).log, locate.at(where)
     first, _ = cpu_timed(log.claims)

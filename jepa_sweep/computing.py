@@ -75,9 +75,10 @@ def repair(store: Store | str | Path, *, device: str = "auto") -> dict[str, list
         device: where to compute, as `jepa_sweep.run` takes it.
 
     Returns:
-        Number of each chunk that was damaged -> what was wrong with it. A chunk whose commit record and claim are both
-        unreadable is only set aside: nothing says any more which points it held, and running its spec again finds
-        them missing.
+        Number of each chunk that was damaged -> what was wrong with it; and the names of what was only set aside:
+        damaged notes, and what was in place of a folder, like a link. A chunk whose commit record and claim are both
+        unreadable is only set aside, too: nothing says any more which points it held, and running its spec again
+        finds them missing. `Store.damage` and `Store.lost_notes` say what is left.
 
     Raises:
         IntegrityError: a spec kept in the store is damaged.

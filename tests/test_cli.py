@@ -287,7 +287,8 @@ def empty(tmp_path):
 
     def create(system, name="", parameters=("lam", "rho", "L", "eps")):
         path = tmp_path / (name or system)
-        Writer.create(path, {"system": system}, REDUCED.columns(), parameters, "float64", "paper")
+        frozen = {"system": system, "version": 1, "solver": {"method": "dopri8"}, "trajectories": None}
+        Writer.create(path, frozen, REDUCED.columns(), parameters, "float64", "paper")
         return path
 
     return create

@@ -24,7 +24,7 @@ from jepa_sweep import cli, doctor
 from jepa_sweep.cli import watching
 from jepa_sweep.errors import escaped
 from jepa_sweep.layout import FORMS
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.registry import BUILT_IN
@@ -32,7 +32,7 @@ from jepa_sweep.systems.registry import BUILT_IN
 STEERS = "\x1b[31m\x07\r\n\u202e\x9b2J\x7f\u2028<b>,"  # colours, a bell, ends of lines, a direction, C1; and markup
 ODD = os.fsdecode(b"o\xff\x1b[31m\x07\r\xc2\x9b\xe2\x80\xae<b>")  # as a name of a file, and no UTF-8
 COMMANDS = {command.name or command.callback.__name__: command.callback for command in cli.app.registered_commands}
-SPEC = 'name = "x"\nobjective = "jepa"\n[axes]\nlam = [1.0, 2.0]\nrho = 0.5\nL = 1\neps = 1e-3\n'
+SPEC = 'name = "x"\nobjective = "jepa"\n[axes]\nlam = [1.0, 2.0, 3.0, 4.0]\nrho = 0.5\nL = 1\neps = 1e-3\n'
 
 
 def assert_printable(text):
@@ -41,18 +41,18 @@ def assert_printable(text):
 
 
 def written(path, system="reduced"):
-    """A whole store of two points, with such strings wherever there may be one."""
+    """A whole store of four points, two of which failed, with such strings wherever there may be one."""
     columns = {name: [*found] for name, found in BUILT_IN["reduced"].columns().items() if name != "trajectories"}
     columns["points"].append(Column("m\x1b[31m\u202e<b>", "text", STEERS, STEERS, STEERS))
-    frozen = {"system": system, "version": 1, "solver": {"method": STEERS, STEERS: STEERS}, "trajectories": None}
+    frozen = {"system": system, "version": 1, "solver": {"method": STEERS, "coordinate": STEERS}, "trajectories": None}
     writer = Writer.create(path, frozen, columns, ["lam", "rho", "L", "eps"], "float64", "paper")
     words = dict.fromkeys(("device", "backend", "python", "platform"), STEERS)
     git, versions = {"revision": STEERS, "dirty": True}, {"jepa_sweep": STEERS, STEERS: STEERS}
     numbers = {"devices": 1, "cores": 2}
     environment = writer.add_environment({**words, **numbers, "argv": [STEERS], "git": git, "versions": versions})
-    claim = Claim(writer.add_spec(f"{SPEC}# \u202e\u2028"), 0, 2, writer=STEERS)
+    claim = Claim(writer.add_spec(f"{SPEC}# \u202e\u2028"), 0, 4, writer=STEERS)
     rows = {name: _rows(writer.reader.schema(name)) for name in columns}
-    writer.commit(writer.claim(claim, {}), claim, rows, environment, {"seconds": 1.0})
+    writer.commit(writer.claim(claim, {}), claim, rows, environment, Work(seconds=1.0))
     (path / ODD).write_text("")
 
 

@@ -106,6 +106,8 @@ def _inside(store: Reader, name: str) -> Columns:
     for part in store.parts(name) if numbering else ():
         rows = table.rows(store.location, part, described, numbering)
         most = {c: max(most[c], int(np.max(rows[c].to_numpy(), initial=0))) for c in numbering}
+    if most and max(most.values()) > store.rows(name):
+        raise SpecError(f"Features and the like must be numbered from 0 without gaps, but {name} has larger numbers.")
     axes = {c: np.arange(last + 1) for c, last in most.items()}
     return axes | ({SAMPLE: np.arange(store.frozen["trajectories"]["samples"])} if "t" in described.names else {})
 

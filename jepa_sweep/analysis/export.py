@@ -102,9 +102,10 @@ def _folder_of(store: Reader) -> Path:
 
 
 def _chunks(store: Reader, name: str) -> Iterator[pa.Table]:
-    """The rows of a table, file by file."""
-    described = store.schema(name)
-    return (table.rows(store.location, part, described, described.names) for part in store.parts(name))
+    """The rows of a table, file by file, of large ones piece by piece."""
+    described, parts = store.schema(name), store.parts(name)
+    asked = table.Question(described.names)
+    return (piece for part in parts for piece in table.pieces(store.location, part, described, asked))
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What made the numbers of a run, fact by fact in words: what files that leave the store carry with them."""
 
+import contextlib
 import json
 import shlex
 from collections.abc import Callable
@@ -16,7 +17,11 @@ def facts(store: Reader) -> dict[str, str]:
     used = [note for name in dict.fromkeys(commit.environment for commit in commits) if (note := noted.get(name))]
 
     def each(tell: Callable[[dict[str, Any]], str]) -> str:
-        return "; ".join(dict.fromkeys(filter(None, map(tell, used))))
+        said = list[str]()
+        for note in used:
+            with contextlib.suppress(KeyError):  # a note may tell less
+                said.append(tell(note))
+        return "; ".join(dict.fromkeys(filter(None, said)))
 
     dates = sorted({commit.created for commit in commits})
     told = {

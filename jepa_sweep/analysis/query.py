@@ -48,8 +48,8 @@ def matching(
 def _first(
     store: Reader, name: str, columns: list[str], expression: pc.Expression | None, rising: dict[str, bool], limit: int
 ) -> tuple[pd.DataFrame, int]:
-    """The first rows and the number of all, in the memory of one file and twice the limit."""
-    batches = store.batches(name, columns, expression)
+    """The first rows and the number of all, in the memory of one file, a batch and twice the limit."""
+    batches = store.batches(name, columns, expression, table.PIECE)
     empty, kept, held, count = next(batches), [], 0, 0
     for batch in batches:
         count += len(batch)

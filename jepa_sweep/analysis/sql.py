@@ -64,7 +64,7 @@ def _add(connection: "DuckDBPyConnection", store: Reader, name: str, stack: cont
         rows = table.side_by_side(lambda part: table.rows(store.location, part, schema, names), parts)
         connection.register(name, pa.concat_tables([schema.empty_table(), *rows]))
         return []
-    files = _checked(store, parts, stack)
+    files = _checked(store, parts, schema, stack)
     paths = [glob.escape(path) for path in files]
     connection.read_parquet(paths, hive_partitioning=False).create_view(name)  # `lam=1` in a path is no column
     return [*files, *paths]
@@ -78,11 +78,11 @@ def _confine(connection: "DuckDBPyConnection", paths: Sequence[str]) -> None:
         connection.execute("set enable_external_access = false")
 
 
-def _checked(store: Reader, parts: Sequence[Part], stack: contextlib.ExitStack) -> list[str]:
+def _checked(store: Reader, parts: Sequence[Part], schema: pa.Schema, stack: contextlib.ExitStack) -> list[str]:
     """Paths of files that are as they were committed."""
     location = store.location
     if isinstance(location, Folder) and is_unicode(location.path):
-        table.side_by_side(lambda part: len(table.load(location, part.file)), parts)
+        table.side_by_side(lambda part: table.check(location, part.file, schema), parts)
         return [location.where(part.file.path) for part in parts]
     copies = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jepa_sweep-")))
 

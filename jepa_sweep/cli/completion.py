@@ -6,13 +6,15 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from jepa_sweep.cli.forms import FORMS
+from jepa_sweep.errors import JepaSweepError
 from jepa_sweep.spec import shipped
+from jepa_sweep.store.folder import Folder
 from jepa_sweep.store.location import MARK
 
 FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig5", "mlp", "loss", "inversion", "critical_times")
@@ -61,23 +63,25 @@ def _files(*endings: str, runs: bool = False) -> Offer:
     return found
 
 
-def _described(ctx: typer.Context) -> dict[str, Any]:
-    """What the store.json of the run on the line says; empty where there is none that can be read."""
+def _described(ctx: typer.Context) -> dict[str, list[str]]:
+    """The columns of each table of the run on the line; empty where there is none that can be read."""
     for word in (ctx.params.get("run"), *ctx.args):  # where an option lacks its value yet, arguments are not assigned
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads((Path(str(word)) / MARK).read_text())
+        # Not by `manifest.read`, which takes its time to import; whatever the file says otherwise is offered to nobody.
+        with contextlib.suppress(JepaSweepError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            tables = json.loads(Folder(Path(str(word))).read(MARK))["tables"]
+            columns = {name: [str(column["name"]) for column in tables[name]] for name in tables}
+            return {name: [one for one in found if one.isprintable()] for name, found in columns.items()}
     return {}
 
 
 def _tables(ctx: typer.Context, incomplete: str) -> Iterator[str]:
-    return _words(*_described(ctx).get("tables", TABLES))(ctx, incomplete)
+    return _words(*(_described(ctx) or TABLES))(ctx, incomplete)
 
 
 def _columns(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """The columns of the table on the line; where rows are sorted, `-` may stand before one."""
     minus = incomplete[: incomplete.startswith("-")]
-    columns = _described(ctx).get("tables", {}).get(ctx.params.get("table") or "points", ())
-    names = (column["name"] for column in columns)
+    names = _described(ctx).get(ctx.params.get("table") or "points", ())
     return (minus + name for name in names if name.startswith(incomplete.removeprefix(minus)))
 
 

@@ -1,12 +1,15 @@
 """Commands that look for damage and failed points, and compute them again."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Run
 from jepa_sweep.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from jepa_sweep.results import Store
 
 
 @shell.command
@@ -15,8 +18,7 @@ def verify(run: Run, as_json: Json = False) -> None:
     from jepa_sweep.results import Store
 
     store = Store(run)
-    damage = store.damage()
-    lost = [] if damage else store.lost_notes()
+    damage, lost = _faults(store)
     problems = [problem for listed in damage.values() for problem in listed] + lost
     text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
     strays = store.strays()
@@ -28,17 +30,30 @@ def verify(run: Run, as_json: Json = False) -> None:
         raise typer.Exit(IntegrityError.exit_code)
 
 
+def _faults(store: "Store") -> tuple[dict[str, list[str]], list[str]]:
+    """What is damaged, and which notes are lost, where nothing is damaged."""
+    damage = store.damage()
+    return damage, [] if damage else store.lost_notes()
+
+
 @shell.command
 def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     """Compute damaged chunks again; the damaged files are kept in .damaged/."""
     shell.ready_to_compute()
     from jepa_sweep.computing import repair as repair_store
-    from jepa_sweep.store.records import REPAIR
+    from jepa_sweep.results import Store
+    from jepa_sweep.store.location import REPAIR
 
-    repaired = repair_store(run, device=device)
-    told = {number: [one.replace(f"; {REPAIR}", "") for one in what] for number, what in repaired.items()}
-    lines = [f"repaired chunk {number}: {'; '.join(what)}" for number, what in told.items()]
-    shell.put({"repaired": told}, "\n".join(lines) or "nothing to do: nothing is damaged.", as_json)
+    store = Store(run)
+    repaired = repair_store(store, device=device)
+    damage, lost = _faults(store)
+    left = [problem for listed in damage.values() for problem in listed] + lost
+    told = {name: [one.replace(f"; {REPAIR}", "") for one in what] for name, what in repaired.items()}
+    lines = [f"{'repaired chunk' if n.isdigit() else 'set aside'} {n}: {'; '.join(what)}" for n, what in told.items()]
+    lines += [f"left as it is: {problem}" for problem in left]
+    shell.put({"repaired": told, "left": left}, "\n".join(lines) or "nothing to do: nothing is damaged.", as_json)
+    if left:
+        raise typer.Exit(IntegrityError.exit_code)
 
 
 @shell.command

@@ -1,35 +1,14 @@
 """Points to rows, and what that took."""
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
 from jepa_sweep.running.provenance import peak_memory
 from jepa_sweep.spec.grid import Grid
+from jepa_sweep.store.records import Work
 from jepa_sweep.systems.rows import with_keys
 from jepa_sweep.systems.system import Measurement, Place, Rows, System
-
-
-class Work(NamedTuple):
-    """What the rows of a chunk took, as it stands in its commit record."""
-
-    seconds: float = 0.0  # of computing, without compiling
-    compile_seconds: float = 0.0  # and of checking what was compiled, where nobody had yet
-    steps: int = 0  # of the solver, accepted and rejected
-    lane_steps: int = 0  # paid for on all lanes; what exceeds `steps` was wasted
-    rechecked: int = 0  # single-precision times that were solved again in double precision
-    recheck_error: float = 0.0  # the worst relative difference among them
-    peak_memory_bytes: int = 0  # of the process, until then
-
-    def plus(self, other: "Work") -> "Work":
-        """The work of two chunks together."""
-        # To a type checker all that `zip` gives may be a fraction, the counts too.
-        both = Work(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))  # type: ignore[arg-type]
-        return both._replace(
-            recheck_error=max(self.recheck_error, other.recheck_error),
-            peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes),
-        )
 
 
 def compute(

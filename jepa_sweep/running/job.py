@@ -8,16 +8,18 @@ import numpy as np
 
 from jepa_sweep.errors import IntegrityError
 from jepa_sweep.running import plan, provenance
-from jepa_sweep.running.compute import Work, compute
+from jepa_sweep.running.compute import compute
 from jepa_sweep.running.limits import Shard
 from jepa_sweep.running.plan import Chunk, Intervals, Visited
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import writer_names
+from jepa_sweep.store.location import REPAIR
 from jepa_sweep.store.log import Mark
+from jepa_sweep.store.notes import SPEC
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.rows import tables
 from jepa_sweep.systems.system import Place, Rows, System
@@ -34,8 +36,22 @@ def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[
         present.setdefault(claim.spec, []).extend(claim.pieces)
     unknown = [digest for digest in present if digest not in grids]
     if unknown:
-        raise IntegrityError(f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing.")
+        raise IntegrityError(
+            f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing; {SPEC.remedy}."
+        )
+    for number, claim in claims.items():
+        check_within(store, number, claim, grids[claim.spec])
     return {digest: Visited(grids[digest], Intervals(pieces)) for digest, pieces in present.items()}
+
+
+def check_within(store: Reader, number: str, claim: Claim, grid: Grid) -> None:
+    """Raise an `IntegrityError` if a claim is of points that its spec does not have."""
+    if claim.stop > grid.size:
+        where = store.location.where(f"claims/{number}.json")
+        raise IntegrityError(
+            f"{where} is damaged: it claims points up to number {claim.stop:,}, but its spec has {grid.size:,}; "
+            f"{REPAIR}."
+        )
 
 
 def kept(store: Reader, system: System, text: str) -> Sweep:
@@ -107,7 +123,11 @@ class Job:
 
     def queue(self, mine: Shard) -> Queue:
         """What is left to do, at this moment, of a share of the chunks."""
-        chunks = plan.chunks(self.grid, done(self.log.claims(), self.digest), self._size)
+        claims = self.log.claims()
+        for number, claim in claims.items():
+            if claim.spec == self.digest:
+                check_within(self.store.reader, number, claim, self.grid)
+        chunks = plan.chunks(self.grid, done(claims, self.digest), self._size)
         return Queue(self.grid, filter(mine.holds, chunks), self.log, self.digest, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------
@@ -177,7 +197,7 @@ class Job:
     def _publish(self, number: str, claim: Claim, found: Computed, keep: np.ndarray) -> int:
         """Commit a chunk that is claimed; returns how many of its points failed."""
         made = tables(self.sweep.system, found.rows, keep, self._schemas)
-        self.store.commit(number, claim, made, self._environment, found.work._asdict())
+        self.store.commit(number, claim, made, self._environment, found.work)
         return made["failures"].num_rows
 
 

@@ -1,5 +1,6 @@
 """The runs below a folder, and how far each is. No table is read, and no file of a user's own system is run."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -28,11 +29,15 @@ def below(folder: str) -> Iterator[str]:
         return
     if not os.path.isdir(folder):
         raise SpecError(f"Runs are listed below a folder, but there is no folder {folder}; check the path.")
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        if MARK in files:
-            folders.clear()  # no run lies in another
-            yield place
+    places = [folder]
+    while places:  # `os.walk` calls itself, and gives up on folders that lie too deep in each other
+        place = places.pop()
+        with contextlib.suppress(OSError):
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name, reverse=True)
+            if any(entry.name == MARK and not entry.is_dir(follow_symlinks=False) for entry in entries):
+                yield place  # no run lies in another
+            else:
+                places += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def listed(path: str) -> dict[str, Any]:

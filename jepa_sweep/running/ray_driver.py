@@ -11,14 +11,13 @@ from collections import Counter
 from pathlib import Path
 
 from jepa_sweep.running import plan
-from jepa_sweep.running.compute import Work
 from jepa_sweep.running.job import Job
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.running.ray_cluster import Cluster
 from jepa_sweep.running.ray_workers import Instructions, Recover, Task, Workers
 from jepa_sweep.running.report import Monitor
 from jepa_sweep.store.log import Log, Mark
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.systems import registry
 
 DEATHS_PER_TASK = 3  # of workers that had it, before it is given up
@@ -83,7 +82,7 @@ class Tally:
             self._seen.add(commit.number)
             self.computed += commit.rows("points") + commit.rows("failures")
             self.failed += commit.rows("failures")
-            self._work[writer] = self._work.get(writer, Work()).plus(Work(**commit.work))
+            self._work[writer] = self._work.get(writer, Work()).plus(commit.work)
         return [commit.claim for commit in new]
 
     @property

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jepa_sweep.checks import check_one_of
+from jepa_sweep.checks import check_one_of, shown
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.running.job import Job, kept
+from jepa_sweep.running.job import Job, check_within, kept
 from jepa_sweep.running.plan import Chunk, Intervals
+from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.settings import check_measurement
 from jepa_sweep.store import writer_names
+from jepa_sweep.store.location import MARK, REPAIR
+from jepa_sweep.store.manifest import REMEDY
+from jepa_sweep.store.notes import SPEC
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.records import Claim
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.shared import FAILED
 from jepa_sweep.systems.system import Parameter, Points, System
@@ -29,13 +34,19 @@ def finish(store: Writer, system: System, device: str = "auto", timeout_s: float
 
     Chunks whose writer is known to be dead are computed here. Other writers are given the time to commit theirs, after
     which they count as dead too; with no time at all, they are left to it.
+
+    Raises:
+        IntegrityError: files of committed chunks are gone.
     """
+    if gone := store.reader.gone():
+        more = f" and {len(gone) - 1:,} more committed files are" if len(gone) > 1 else " is"
+        raise IntegrityError(f"{store.reader.location.where(gone[0])}{more} missing; {REPAIR}.")
     until = time.monotonic() + timeout_s
     while pending := store.reader.log.pending():
         late = time.monotonic() >= until
         for number, claim in pending.items():
             if writer_names.gone(claim.writer) or (late and timeout_s):
-                with _job(store, system, claim.spec, device) as job:
+                with _job(store, system, number, claim, device) as job:
                     job.complete(number, claim)
         if late:
             return
@@ -46,22 +57,37 @@ def finish(store: Writer, system: System, device: str = "auto", timeout_s: float
 def repair(reader: Reader, system: System, device: str = "auto") -> dict[str, list[str]]:
     """Set damaged chunks aside and compute their points again; see `jepa_sweep.repair`."""
     store = Writer(reader)
-    store.prepare()
+    strangers = store.set_aside_strangers()
+    grids = {digest: Grid(kept(reader, system, text)) for digest, text in reader.specs().items()}
     found = reader.damage()
-    claims = {number: reader.log.claim_of(number) for number in found}
+    lost = {number: reader.log.claim_of(number) for number in found}
     for number in found:
         store.set_aside(number)
+    for number, claim in reader.log.claims().items():
+        if problem := _impossible(reader, number, claim, grids):
+            store.set_aside(number)
+            found[number], lost[number] = [problem], None
     finish(store, system, device)
-    for number, claim in claims.items():
-        if claim is None:
+    for number, claim in lost.items():
+        if claim is None or _impossible(reader, number, claim, grids):
             found[number].append("which points it held is lost; run its spec again to compute what is missing")
             continue
-        with _job(store, system, claim.spec, device) as job:
+        with _job(store, system, number, claim, device) as job:
             if claim.attempt == 1:
                 job.commit(job.compute(Chunk(claim.start, claim.stop), Intervals(claim.absent)))
             else:  # its points count as failures of the attempt before
                 _again(job, FAILED, claim.solver, within=Intervals(claim.pieces))
-    return found
+    return strangers | found
+
+
+def _impossible(reader: Reader, number: str, claim: Claim, grids: dict[str, Grid]) -> str:
+    """Why a chunk cannot hold the points it claims, as far as these grids of specs tell; empty if it can."""
+    try:
+        if claim.spec in grids:
+            check_within(reader, number, claim, grids[claim.spec])
+    except IntegrityError as error:
+        return str(error)
+    return ""
 
 
 def retry(
@@ -136,9 +162,20 @@ def _numbers(parameter: Parameter, values: Iterable[Any]) -> np.ndarray:
     return np.array([parameter.choices.index(v) for v in values] if parameter.choices else values, dtype=float)
 
 
-def _job(store: Writer, system: System, digest: str, device: str) -> Job:
-    """A job for a spec kept in the store."""
+def _job(store: Writer, system: System, number: str, claim: Claim, device: str) -> Job:
+    """A job for the spec of a chunk, as the store keeps it."""
     specs, path = store.reader.specs(), store.reader.path
-    if digest not in specs:
-        raise IntegrityError(f"{path} must keep every spec that was run, but {digest[:8]} is missing.")
-    return Job(kept(store.reader, system, specs[digest]), specs[digest], store, device)
+    if claim.spec not in specs:
+        raise IntegrityError(
+            f"{path} must keep every spec that was run, but {claim.spec[:8]} is missing; {SPEC.remedy}."
+        )
+    method = store.reader.frozen["solver"]["method"]
+    if method not in system.methods:
+        raise IntegrityError(
+            f"{store.reader.location.where(MARK)} is damaged: its numbers must be made by one of "
+            f"{', '.join(system.methods)}, but it says by {shown(method)}; {REMEDY}."
+        )
+    sweep = kept(store.reader, system, specs[claim.spec])
+    grid = Grid(sweep)
+    check_within(store.reader, number, claim, grid)
+    return Job(sweep, specs[claim.spec], store, device, grid=grid)

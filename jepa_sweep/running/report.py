@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol
 
 from jepa_sweep.checks import size_of
 from jepa_sweep.progress import Progress
-from jepa_sweep.running.compute import Work
 from jepa_sweep.running.limits import Failures
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.store.reader import Reader
+from jepa_sweep.store.records import Work
 from jepa_sweep.systems.system import System
 
 

@@ -136,7 +136,7 @@ def _writers(store: Reader, commits: list[Commit]) -> list[dict[str, Any]]:
         before = found.pop(name, {"writer": name, "chunks": 0, "points": 0, "seconds": 0.0, "computing": 0})
         before["chunks"] += 1
         before["points"] += commit.rows("points") + commit.rows("failures")
-        before["seconds"] += commit.work["seconds"]
+        before["seconds"] += commit.work.seconds
         found[name] = before | {"last_commit": commit.created}
     stored = {(c.claim.spec[:8], c.claim.start, c.claim.stop) for c in commits}  # so its mark is of a machine that died
     for mark in store.log.announced():

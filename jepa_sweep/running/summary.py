@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from jepa_sweep.running import compiled, job, opening, plan
-from jepa_sweep.running.compute import Work
 from jepa_sweep.running.plan import Intervals
 from jepa_sweep.running.standing import Records
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.store import overview, schema
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.records import Commit, sha256
+from jepa_sweep.store.records import Commit, Work, sha256
 from jepa_sweep.systems.system import Cost
 
 FOOTER = 1.9  # bytes for each of Arrow's schema, which stands in it as text, and once more as Parquet's own
@@ -110,4 +109,4 @@ def status_of(path: str | Path) -> dict[str, Any]:
 
 
 def _work(commits: list[Commit]) -> Work:
-    return functools.reduce(Work.plus, (Work(**commit.work) for commit in commits), Work())
+    return functools.reduce(Work.plus, (commit.work for commit in commits), Work())

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
 from jepa_sweep.store.records import Commit, File
-from jepa_sweep.store.table import Part
+from jepa_sweep.store.table import Part, Question
 
 
 def standing(location: Location, manifest: Manifest, commits: Sequence[Commit], number: str | None) -> list[Part]:
@@ -31,9 +30,8 @@ def _missing(location: Location, manifest: Manifest, file: File, others: list[Fi
     """True for the rows of a file whose points are not in the others."""
     import pandas as pd  # not at the top: few stores have points that were tried again
 
-    failures = manifest.schema("failures")
-    keys = pa.schema([failures.field(name) for name in manifest.keys])
-    mine, theirs = (
-        pd.MultiIndex.from_frame(table.read(location, [Part(f) for f in files], keys)) for files in ([file], others)
-    )
+    def points(one: File) -> pd.DataFrame:
+        return table.read(location, [Part(one)], manifest.schema(one.table), Question(manifest.keys))
+
+    mine, theirs = (pd.MultiIndex.from_frame(pd.concat(map(points, files))) for files in ([file], others))
     return ~mine.isin(theirs)

@@ -12,13 +12,13 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jepa_sweep.checks import extra
-from jepa_sweep.errors import SpecError, StorageError
-from jepa_sweep.store.location import DAMAGED, STAGING, Missing
+from jepa_sweep.errors import IntegrityError, SpecError, StorageError
+from jepa_sweep.store.location import DAMAGED, MOST_BYTES, REPAIR, STAGING, Missing, TooLarge, check_name
 from jepa_sweep.store.writer_names import process
 
 with extra("Paths like s3://bucket/run need obstore", "cloud"):  # folders need none of it
@@ -27,6 +27,7 @@ with extra("Paths like s3://bucket/run need obstore", "cloud"):  # folders need 
     from obstore.store import GCSStore, MemoryStore, S3Store
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import ClientConfig, ObjectStore
 
 T = TypeVar("T")
@@ -97,8 +98,18 @@ class Bucket:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def read(self, name: str) -> bytes:
-        return self._repeated("read", name, lambda: bytes(obstore.get(self._store, name).bytes()))
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        return self._repeated("read", name, lambda: bytes(self._found(name, most).bytes()))
+
+    def digest(self, name: str, most: int) -> str:
+
+        def once() -> str:
+            digest = hashlib.sha256()
+            for piece in self._found(name, most).stream():
+                digest.update(piece)
+            return digest.hexdigest()
+
+        return self._repeated("read", name, once)
 
     def read_end(self, name: str, count: int) -> bytes:
 
@@ -120,6 +131,7 @@ class Bucket:
         return False
 
     def names(self, folder: str, suffix: str = "") -> list[str]:
+        check_name(folder, self.path)
         found = self._repeated("list", folder, lambda: obstore.list_with_delimiter(self._store, folder)["objects"])
         names = (meta["path"].rsplit("/", 1)[-1] for meta in found)
         return sorted(name for name in names if name.endswith(suffix))
@@ -127,6 +139,20 @@ class Bucket:
     def walk(self) -> list[str]:
         found = self._repeated("list", "", lambda: obstore.list(self._store).collect())
         return sorted(meta["path"] for meta in found)
+
+    def misplaced(self, folders: Sequence[str]) -> dict[str, str]:
+        del folders  # buckets have none
+        return {}
+
+    def _found(self, name: str, most: int) -> "GetResult":
+        """An object of at most so many bytes, of which none is read yet."""
+        found = obstore.get(self._store, name)
+        if found.meta["size"] > most:
+            raise TooLarge(
+                f"{self.where(name)} is damaged: it must have at most {most:,} bytes, but it has "
+                f"{found.meta['size']:,}; {REPAIR}."
+            )
+        return found
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -184,7 +210,8 @@ class Bucket:
         self._repeated("write", name, lambda: obstore.put(self._store, name, b"", use_multipart=False))
 
     def unmark(self, name: str) -> None:
-        with contextlib.suppress(*_ERRORS, OSError):
+        with contextlib.suppress(*_ERRORS, OSError, IntegrityError):
+            check_name(name, self.path)
             obstore.delete(self._store, name)
 
     # --- repeating calls ----------------------------------------------------------------------------------------------
@@ -199,6 +226,8 @@ class Bucket:
 
         Most repetitions are ours, not obstore's, because a call of obstore cannot be interrupted from the keyboard.
         """
+        if (action, name) != ("list", ""):  # of which all are listed
+            check_name(name, self.path)
         until, tries = time.monotonic() + RETRY_S, 0
         while True:
             tries += 1

@@ -24,7 +24,7 @@ from jepa_sweep.errors import SpecError, SpecWarning
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.overview import DIGITS, listed, written
-from jepa_sweep.store.table import Part
+from jepa_sweep.store.table import Part, Question
 
 RTOL = 1e-9  # of numbers that are equal
 COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -68,7 +68,10 @@ class Held(NamedTuple):
         return [one for one in (below, above) if one is not None]
 
     def _of(self, part: Part, expression: pc.Expression | None) -> pa.Array:
-        return table.rows(self.location, part, self.schema, [self.name], expression)[self.name].drop_null().unique()
+        asked, found = Question.of(self.schema, [self.name], expression), pa.array([], self.type)
+        for piece in table.pieces(self.location, part, self.schema, asked):
+            found = pa.concat_arrays([found, piece[self.name].drop_null().unique()]).unique()
+        return found
 
     def _around(self, part: Part, value: float) -> Range:
         ends = {} if part.stands is not None else table.ends(self.location, part, self.schema, [self.name])

@@ -7,23 +7,36 @@ from collections.abc import Callable, Iterable, Sequence
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError, JepaSweepError
-from jepa_sweep.store import records, table
-from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Location
+from jepa_sweep.store import notes, parquet, records, table
+from jepa_sweep.store.location import DAMAGED, FOLDERS, REPAIR, STAGING, WORKING, Location, TooLarge
 from jepa_sweep.store.manifest import Manifest
+from jepa_sweep.store.records import Commit
+
+
+def misplaced(location: Location, manifest: Manifest) -> dict[str, list[str]]:
+    """Name of each folder of a store in whose place something else is -> what is wrong."""
+    found = location.misplaced((*FOLDERS, *manifest.tables, DAMAGED))
+    return {name: [problem] for name, problem in found.items()}
 
 
 def damage(location: Location, manifest: Manifest) -> dict[str, list[str]]:
-    """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
+    """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well.
+
+    Where something else is in place of a folder, the names of such folders alone: nothing in them is looked at.
+    """
+    if found := misplaced(location, manifest):
+        return found
+    schemas = {name: manifest.schema(name) for name in manifest.tables}
     committed, claimed = (set(records.numbers(location, folder)) for folder in ("commits", "claims"))
 
     def problems(number: str) -> list[str]:
         try:
             if number in committed:
-                commit = records.commit_of(location, number)
+                commit = records.commit_of(location, number, manifest.tables)
                 if number in claimed and records.claim_of(location, number) != commit.claim:
                     name = location.where(f"claims/{number}.json")
                     return [f"{name} is damaged: the commit record has another claim"]
-                checks = [functools.partial(table.load, location, file) for file in commit.files]
+                checks = [functools.partial(table.check, location, f, schemas[f.table]) for f in commit.files]
             else:
                 records.claim_of(location, number)
                 paths = (f"{name}/{number}.parquet" for name in manifest.tables)
@@ -37,6 +50,15 @@ def damage(location: Location, manifest: Manifest) -> dict[str, list[str]]:
     return {number: listed for number, listed in found if listed}
 
 
+def gone(location: Location, commits: Iterable[Commit]) -> list[str]:
+    """The files that commit records list and that are not there. Nothing is read."""
+    # A listing on a network may be old, so what is not in it is asked for by name.
+    listed = [file for commit in commits for file in commit.files]
+    there = {name: {f"{name}/{one}" for one in location.names(name)} for name in {file.table for file in listed}}
+    unseen = (file.path for file in listed if file.path not in there[file.table])
+    return [path for path in unseen if not location.exists(path)]
+
+
 def _error_of(check: Callable[[], object]) -> str | None:
     try:
         check()
@@ -48,20 +70,27 @@ def _error_of(check: Callable[[], object]) -> str | None:
 def proved(location: Location, manifest: Manifest, path: str) -> tuple[pa.Table, bytes] | None:
     """The rows and bytes of a file that no commit record lists yet; None if nothing can prove them.
 
-    Without a hash to compare it with, its rows must give its bytes; another release of pyarrow gives others.
+    Without a hash to compare it with, its rows must give its bytes; another release of pyarrow gives others, and more
+    rows than fit into memory are none that could be looked at.
 
     Raises:
         Missing: there is no such file.
         IntegrityError: it is damaged.
     """
-    name, where, data = path.split("/")[0], location.where(path), location.read(path)
-    rows = table.decoded(data, where).replace_schema_metadata(None)
+    name, where = path.split("/")[0], location.where(path)
+    try:
+        data = location.read(path, parquet.PROVABLE)
+    except TooLarge:
+        return None
+    rows = parquet.decoded(data, where)
+    if rows is None:
+        return None
     if rows.schema == manifest.schema(name).remove_metadata():
         if manifest.encoded(name, rows) == data:
             return rows, data
-        if table.by_another_release(data):
+        if parquet.by_another_release(data):
             return None
-    raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; {records.REPAIR}.")
+    raise IntegrityError(f"{where} is damaged: its rows do not give its bytes; {REPAIR}.")
 
 
 def lost_notes(
@@ -71,21 +100,14 @@ def lost_notes(
 
     `applied` and `sources` are the digests of the specs and files that must be there, `environments` their names.
     """
-    found = []
-    wanted = ((".toml", "the spec {}, which was run here", applied), (".py", "{}, the file of its system", sources))
-    for suffix, what, digests in wanted:
-        try:
-            missing = set(digests) - records.notes(location, suffix).keys()
-            found += [f"{location.where('specs')} lacks {what.format(name[:8])}" for name in sorted(missing)]
-        except IntegrityError as error:
-            found.append(str(error))
-    noted = records.environments(location)
-    for name in sorted({*noted, *environments}):
+    found, specs = list(notes.damaged(location).values()), location.where("specs")
+    for digest in notes.missing(location, notes.SPEC, applied):
+        found.append(f"{specs} lacks the spec {digest[:8]}, which was run here; {notes.SPEC.remedy}")
+    for digest in notes.missing(location, notes.SOURCE, sources):
+        found.append(f"{specs} lacks {digest[:8]}, the file of its system; {notes.SOURCE.remedy}")
+    for name in notes.missing(location, notes.ENVIRONMENT, environments):
         where = location.where(f"environment/{name}.json")
-        if name not in noted:
-            found.append(f"{where} is missing: it said where committed rows were made")
-        elif noted[name] is None:
-            found.append(f"{where} is damaged: its text does not match its name")
+        found.append(f"{where} is missing: it said where committed rows were made")
     return found
 
 
@@ -95,11 +117,12 @@ def strays(location: Location, tables: Sequence[str]) -> list[str]:
         (
             r"store\.json",
             r"README\.md",  # what `export --to card` says of it
-            r"specs/\d+-[0-9a-f]{8}\.(toml|py)",
+            r"specs/[0-9]+-[0-9a-f]{8}\.(toml|py)",
             r"environment/[0-9a-f]{8}\.json",
-            r"(commits|claims)/\d{6,}\.json",
-            rf"({'|'.join(tables)})/\d{{6,}}\.parquet",
-            rf"({re.escape(STAGING)}|{re.escape(WORKING)}|{re.escape(DAMAGED)})/[^/]+",
+            rf"(commits|claims)/{records.NUMBER}\.json",
+            rf"({'|'.join(tables)})/{records.NUMBER}\.parquet",
+            rf"({re.escape(STAGING)}|{re.escape(WORKING)})/[^/]+",
+            rf"{re.escape(DAMAGED)}(/.+|\.[0-9a-f]{{8}}\.damaged)",  # the latter was in place of that folder
         )
     )
     return [location.where(name) for name in location.walk() if not re.fullmatch(ours, name)]

@@ -9,6 +9,7 @@ missing, late, or left behind.
 """
 
 import contextlib
+import functools
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -44,8 +45,10 @@ class Log:
     Several threads may use it at once.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, tables: Collection[str]) -> None:
+        """`tables` are the names of those of the store."""
         self._location = location
+        self._commit_of = functools.partial(records.commit_of, tables=tables)
         self._commits: dict[str, Commit] = {}
         self._claims: dict[str, Claim] = {}
         self._looking = threading.RLock()
@@ -53,7 +56,7 @@ class Log:
     def commits(self) -> list[Commit]:
         """All commit records, oldest first, each checked against its own hash."""
         with self._looking:
-            return [self._commits[number] for number in self._look("commits", records.commit_of, self._commits)]
+            return [self._commits[number] for number in self._look("commits", self._commit_of, self._commits)]
 
     def claims(self) -> dict[str, Claim]:
         """Number -> claim of every chunk that is here, committed or not."""
@@ -72,7 +75,7 @@ class Log:
     def claim_of(self, number: str) -> Claim | None:
         """The claim of one chunk, from its commit record or its own file; None if neither can be read."""
         with contextlib.suppress(JepaSweepError):
-            return records.commit_of(self._location, number).claim
+            return self._commit_of(self._location, number).claim
         with contextlib.suppress(JepaSweepError):
             return records.claim_of(self._location, number)
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jepa_sweep.checks import size_of
 from jepa_sweep.errors import escaped
@@ -14,7 +15,7 @@ from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
 from jepa_sweep.store.schema import noun_of, unit_of_time
-from jepa_sweep.store.table import Part
+from jepa_sweep.store.table import Part, Question
 
 MANY = 1000  # values of one parameter that are told apart
 LISTED = 6  # that are printed one by one
@@ -79,11 +80,11 @@ def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> O
         telling = (*manifest.keys, "status", WORST) if name in ("points", "failures") else (WORST,)
         columns = [column for column in telling if column in described.names]
         if columns and part.rows:
-            rows = table.rows(location, part, described, columns)
-            axes = {key: _values(rows[key]) for key in manifest.keys if key in columns}
-            statuses = table.counted(rows["status"]) if "status" in columns else {}
-            worst = max(rows[WORST].drop_null().to_pylist(), default=None) if WORST in columns else None
-            found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst))
+            for rows in table.pieces(location, part, described, Question(columns)):
+                axes = {key: _values(rows[key]) for key in manifest.keys if key in columns and rows.num_rows}
+                statuses = table.counted(rows["status"]) if "status" in columns else {}
+                worst = pc.call_function("max", [rows[WORST]]).as_py() if WORST in columns else None
+                found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst))
     return found
 
 

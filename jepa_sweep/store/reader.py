@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store import attempts, equality, integrity, locate, manifest, overview, records, table
+from jepa_sweep.store import attempts, equality, integrity, locate, manifest, notes, overview, table
 from jepa_sweep.store.location import MARK
 from jepa_sweep.store.log import Log
 from jepa_sweep.store.overview import Overview
-from jepa_sweep.store.schema import Column
-from jepa_sweep.store.table import Filters, Part
+from jepa_sweep.store.schema import SAMPLED, Column
+from jepa_sweep.store.table import LARGE_BATCH, Filters, Part, Question
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +27,12 @@ class Reader:
         """Open a store; raises `SpecError` if there is none and `IntegrityError` if its store.json is damaged."""
         self.location = locate.at(path)
         self.manifest = manifest.read(self.location)
-        self.log = Log(self.location)
         self.path = self.location.path  # of the run directory; text if it lies in a bucket
         self.title = Path(self.path).resolve().name  # the last part of the path
         self.frozen = self.manifest.frozen  # what decides the numbers: system, version, solver, trajectories
         self.time = self.manifest.time  # the convention of every time here, one of `schema.TIMES`
         self.tables = tuple(self.manifest.tables)  # their names
+        self.log = Log(self.location, self.tables)
         self._chunks: dict[Any, Overview] = {}  # by the hashes of their files
 
     @staticmethod
@@ -54,7 +54,7 @@ class Reader:
 
     def specs(self) -> dict[str, str]:
         """SHA-256 -> text of every spec that was applied here."""
-        return records.notes(self.location, ".toml")
+        return notes.texts(self.location, notes.SPEC)
 
     def source(self) -> str | None:
         """The text of the file that made these numbers, where that is the user's own; None where it is in no file.
@@ -65,14 +65,17 @@ class Reader:
         digest = self.frozen.get("source")
         if digest is None:
             return None
-        kept = records.notes(self.location, ".py")
+        kept = notes.texts(self.location, notes.SOURCE)
         if digest not in kept:
-            raise IntegrityError(f"{self.path}/specs must keep the file of its system, but {digest[:8]} is missing.")
+            raise IntegrityError(
+                f"{self.path}/specs must keep the file of its system, but {digest[:8]} is missing; "
+                f"{notes.SOURCE.remedy}."
+            )
         return kept[digest]
 
     def environments(self) -> dict[str, Any]:
         """Name -> facts about where rows were made; None for a note that is damaged."""
-        return records.environments(self.location)
+        return notes.environments(self.location)
 
     # --- tables -------------------------------------------------------------------------------------------------------
 
@@ -89,16 +92,23 @@ class Reader:
             IntegrityError: a file is damaged.
         """
         schema = self.schema(name)
-        return table.read(self.location, self.parts(name), schema, *table.question(name, schema, columns, filters))
+        return table.read(self.location, self.parts(name), schema, table.question(name, schema, columns, filters))
 
     def batches(
-        self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None
+        self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None, rows: int = LARGE_BATCH
     ) -> "Iterator[pd.DataFrame]":
-        """The same file by file, for summaries of tables that do not fit into memory; first one without rows."""
-        schema = self.schema(name)
+        """The same file by file, for summaries of tables that do not fit into memory; first one without rows.
+
+        Files of more than so many rows come in several batches, between which no trajectory is cut.
+        """
+        schema, sampled = self.schema(name), self.frozen["trajectories"]
         asked = table.question(name, schema, columns, filters)
-        for parts in ([], *([part] for part in self.parts(name))):
-            yield table.read(self.location, parts, schema, *asked)
+        if name in SAMPLED and sampled and 0 < sampled["samples"] <= rows:
+            rows -= rows % sampled["samples"]
+        yield schema.empty_table().select(asked.names).to_pandas()
+        for part in self.parts(name):
+            for piece in table.pieces(self.location, part, schema, asked, rows):
+                yield piece.to_pandas()
 
     def select(self, table_name: str = "points", /, rtol: float = equality.RTOL, **values: Any) -> "pd.DataFrame":
         """Rows whose columns equal the given values, as `jepa_sweep.Store.select` explains."""
@@ -125,7 +135,8 @@ class Reader:
 
     def failures_of(self, number: str) -> "pd.DataFrame":
         """The rows of `failures` of one chunk."""
-        return table.read(self.location, self.parts("failures", number), self.schema("failures"))
+        schema = self.schema("failures")
+        return table.read(self.location, self.parts("failures", number), schema, Question(schema.names))
 
     def rows(self, name: str) -> int:
         """The number of rows of one table."""
@@ -178,8 +189,15 @@ class Reader:
     # --- integrity ----------------------------------------------------------------------------------------------------
 
     def damage(self) -> dict[str, list[str]]:
-        """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well."""
+        """Number of each damaged chunk -> what is wrong with it, file by file; empty if all is well.
+
+        The names of folders alone where something else is in their place.
+        """
         return integrity.damage(self.location, self.manifest)
+
+    def gone(self) -> list[str]:
+        """Names of files that commit records list and that are not there; no table is read."""
+        return integrity.gone(self.location, self.log.commits())
 
     def lost_notes(self) -> list[str]:
         """What is wrong with specs, the file of a user's own system, and environments; asked where nothing is damaged.

@@ -1,25 +1,33 @@
-"""What a store writes down about its chunks: claims, commit records, specs, and JSON that carries its own hash."""
+"""What a store writes down about its chunks: claims, commit records, and JSON that carries its own hash.
+
+What is read has exactly the keys and types given here, whoever wrote it; anything else is an `IntegrityError`.
+"""
 
 import hashlib
 import json
 import re
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Annotated, Any, NamedTuple
+
+import pydantic
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store.location import Location
+from jepa_sweep.store.fitting import CONFIG, Count, Hash, List, Scalar, Text, exactly, fit, unfit
+from jepa_sweep.store.location import REPAIR, Location
 
-REPAIR = "run `jepa-sweep repair`"  # what damage is mended by, in messages
+NUMBER = r"(?:[0-9]{6}|[1-9][0-9]{6,17})"  # of a chunk, in file names
+Seconds = Annotated[float, pydantic.Field(ge=0)]
 
 
 class File(NamedTuple):
     """A file as its commit record lists it."""
 
-    path: str
-    bytes: int
-    rows: int
-    sha256: str
-    footer: int  # bytes at the end that hold ranges and places of columns
-    footer_sha256: str
+    path: Text
+    bytes: Count
+    rows: Count
+    sha256: Hash
+    footer: Count  # bytes at the end that hold ranges and places of columns
+    footer_sha256: Hash
 
     @property
     def table(self) -> str:
@@ -30,35 +38,75 @@ class File(NamedTuple):
 class Claim(NamedTuple):
     """Which points of which spec a chunk holds: indices [start, stop) but for those `absent`, stored elsewhere."""
 
-    spec: str  # SHA-256 of its text
-    start: int
-    stop: int
-    absent: tuple[tuple[int, int], ...] = ()  # half-open, in order
-    solver: tuple[tuple[str, Any], ...] = ()  # settings in place of the spec's own
-    writer: str = ""
-    attempt: int = 1  # at its points; a higher one computes again what failed in a lower one
+    spec: Hash  # SHA-256 of its text
+    start: Count
+    stop: Count
+    absent: Annotated[tuple[Annotated[tuple[Count, Count], List], ...], List] = ()  # half-open, in order
+    solver: Annotated[tuple[Annotated[tuple[Text, Scalar], List], ...], List] = ()  # in place of the spec's settings
+    writer: Text = ""
+    attempt: Annotated[Count, pydantic.Field(ge=1)] = 1  # at its points; a higher one computes again what failed
 
     @property
     def pieces(self) -> list[tuple[int, int]]:
         """The intervals of indices that it holds."""
-        edges = [self.start, *(edge for gap in self.absent for edge in gap), self.stop]
+        edges = self._edges()
         return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+
+    @property
+    def points(self) -> int:
+        """How many points it holds."""
+        return self.stop - self.start - sum(b - a for a, b in self.absent)
 
     def meets(self, other: "Claim") -> bool:
         """True if both are of the same spec and their ranges of indices overlap."""
         return self.spec == other.spec and self.start < other.stop and other.start < self.stop
 
+    def in_order(self) -> "Claim":
+        """Itself; raises `ValueError` unless its pieces follow each other from `start` to `stop`."""
+        edges = self._edges()
+        if self.start >= self.stop or edges != sorted(edges):
+            raise ValueError("its stretches of points must follow each other from `start` to `stop`")
+        return self
+
+    def _edges(self) -> list[int]:
+        return [self.start, *(edge for gap in self.absent for edge in gap), self.stop]
+
+
+class Work(NamedTuple):
+    """What the rows of a chunk took."""
+
+    seconds: Seconds = 0.0  # of computing, without compiling
+    compile_seconds: Seconds = 0.0  # and of checking what was compiled, where nobody had yet
+    steps: Count = 0  # of the solver, accepted and rejected
+    lane_steps: Count = 0  # paid for on all lanes; what exceeds `steps` was wasted
+    rechecked: Count = 0  # single-precision times that were solved again in double precision
+    recheck_error: Annotated[float, pydantic.AllowInfNan(True)] = 0.0  # the worst relative difference among them
+    peak_memory_bytes: Count = 0  # of the process, until then
+
+    def plus(self, other: "Work") -> "Work":
+        """The work of two chunks together."""
+        # To a type checker all that `zip` gives may be a fraction, the counts too.
+        both = Work(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))  # type: ignore[arg-type]
+        return both._replace(
+            recheck_error=max(self.recheck_error, other.recheck_error),
+            peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes),
+        )
+
+
+_Claim = Annotated[Claim, exactly(*Claim._fields), pydantic.AfterValidator(Claim.in_order)]
+
 
 class Commit(NamedTuple):
     """A commit record."""
 
-    number: str
-    claim: Claim
-    files: tuple[File, ...]
-    environment: str
-    work: dict[str, Any]  # what the rows took: seconds, steps, ...
-    created: str
-    host: str
+    format: Count
+    number: Text
+    claim: _Claim
+    files: Annotated[tuple[Annotated[File, exactly(*File._fields)], ...], List]
+    environment: Annotated[str, pydantic.Field(pattern="^[0-9a-f]{8}$")]
+    work: Annotated[Work, exactly(*Work._fields)]
+    host: Text
+    created: Text
 
     def rows(self, name: str) -> int:
         """Rows of one table in this chunk."""
@@ -69,66 +117,59 @@ class Commit(NamedTuple):
         """Size of all its files."""
         return sum(f.bytes for f in self.files)
 
+    def fault(self, tables: Collection[str]) -> str:
+        """What it says that cannot be; empty if nothing."""
+        own = {file.path for file in self.files if file.path == f"{file.table}/{self.number}.parquet"}
+        if len(own) < len(self.files) or not {file.table for file in self.files} <= {*tables}:
+            return f"its files must be {self.number}.parquet in some of {', '.join(tables)}, each once"
+        if any(not 8 < file.footer <= file.bytes for file in self.files):
+            return "a footer must be a part of its file"
+        if self.rows("points") + self.rows("failures") != self.claim.points:
+            return f"there must be a row for each of its {self.claim.points:,} points"
+        return ""
+
+
+_CLAIM = pydantic.TypeAdapter(_Claim, config=CONFIG)
+_COMMIT = pydantic.TypeAdapter(Annotated[Commit, exactly(*Commit._fields)], config=CONFIG)
+
 
 def numbers(location: Location, folder: str, suffix: str = ".json") -> list[str]:
     """Sorted numbers of the chunks that have a file in a folder; other files there are not the store's."""
     names = location.names(folder, suffix)
-    return [name.removesuffix(suffix) for name in names if re.fullmatch(r"\d{6,}", name.removesuffix(suffix))]
+    return [name.removesuffix(suffix) for name in names if re.fullmatch(NUMBER, name.removesuffix(suffix))]
 
 
-def commit_of(location: Location, number: str) -> Commit:
-    """The commit record of a chunk; raises `IntegrityError` if it is damaged or a copy of another."""
-    name = f"commits/{number}.json"
-    record = unsealed(location, name, "the commit record")
-    if record["number"] != number:
-        raise IntegrityError(f"{location.where(name)} is a copy of another record; move it away.")
-    files = tuple(File(**file) for file in record["files"])
-    fields = {key: record[key] for key in ("environment", "work", "created", "host")}
-    return Commit(number, _claim(record["claim"], number), files, **fields)
+def commit_of(location: Location, number: str, tables: Collection[str]) -> Commit:
+    """The commit record of a chunk of a store with these tables.
+
+    Raises:
+        IntegrityError: it is damaged, a copy of another, or says what cannot be.
+    """
+    name, what = f"commits/{number}.json", "the commit record"
+    record, where = unsealed(location, name, what), location.where(name)
+    if record.get("number") != number:
+        raise IntegrityError(f"{where} is a copy of another record; move it away.")
+    commit = fit(_COMMIT, {**record, "claim": _current(record.get("claim"), number)}, where, what, REPAIR)
+    if fault := commit.fault(tables):
+        raise unfit(where, what, fault, REPAIR)
+    return commit
 
 
 def claim_of(location: Location, number: str) -> Claim:
-    """The claim of a chunk in `claims/`; raises `IntegrityError` if it is damaged or a copy of another."""
-    name = f"claims/{number}.json"
-    record = unsealed(location, name, "the claim")
+    """The claim of a chunk in `claims/`; raises `IntegrityError` if it is damaged, or a copy of another."""
+    name, what = f"claims/{number}.json", "the claim"
+    record, where = unsealed(location, name, what), location.where(name)
     if record.pop("number", None) != number:
-        raise IntegrityError(f"{location.where(name)} is a copy of another claim; move it away.")
-    return _claim(record, number)
+        raise IntegrityError(f"{where} is a copy of another claim; move it away.")
+    return fit(_CLAIM, _current(record, number), where, what, REPAIR)
 
 
-def _claim(record: dict[str, Any], number: str) -> Claim:
-    absent, solver = (tuple(tuple(pair) for pair in record[key]) for key in ("absent", "solver"))
-    # Format 2 lists the failures that were computed again. Its numbers grow, so they can stand for attempts.
-    attempt = int(number) if record.pop("retried", ()) else record.get("attempt", 1)
-    return Claim(**{**record, "absent": absent, "solver": solver, "attempt": attempt})
-
-
-def notes(location: Location, suffix: str) -> dict[str, str]:
-    """SHA-256 -> text of the specs (".toml") that were applied to a store, or of the files of their systems (".py").
-
-    Raises:
-        IntegrityError: one is damaged.
-    """
-    out = {}
-    for name in location.names("specs", suffix):
-        if re.fullmatch(rf"\d+-[0-9a-f]{{8}}\{suffix}", name):
-            data = location.read(f"specs/{name}")
-            if not name.endswith(f"-{sha256(data)[:8]}{suffix}"):
-                raise IntegrityError(
-                    f"{location.where(f'specs/{name}')} is damaged: its text does not match its name; put the text "
-                    f"of that {'spec' if suffix == '.toml' else 'file'} back from wherever you keep it."
-                )
-            out[sha256(data)] = data.decode()
-    return out
-
-
-def environments(location: Location) -> dict[str, Any]:
-    """Name -> facts about where rows were made; None for a note that is damaged."""
-    out = {}
-    for name in location.names("environment", ".json"):
-        data, key = location.read(f"environment/{name}"), name.removesuffix(".json")
-        out[key] = json.loads(data) if sha256(data)[:8] == key else None
-    return out
+def _current(claim: Any, number: str) -> Any:
+    """A claim as it is written now. Format 2 lists the failures that were computed again, where now attempts count."""
+    if not isinstance(claim, dict) or "retried" not in claim:
+        return claim
+    # Its numbers grow, so they can stand for attempts.
+    return {**{key: claim[key] for key in claim if key != "retried"}, "attempt": int(number) if claim["retried"] else 1}
 
 
 def sha256(data: bytes) -> str:
@@ -145,13 +186,25 @@ def unsealed(location: Location, name: str, what: str, remedy: str = REPAIR) -> 
     """Read such JSON; raises `IntegrityError` if it is not as it was written."""
     where = location.where(name)
     try:
-        record = json.loads(location.read(name))
+        record = _DECODER.decode(location.read(name).decode())
+        seal = record.pop("sha256", None) if isinstance(record, dict) else None
+        right = seal is not None and seal == _seal(record)
     except (ValueError, RecursionError):
         raise IntegrityError(f"{where} is damaged: {what} is not readable JSON; {remedy}.") from None
-    seal = record.pop("sha256", None) if isinstance(record, dict) else None
-    if seal is None or seal != _seal(record):
+    if not right:
         raise IntegrityError(f"{where} is damaged: {what} does not match its own hash; {remedy}.")
     return record
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A table of JSON; raises `ValueError` if a key stands in it twice, as readers differ in what that says."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key stands twice")
+    return table
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_table)
 
 
 def _seal(record: dict[str, Any]) -> str:

@@ -1,19 +1,21 @@
 """Columns of tables: name, type, unit, meaning, equation; and how they become Arrow schemas."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
+
+from jepa_sweep.store.fitting import Text
 
 
 class Column(NamedTuple):
     """One column. `dtype` is "text", "integer", "exact" (float64 always) or "numeric" (the solver's precision)."""
 
-    name: str
-    dtype: str
-    unit: str
-    meaning: str
-    equation: str = ""
+    name: Text
+    dtype: Literal["text", "integer", "exact", "numeric"]
+    unit: Text
+    meaning: Text
+    equation: Text = ""
 
 
 P = Column("p", "exact", "1", "threshold, as a fraction of the rest point", "w(t) = p w_star")

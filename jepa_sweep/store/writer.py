@@ -24,14 +24,13 @@ from typing import Any
 import pyarrow as pa
 
 from jepa_sweep.errors import IntegrityError
-from jepa_sweep.store import integrity, locate, manifest, records, table, writer_names
-from jepa_sweep.store.location import STAGING, WORKING, Missing
+from jepa_sweep.store import integrity, locate, manifest, notes, records, table, writer_names
+from jepa_sweep.store.location import DAMAGED, FOLDERS, Missing
 from jepa_sweep.store.manifest import Manifest
+from jepa_sweep.store.notes import Kind
 from jepa_sweep.store.reader import Reader
-from jepa_sweep.store.records import Claim, File
+from jepa_sweep.store.records import Claim, File, Work
 from jepa_sweep.store.schema import Column
-
-_FOLDERS = ("specs", "claims", "commits", "environment", STAGING, WORKING)  # beside one for each table
 
 
 class Writer:
@@ -57,7 +56,7 @@ class Writer:
             SpecError: it exists and its numbers were made in another way (`frozen` differs).
         """
         location = locate.at(path)
-        location.prepare((*_FOLDERS, *tables))
+        location.prepare((*FOLDERS, *tables))
         writer_names.clear_leftovers(location)
         columns = {name: tuple(described) for name, described in tables.items()}
         manifest.publish(location, Manifest(frozen, precision, time, tuple(parameters), columns))
@@ -67,31 +66,38 @@ class Writer:
 
     def prepare(self) -> None:
         """Create folders that are missing, and remove what dead writers have left half-written."""
-        self._location.prepare((*_FOLDERS, *self._manifest.tables))
+        self._location.prepare((*FOLDERS, *self._manifest.tables))
         writer_names.clear_leftovers(self._location)
 
     def add_spec(self, text: str) -> str:
         """Keep a spec verbatim; returns the SHA-256 of its text."""
-        return self._note(text, ".toml")
+        return self._note(notes.SPEC, text)
 
-    def _note(self, text: str, suffix: str) -> str:
+    def _note(self, kind: Kind, text: str) -> str:
         data = text.encode()
-        digest = records.sha256(data)
-        known = self._location.names("specs", suffix)
-        own = (name for name in known if name.endswith(f"-{digest[:8]}{suffix}"))
-        # Published even where the name is there: whoever created it may have died before it was durable.
-        self._location.publish(f"specs/{next(own, f'{len(known) + 1}-{digest[:8]}{suffix}')}", data)
+        digest, known = records.sha256(data), kind.names(self._location)
+        own = (name for name in known if kind.hash_of(name) == digest[:8])
+        number = 1 + max((int(name.split("/")[1].split("-")[0]) for name in known), default=0)
+        self._keep(kind, next(own, f"{kind.folder}/{number}-{digest[:8]}{kind.suffix}"), data)
         return digest
+
+    def _keep(self, kind: Kind, name: str, data: bytes) -> None:
+        """Publish a note; a damaged one of this name is set aside."""
+        # Published even where the name is there: whoever created it may have died before it was durable.
+        while not self._location.publish(name, data):
+            if name not in notes.damaged(self._location, [kind]):
+                break
+            self._location.set_aside(name)
 
     def add_source(self, text: str) -> None:
         """Keep the file of a user's own system verbatim."""
-        self._note(text, ".py")
+        self._note(notes.SOURCE, text)
 
     def add_environment(self, facts: dict[str, Any]) -> str:
         """Keep the provenance of the rows to come; returns its name."""
         data = json.dumps(facts, indent=2, sort_keys=True).encode()
         name = records.sha256(data)[:8]
-        self._location.publish(f"environment/{name}.json", data)
+        self._keep(notes.ENVIRONMENT, f"environment/{name}.json", data)
         return name
 
     def claim(self, claim: Claim, known: Iterable[str]) -> str | None:
@@ -107,9 +113,7 @@ class Writer:
         number = f"{1 + max(map(int, known), default=0):06d}"
         return number if self.reader.log.hold(number, claim) else None
 
-    def commit(
-        self, number: str, claim: Claim, tables: dict[str, pa.Table], environment: str, work: dict[str, Any]
-    ) -> None:
+    def commit(self, number: str, claim: Claim, tables: dict[str, pa.Table], environment: str, work: Work) -> None:
         """Publish the tables of a claimed chunk, then its commit record.
 
         Safe to repeat, by this process or another: what is there already stays.
@@ -122,7 +126,7 @@ class Writer:
             "claim": claim._asdict(),
             "files": [file._asdict() for file in published if file],
             "environment": environment,
-            "work": work,
+            "work": work._asdict(),
             "host": platform.node(),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -148,6 +152,17 @@ class Writer:
     def _points_of(self, rows: pa.Table) -> pa.Table:
         """The columns that say which points the rows belong to."""
         return rows.select([name for name in self._manifest.keys if name in rows.column_names])
+
+    def set_aside_strangers(self) -> dict[str, list[str]]:
+        """Put folders where something else is in their place, and move damaged notes away; returns what was wrong."""
+        found = integrity.misplaced(self._location, self._manifest)
+        for name in sorted(found, key=lambda name: name != DAMAGED):  # that one first: the others go there
+            self._location.set_aside(name)
+        self.prepare()
+        broken = notes.damaged(self._location)
+        for name in broken:
+            self._location.set_aside(name)
+        return found | {name: [problem] for name, problem in broken.items()}
 
     def set_aside(self, number: str) -> None:
         """Take a damaged chunk out of the store, so that its points count as not yet computed."""

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jepa_sweep.results import Store
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
 
@@ -26,6 +26,7 @@ TABLES = {
     "failures": [*KEYS, Column("status", "text", "", "how the point ended"), Column("steps", "integer", "", "steps")],
 }
 USUAL = {"objective": "jepa", "lam": 1.0, "L": 2, "status": "learned", "t": None, "w": None, "steps": 0}
+SPEC, WIDE = "0" * 64, 1000  # the hash of a spec, and how far the claims of chunks are apart
 _numbers = itertools.count()
 
 
@@ -35,21 +36,22 @@ def made(chunks, path=None, precision="float64", failures=()):
     It lies in the memory of this process unless there is a path.
     """
     path = path or f"memory://made/{next(_numbers)}"
-    frozen = {"system": "mine", "solver": {}}
+    frozen = {"system": "mine", "version": 1, "solver": {"method": "none"}, "trajectories": None}
     writer = Writer.create(path, frozen, TABLES, ["lam", "L"], precision, "own")
-    for start, chunk in enumerate(chunks):
-        add(writer, Claim("spec", start, start + 1), points=chunk)
-    for start, chunk in enumerate(failures, len(chunks)):
-        add(writer, Claim("spec", start, start + 1), failures=chunk)
+    for number, chunk in enumerate(chunks):
+        add(writer, Claim(SPEC, WIDE * number, 0), points=chunk)
+    for number, chunk in enumerate(failures, len(chunks)):
+        add(writer, Claim(SPEC, WIDE * number, 0), failures=chunk)
     return Store(path)
 
 
 def add(writer, claim, **tables):
-    """One more chunk."""
+    """One more chunk, of as many points as have rows."""
     rows = {name: _rows(writer.reader.schema(name), columns) for name, columns in tables.items()}
     rows.setdefault("points", writer.reader.schema("points").remove_metadata().empty_table())
+    claim = claim._replace(stop=claim.start + sum(rows[name].num_rows for name in tables))
     number = writer.claim(claim, writer.reader.log.claims())
-    writer.commit(number, claim, rows, "none", {"seconds": 1.0})
+    writer.commit(number, claim, rows, "00000000", Work(seconds=1.0))
 
 
 def _rows(schema, columns):

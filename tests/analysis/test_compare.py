@@ -12,7 +12,7 @@ from conftest import TINY, columns_of
 
 import jepa_sweep as js
 from jepa_sweep.analysis import joining
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
 
@@ -35,15 +35,16 @@ def made(
 ):
     """A store in memory with these chunks: dicts of table -> rows, in which what is left out holds nothing."""
     columns, names = columns_of(of, parameters), [c.name for c in parameters]
-    frozen = {"system": of, "solver": SOLVER, **(frozen or {})}
+    frozen = {"system": of, "version": 1, "solver": SOLVER, "trajectories": None, **(frozen or {})}
     writer = Writer.create(f"memory://compared/{next(_numbers)}", frozen, columns, names, precision, "paper")
     digest = writer.add_spec(spec)
     environments = [writer.add_environment(one) for one in facts or [{"device": "none", "versions": {"jax": "1"}}]]
     for number, chunk in enumerate(chunks):
         rows = {name: _arrow(chunk.get(name), writer.reader.schema(name)) for name in columns}
-        claim = Claim(digest, 10 * number, 10 * number + 10, solver=tuple(again))
+        count = rows["points"].num_rows + rows["failures"].num_rows
+        claim = Claim(digest, 1000 * number, 1000 * number + count, solver=tuple(again))
         environment = environments[number % len(environments)]
-        writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, rows, environment, {"seconds": 1.0})
+        writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, rows, environment, Work(seconds=1.0))
     return js.Store(writer.reader)
 
 
@@ -333,7 +334,7 @@ def test_settings_that_differ_are_named():
     chunks = {"points": rows[:6]}, {"points": rows[6:]}
     usual = {"python": "3", "cores": 2, "git": None, "argv": ["a"], "versions": {"jax": "1", "numpy": "2"}}
     one = made(*chunks, facts=[usual])
-    frozen = {"solver": {**SOLVER, "rtol": 1e-10}, "trajectories": {"samples": 4}}
+    frozen = {"solver": {**SOLVER, "rtol": 1e-10}, "trajectories": {"samples": 4, "until": 1.5, "p": 0.5}}
     facts = [{**usual, "argv": ["b"], "versions": {"jax": version, "numpy": "2"}} for version in ("2", "3")]
     two = made(
         *chunks, frozen=frozen, facts=facts, spec='name = "made"\n[solver]\nmax_steps = 99\n', again=[("rtol", 1e-12)]
@@ -343,6 +344,8 @@ def test_settings_that_differ_are_named():
         ["solver.max_steps", "10000", "99"],
         ["versions.jax", "1", "2, 3"],
         ["trajectories.samples", "-", "4"],
+        ["trajectories.until", "-", "1.5"],
+        ["trajectories.p", "-", "0.5"],
     ]
 
 

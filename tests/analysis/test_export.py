@@ -62,13 +62,13 @@ def test_csv_is_written_file_by_file(finished, tmp_path, monkeypatch):
     alive, most = [], []
 
     def watched(*args):
-        rows = original(*args)
-        alive.append(weakref.ref(rows))
-        most.append(sum(one() is not None for one in alive))
-        return rows
+        for rows in original(*args):
+            alive.append(weakref.ref(rows))
+            most.append(sum(one() is not None for one in alive))
+            yield rows
 
-    original = module.table.rows
-    monkeypatch.setattr(module.table, "rows", watched)
+    original = module.table.pieces
+    monkeypatch.setattr(module.table, "pieces", watched)
     finished.export("csv", tmp_path / "x")
     assert len(most) > 10
     assert max(most) <= 2
@@ -191,8 +191,8 @@ def test_an_export_that_is_interrupted_leaves_nothing(to, finished, tmp_path, mo
         seen.append(args)
         return read(*args)
 
-    seen, read = [], module.table.rows
-    monkeypatch.setattr(module.table, "rows", interrupted)
+    seen, read = [], module.table.pieces
+    monkeypatch.setattr(module.table, "pieces", interrupted)
     with pytest.raises(KeyboardInterrupt):
         finished.export(to, tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

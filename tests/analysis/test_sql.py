@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from stores import Writer, add, made
+from stores import SPEC, WIDE, Writer, add, made
 
 import jepa_sweep as js
 from jepa_sweep.analysis.sql import answer
@@ -61,7 +61,7 @@ def test_files_that_are_not_committed_are_not_read(tmp_path):
 
 def test_failures_that_were_tried_again_are_left_out():
     store = made(CHUNKS, failures=[FAILED])
-    again = Claim("spec", 2, 3, attempt=2)
+    again = Claim(SPEC, 2 * WIDE, 0, attempt=2)
     add(Writer(store.reader), again, points={"objective": ["mae"], "lam": [0.5], "L": [3]})
     assert asked(store, "select objective from failures").objective.tolist() == ["jepa"]
     assert store.failures().objective.tolist() == ["jepa"]
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_not_believed(store, monkeypatch):
     data[len(data) // 3] ^= 1
     if isinstance(store.path, str):  # nothing in a bucket is written twice
         read = location.read
-        monkeypatch.setattr(location, "read", lambda name: bytes(data) if name == path else read(name))
+        monkeypatch.setattr(location, "read", lambda name, *most: bytes(data) if name == path else read(name, *most))
     else:
         (store.path / path).write_bytes(data)
     with pytest.raises(js.IntegrityError, match=r"000002\.parquet is damaged"):

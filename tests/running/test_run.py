@@ -170,9 +170,9 @@ def test_single_precision_is_checked_against_double(tmp_path):
     report = execute(js.Sweep(**SINGLE), tmp_path)
     assert 0 < report.work.rechecked <= 64 * len(report.store.log.commits())
     for commit in report.store.log.commits():
-        assert commit.work["rechecked"] > 0
+        assert commit.work.rechecked > 0
         # Each step may err by rtol; the closed form says the same of all of them.
-        assert 0 < commit.work["recheck_error"] <= 1e-5 * 40
+        assert 0 < commit.work.recheck_error <= 1e-5 * 40
     frame = report.store.read("points")
     assert report.work.recheck_error <= 1.001 * frame.relative_difference.max() + 1e-7
     assert frame.relative_difference.max() <= 1e-5 * frame.steps.max()
@@ -224,9 +224,9 @@ def test_a_run_says_what_it_took(tmp_path, tiny):
 def test_work_of_chunks_adds_up(tmp_path, tiny):
     report = execute(tiny, tmp_path, chunk_points=9)
     commits, facts = report.store.log.commits(), status_of(tmp_path)
-    assert sum(c.work["steps"] for c in commits) == report.work.steps == facts["steps"]
+    assert sum(c.work.steps for c in commits) == report.work.steps == facts["steps"]
     assert report.work.steps == report.store.read("points").steps.sum()
-    assert max(c.work["peak_memory_bytes"] for c in commits) == facts["peak_memory_bytes"]
+    assert max(c.work.peak_memory_bytes for c in commits) == facts["peak_memory_bytes"]
     assert set(MEASURED) <= facts.keys()
     assert 0 <= facts["wasted"] < 1
     assert facts["steps_per_point"] == pytest.approx(report.steps_per_point, abs=0.01)

@@ -153,7 +153,7 @@ def test_a_look_reads_only_what_is_new(tmp_path, monkeypatch):
     read = []
     location = records.store.location
     real = location.read
-    monkeypatch.setattr(location, "read", lambda name: read.append(name) or real(name))
+    monkeypatch.setattr(location, "read", lambda name, *most: read.append(name) or real(name, *most))
     monkeypatch.setattr(table, "rows", lambda *_: pytest.fail("no table is to be read"))
     assert records.look() == first
     assert read == []

@@ -5,6 +5,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import obstore
 import pytest
 from bucket import LOST, new
 
@@ -12,7 +13,8 @@ from jepa_sweep.errors import SpecError, StorageError
 from jepa_sweep.store import bucket as buckets
 from jepa_sweep.store import locate, writer_names
 from jepa_sweep.store.bucket import Bucket
-from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Missing
+from jepa_sweep.store.location import DAMAGED, STAGING, WORKING, Missing, TooLarge
+from jepa_sweep.store.records import sha256
 
 pytest_plugins = ["bucket_fixtures"]
 CASES = pytest.mark.parametrize(  # waiting costs time, so only one of the two is waited for
@@ -62,7 +64,7 @@ def test_names_come_sorted_from_all_pages(bucket, monkeypatch):
     for number in numbers[::-1]:
         bucket.publish(f"points/{number}.parquet", b"1")
     bucket.publish("points/notes #1 50% é.txt", b"1")
-    bucket.publish("points/deeper/000001.parquet", b"1")
+    obstore.put(bucket._store, "points/deeper/000001.parquet", b"1")  # of somebody else
     bucket.publish("points-of-view/000001.parquet", b"1")
     assert bucket.names("points", ".parquet") == [f"{n}.parquet" for n in numbers]
     assert len(bucket.names("points")) == 13
@@ -388,3 +390,13 @@ def test_without_obstore_the_extra_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "jepa_sweep.store.bucket")
     with pytest.raises(SpecError, match=r"need obstore.*pip install 'jepa_sweep\[cloud\]'"):
         locate.at("s3://runs/x")
+
+
+def test_an_object_that_is_too_large_is_not_read(bucket):
+    bucket.publish("points/000001.parquet", b"x" * 1000)
+    assert bucket.digest("points/000001.parquet", 1000) == sha256(b"x" * 1000)
+    for ask in (bucket.read, bucket.digest):
+        with pytest.raises(TooLarge, match=r"must have at most 999 bytes, but it has 1,000; run `jepa-sweep repair`"):
+            ask("points/000001.parquet", 999)
+        with pytest.raises(Missing):
+            ask("points/000002.parquet", 999)

@@ -14,6 +14,9 @@ from jepa_sweep.computing import repair, run
 from jepa_sweep.errors import IntegrityError
 from jepa_sweep.results import Store
 from jepa_sweep.running.execute import execute
+from jepa_sweep.running.summary import status_of
+from jepa_sweep.store import notes
+from jepa_sweep.store.writer import Writer
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -132,7 +135,7 @@ def test_lost_specs_and_altered_environments_are_said(stored):
     spec = next((stored.path / "specs").iterdir())
     text = spec.read_text()
     spec.write_text(text + "# edited")
-    assert "does not match its name; put the text" in Store(stored.path).lost_notes()[0]
+    assert "does not match its name; run that spec again" in Store(stored.path).lost_notes()[0]
     spec.write_text(text)
     assert Store(stored.path).lost_notes() == []
     flip(next((stored.path / "environment").iterdir()))
@@ -148,3 +151,35 @@ def test_a_missing_environment_is_said(stored):
 def test_nothing_is_said_to_be_damaged_where_all_is_well(stored):
     assert stored.damage() == {}
     assert repair(stored) == {}
+
+
+@pytest.mark.parametrize("fault", [lambda p: p.write_bytes(p.read_bytes()[:-20]), lambda p: p.write_bytes(b""), flip,
+                                   lambda p: p.write_bytes(b"\xff\xfe"), lambda p: p.unlink()],
+                         ids=["truncated", "emptied", "flipped", "binary", "deleted"])  # fmt: skip
+def test_the_copy_of_a_spec_is_put_back_by_running_it(stored, fault):
+    """And that of another spec stays as it is."""
+    more = js.Sweep(**{**TRACKED, "axes": {**TINY["axes"], "lam": [0.5]}})
+    run(more, stored.path)
+    [path, other] = sorted(stored.path.glob("specs/*.toml"))
+    texts = {path.read_bytes(), other.read_bytes()}
+    fault(path)
+    assert len(Store(stored.path).lost_notes()) == 1
+    with pytest.raises(IntegrityError, match=r"run that spec again"):
+        status_of(stored.path)
+    report = execute(js.Sweep(**TRACKED), stored.path)
+    assert (report.computed, report.complete) == (0, True)
+    assert Store(stored.path).lost_notes() == []
+    assert {path.read_bytes() for path in stored.path.glob("specs/*.toml")} == texts
+    assert other.exists()
+
+
+@pytest.mark.parametrize("fault", [lambda p: p.write_bytes(p.read_bytes()[:-20]), lambda p: p.unlink()])
+def test_notes_of_other_kinds_are_put_back_too(stored, fault):
+    writer, source, facts = Writer(Store(stored.path).reader), "# a flow of somebody's own\n", {"device": "one of mine"}
+    for _ in range(2):
+        writer.add_source(source)
+        name = writer.add_environment(facts)
+        assert [*notes.texts(writer.reader.location, notes.SOURCE).values()] == [source]
+        assert writer.reader.environments()[name] == facts
+        for path in (*stored.path.glob("specs/*.py"), stored.path / f"environment/{name}.json"):
+            fault(path)

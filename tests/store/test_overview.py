@@ -14,11 +14,11 @@ from jepa_sweep.results import Store
 from jepa_sweep.running.summary import status_of
 from jepa_sweep.store import overview
 from jepa_sweep.store.folder import Folder
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
 
-FROZEN = {"system": "reduced", "version": 1, "solver": {"method": "dopri8", "rtol": 1e-8}}
+FROZEN = {"system": "reduced", "version": 1, "solver": {"method": "dopri8", "rtol": 1e-8}, "trajectories": None}
 PARAMETERS = {
     "critical_times": (Column("L", "integer", "", "depth"), Column("eps", "exact", "1", "start")),
     "networks": (Column("layout", "text", "", "order"), Column("eta", "exact", "time", "step")),
@@ -51,11 +51,11 @@ def rows_of(store, name, count, rng, **given):
 
 def add(store, rng, points=60, failures=5, others=90, **given):
     """One more committed chunk; `given` are columns of its points."""
-    writer, claim = Writer(store.reader), Claim("spec", 0, points + failures)
+    writer, claim = Writer(store.reader), Claim("0" * 64, 0, points + failures)
     counts = dict.fromkeys(store.tables, others) | {"failures": failures}
     rows = {name: rows_of(store, name, count, rng) for name, count in counts.items() if name != "points"}
     rows["points"] = rows_of(store, "points", points, rng, **given)
-    writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, rows, "none", {"seconds": 1.0})
+    writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, rows, "00000000", Work(seconds=1.0))
 
 
 def made(path, layout="critical_times", chunks=3, frozen=FROZEN, **given):
@@ -182,7 +182,7 @@ def test_a_store_of_nothing_but_failures_prints_itself(tmp_path):
 
 
 def test_settings_without_a_tolerance(tmp_path):
-    store = made(tmp_path, "networks", frozen={"system": "training", "solver": {"method": "sgd"}})
+    store = made(tmp_path, "networks", frozen={**FROZEN, "system": "training", "solver": {"method": "sgd"}})
     assert repr(store).splitlines()[1] == "  training, sgd, float64, paper time"
 
 
@@ -234,7 +234,7 @@ def test_committed_files_are_read_once(tmp_path, monkeypatch):
     before = store.overview()
     opened = []
     usual = Folder.read
-    monkeypatch.setattr(Folder, "read", lambda self, name: opened.append(name) or usual(self, name))
+    monkeypatch.setattr(Folder, "read", lambda self, name, *most: opened.append(name) or usual(self, name, *most))
     assert store.overview() == before
     assert not any(name.endswith(".parquet") for name in opened)
     add(store, np.random.default_rng())

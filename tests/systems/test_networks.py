@@ -56,7 +56,7 @@ def test_thresholds_share_one_network(which, request):
 def test_a_threshold_more_is_no_training_more(trained):
     """The points of one network share what it took."""
     steps = trained.points().drop_duplicates(NETWORK).steps.sum()
-    assert sum(commit.work["steps"] for commit in trained.reader.log.commits()) == steps == 2 * 2 * (3000 + 1500)
+    assert sum(commit.work.steps for commit in trained.reader.log.commits()) == steps == 2 * 2 * (3000 + 1500)
 
 
 def test_training_learns_when_the_theory_says(trained):

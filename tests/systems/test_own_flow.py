@@ -218,7 +218,7 @@ def test_single_precision_stays_single(tmp_path):
     points = store.points()
     assert points.t_numeric.dtype == np.float32
     assert (points.relative_difference <= 1e-5 * points.steps).all()
-    assert store.reader.log.commits()[0].work["rechecked"] == 1
+    assert store.reader.log.commits()[0].work.rechecked == 1
 
 
 def test_a_trajectory_of_theory_stands_beside_the_samples(tmp_path):

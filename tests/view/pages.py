@@ -11,7 +11,7 @@ import pyarrow as pa
 from conftest import columns_of
 
 from jepa_sweep.results import Store
-from jepa_sweep.store.records import Claim
+from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
 
@@ -49,7 +49,8 @@ def curves(points, samples=5):
 def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precision="float64", **tables):
     """A store that holds these rows; columns that are not given hold nothing."""
     columns, names = columns_of(SYSTEMS[layout], parameters), [c.name for c in parameters]
-    writer = Writer.create(path, {"system": SYSTEMS[layout]}, columns, names, precision, "paper")
+    frozen = {"system": SYSTEMS[layout], "version": 1, "solver": {"method": "dopri8"}, "trajectories": None}
+    writer = Writer.create(path, frozen, columns, names, precision, "paper")
     store = Store(writer.reader)
     spec = writer.add_spec('name = "made up"\n')
     environment = writer.add_environment({"device": "none", "versions": {"jepa_sweep": "0"}})
@@ -61,8 +62,9 @@ def stored(path, layout="critical_times", parameters=REDUCED, chunks=1, precisio
             name: _arrow(tables[name].iloc[parts[name][k]] if name in tables else None, store.schema(name))
             for name in columns
         }
-        claim = Claim(spec, 10 * k, 10 * k + 10)
-        writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, made, environment, {})
+        count = made["points"].num_rows + made["failures"].num_rows
+        claim = Claim(spec, 10_000 * k, 10_000 * k + count)
+        writer.commit(writer.claim(claim, writer.reader.log.claims()), claim, made, environment, Work())
     return store
 
 

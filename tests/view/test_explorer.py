@@ -186,7 +186,7 @@ def test_where_the_numbers_come_from_is_told(tmp_path):
     store = stored(tmp_path / "run", points=critical_times())
     Writer(store.reader).add_environment({"device": "of a command that computed nothing"})
     told = payload(store)["provenance"]
-    assert told["settings"] == {"system": "reduced"}
+    assert told["settings"] == store.frozen
     assert told["environments"] == [{"device": "none", "versions": {"jepa_sweep": "0"}}]
     assert told["specs"] == ['name = "made up"\n']
     assert told["rows"] == {"points": 48, "samples of trajectories": 0, "failures": 0}

@@ -16,8 +16,10 @@ from conftest import ROOT
 
 import jepa_sweep as js
 from jepa_sweep import cli
+from jepa_sweep.checks import size_of
 from jepa_sweep.cli import shell
 from jepa_sweep.engine import devices
+from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.writer import Writer
 from jepa_sweep.systems.reduced import REDUCED
 
@@ -342,13 +344,14 @@ runpy.run_module("jepa_sweep.cli", run_name="__main__")
 """
     # Python itself would leave bytecode cut off at the limit, which no later process could import.
     env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
-    line = [sys.executable, "-c", start, "run", "small.toml"]
+    words = ["run", "small.toml", "--chunk-points", "4"]
+    line = [sys.executable, "-c", start, *words]
     done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 6
     assert "ulimit -f" in done.stderr
     assert list((tmp_path / "runs/small/.staging").iterdir()) == []
     # The chunk that was claimed is finished first, and is not counted among those of the second run.
-    assert as_json(tmp_path, "run", "small.toml")["computed"] == 12
+    assert as_json(tmp_path, *words)["computed"] == 12
     assert as_json(tmp_path, "status", "runs/small")["points"] == 16
 
 
@@ -382,3 +385,12 @@ def test_an_interrupt_that_python_swallowed_is_noticed_before_the_next_chunk():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_verify_says_how_much_it_has_read_and_reads_nothing_twice(place, invoke, monkeypatch):
+    """What is in the files is for `status` to say."""
+    monkeypatch.setattr(Reader, "overview", pytest.fail)
+    done = invoke("verify", "runs/small", cwd=place)
+    files = [*place.glob("runs/small/*/*.parquet")]
+    size = size_of(sum(path.stat().st_size for path in files))
+    assert done.stdout == f"runs/small: {len(files)} files, {size}.\nEvery file is as it was committed.\n"

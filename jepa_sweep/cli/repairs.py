@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jepa_sweep.checks import size_of
 from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Run
 from jepa_sweep.errors import IntegrityError
@@ -20,7 +21,7 @@ def verify(run: Run, as_json: Json = False) -> None:
     store = Store(run)
     damage, lost = _faults(store)
     problems = [problem for listed in damage.values() for problem in listed] + lost
-    text = "\n".join(problems) or f"{store!r}\nEvery file is as it was committed."
+    text = "\n".join(problems) or f"{store.path}: {_extent(store)}.\nEvery file is as it was committed."
     strays = store.strays()
     text += "".join(f"\nnot a file of the store: {name}" for name in strays)
     shell.put({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
@@ -34,6 +35,12 @@ def _faults(store: "Store") -> tuple[dict[str, list[str]], list[str]]:
     """What is damaged, and which notes are lost, where nothing is damaged."""
     damage = store.damage()
     return damage, [] if damage else store.lost_notes()
+
+
+def _extent(store: "Store") -> str:
+    """How much was read back. What it says would have to be read once more."""
+    files = [file for commit in store.reader.log.commits() for file in commit.files]
+    return f"{len(files):,} files, {size_of(sum(file.bytes for file in files))}"
 
 
 @shell.command

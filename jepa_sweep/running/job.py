@@ -98,8 +98,8 @@ class Job:
         self.computed = self.failed = self.repeated = 0
         self.work = Work()
         self._size = chunk_points or plan.points_per_chunk(sweep, self.grid)
-        longest = max((b - a for a, b in self.grid.segments()), default=1)
-        self._place = Place(device, -(-min(self._size, longest) // len(sweep.measure.p)))
+        longest = plan.longest_call(sweep, self.grid, self._size)
+        self._place = Place(device, -(-longest // len(sweep.measure.p)))
         self._grids = {self.digest: self.grid}
         self._schemas = {name: store.reader.schema(name) for name in store.reader.tables}
         self.writer = writer_names.enlist()
@@ -127,7 +127,7 @@ class Job:
         for number, claim in claims.items():
             if claim.spec == self.digest:
                 check_within(self.store.reader, number, claim, self.grid)
-        chunks = plan.chunks(self.grid, done(claims, self.digest), self._size)
+        chunks = plan.chunks(self.sweep, self.grid, done(claims, self.digest), self._size)
         return Queue(self.grid, filter(mine.holds, chunks), self.log, self.digest, self.writer)
 
     # --- computing and committing -------------------------------------------------------------------------------------
@@ -160,8 +160,9 @@ class Job:
             claims = self.log.claims()
             theirs = {n: c for n, c in claims.items() if n not in known and c.writer != self.writer}
             known |= theirs
-            for other in visited(self.store.reader, self.sweep.system, self._grids, theirs).values():
-                keep &= ~other.holds(self.grid.take(found.indices))
+            if theirs:
+                stored = visited(self.store.reader, self.sweep.system, self._grids, theirs).values()
+                keep &= plan.fresh(self.grid, found.indices, stored)
             claim = claim._replace(absent=_gaps(claim.start, claim.stop, found.indices[keep]))
             number = self.store.claim(claim, claims) if keep.any() else None
         if number:

@@ -1,14 +1,16 @@
 """The points of a spec that no claim holds yet, cut into chunks; and what they will cost."""
 
-import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from jepa_sweep.spec.grid import Grid
+from jepa_sweep.spec.grid import PIECE, Grid
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.systems.system import Cost, Points
+
+LITTLE_WORK_S = 1.0  # nominal seconds, up to which points of several segments share a chunk
 
 
 class Intervals:
@@ -78,12 +80,12 @@ class Left(NamedTuple):
 
 def points_per_chunk(sweep: Sweep, grid: Grid) -> int:
     """How many points share a file, as the system of the sweep has it."""
-    return sweep.system.chunk(grid.size, lambda: grid.take(np.arange(1)).columns, sweep.measurement)
+    return sweep.system.chunk(grid.size, lambda: grid.columns(np.arange(1)), sweep.measurement)
 
 
 def cost(sweep: Sweep, grid: Grid, index: np.ndarray | range) -> Cost:
-    """What the points at `index`, which lie in one segment of the grid, will take before any has been computed."""
-    return sweep.system.cost(len(index), lambda: grid.take(as_array(index)).columns, sweep.measurement)
+    """What the points at `index` will take before any has been computed."""
+    return sweep.system.cost(len(index), lambda: grid.columns(as_array(index)), sweep.measurement)
 
 
 def as_array(index: np.ndarray | range) -> np.ndarray:
@@ -93,47 +95,88 @@ def as_array(index: np.ndarray | range) -> np.ndarray:
 
 def memory(sweep: Sweep, grid: Grid, size: int) -> float:
     """Bytes of memory at the peak, for chunks of `size` points."""
-    heads = [grid.take(np.array([start])).columns for start, _ in grid.segments()]
-    return sweep.system.memory(min(size, grid.size), heads, sweep.measurement)
+    return sweep.system.memory(min(size, grid.size), grid.heads(), sweep.measurement)
 
 
-def chunks(grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
-    """The indices not yet done, in order, cut at multiples of `size` from the start of their segment.
+# --- cutting ----------------------------------------------------------------------------------------------------------
 
-    Cuts and slots depend on the grid alone, so that processes running the same spec agree on them.
+
+def cuts(sweep: Sweep, grid: Grid, size: int) -> Iterator[tuple[int, int]]:
+    """The stretches of indices that share a commit each, whether or not they are done.
+
+    A segment of more than `size` points is cut at multiples of that from its start. Smaller ones that follow each other
+    share a commit, up to `size` points, so that many of them make few files; and as long as they are little work, so
+    that several workers find something to do, and no one loses much. All this depends on the sweep alone, so that
+    processes running the same spec agree.
     """
-    slots = 0
-    for start, stop in grid.segments():
-        for a, b in done.gaps(start, stop):
-            cuts = [a, *range(start + ((a - start) // size + 1) * size, b, size), b]
-            yield from (Chunk(x, y, slots + (x - start) // size) for x, y in itertools.pairwise(cuts))
-        slots += -(-(stop - start) // size)
+    start, seconds = 0, 0.0  # of what is to share a commit
+    for a, b in grid.segments():
+        takes = cost(sweep, grid, range(a, b)).seconds if b - a < size else math.inf
+        if a > start and (b - start > size or seconds + takes > LITTLE_WORK_S):
+            yield start, a
+            start, seconds = a, 0.0
+        seconds += takes
+        while b - start > size:
+            yield start, start + size
+            start += size
+    yield start, grid.size
+
+
+def chunks(sweep: Sweep, grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:
+    """The indices not yet done, in order, cut where `cuts` says."""
+    for slot, (start, stop) in enumerate(cuts(sweep, grid, size)):
+        yield from (Chunk(a, b, slot) for a, b in done.gaps(start, stop))
+
+
+def longest_call(sweep: Sweep, grid: Grid, size: int) -> int:
+    """The most points of a chunk that are computed together, see `compute.calls`."""
+    starts, stops = np.array(grid.segments()).T
+    if (stops - starts).max() >= size:
+        return size
+    cut = np.searchsorted([start for start, _ in cuts(sweep, grid, size)], starts, side="right")
+    kinds = grid.kinds(groups=not sweep.system.across_groups)
+    _, which = np.unique(cut * (kinds.max() + 1) + kinds, return_inverse=True)
+    return int(np.bincount(which, weights=stops - starts).max())
+
+
+# --- what is missing --------------------------------------------------------------------------------------------------
 
 
 def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarray:
     """True for the points that are neither in an earlier block of this sweep nor in the store from another spec."""
-    others = list(others)
-    if grid.single and not others:
-        return np.ones(len(index), dtype=bool)
-    points = grid.take(index)
-    new = ~grid.repeated(index, points)
-    for visited in others:
-        new &= ~(visited.indices.contains(index) if visited.grid is grid else visited.holds(points))
+    new, others = np.ones(len(index), dtype=bool), list(others)
+    if not others and _once(grid, index[0], index[-1] + 1):
+        return new
+    for points in grid.split(index):
+        here = ~grid.repeated(points)
+        for visited in others:
+            own = visited.grid is grid
+            here &= ~(visited.indices.contains(points.number) if own else visited.holds(points))
+        new[np.searchsorted(index, points.number)] = here
     return new
 
 
-def missing(grid: Grid, finished: Intervals, others: list[Visited], size: int) -> Iterator[np.ndarray | range]:
-    """The indices neither finished because of this spec nor visited by `others`, by chunks of `size` points."""
-    for chunk in chunks(grid, finished, size):
-        if grid.single and not others:
-            yield range(chunk.start, chunk.stop)
-        elif (new := fresh(grid, chunk.indices, others)).any():
-            yield chunk.indices[new]
+def _once(grid: Grid, start: int, stop: int) -> bool:
+    """True if it is known without looking that no point of a stretch stands twice."""
+    return next(grid.doubtful(start, stop), None) is None
+
+
+def missing(grid: Grid, stretches: Iterable[tuple[int, int]], others: list[Visited]) -> Iterator[np.ndarray | range]:
+    """The indices of each stretch that are not visited by `others`, if there are any; long ones piece by piece."""
+    for start, stop in stretches:
+        if not others and _once(grid, start, stop):
+            yield range(start, stop)
+            continue
+        for low in range(start, stop, PIECE):
+            index = np.arange(low, min(stop, low + PIECE))
+            if (new := fresh(grid, index, others)).any():
+                yield index[new]
 
 
 def left(sweep: Sweep, grid: Grid, finished: Intervals, others: list[Visited], size: int) -> Left:
     """How much of a sweep is `missing`, and what that will take."""
+    stretches = ((chunk.start, chunk.stop) for chunk in chunks(sweep, grid, finished, size))
     new, count, takes = 0, 0, Cost()
-    for index in missing(grid, finished, others, size):
+    for index in missing(grid, stretches, others):
         new, count, takes = new + len(index), count + 1, takes.plus(cost(sweep, grid, index))
     return Left(grid.unique, new, count, takes)

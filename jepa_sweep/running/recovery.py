@@ -149,10 +149,12 @@ def _indices(job: Job, frame: "pd.DataFrame") -> np.ndarray:
     """The sorted indices of some failures of one chunk."""
     if frame.empty:
         return np.zeros(0, np.int64)
-    columns = {q.name: _numbers(q, frame[q.name]) for q in job.sweep.system.parameters}
-    p = np.asarray(frame["p"]) if "p" in frame else np.full(len(frame), job.grid.p[0])
-    [objective] = set(frame["objective"])
-    index = job.grid.find(Points(objective, columns, p, np.zeros(0, int), job.grid.p))
+    found = []
+    for objective, rows in frame.groupby("objective"):
+        columns = {q.name: _numbers(q, rows[q.name]) for q in job.sweep.system.parameters}
+        p = np.asarray(rows["p"]) if "p" in rows else np.full(len(rows), job.grid.p[0])
+        found.append(job.grid.find(Points(str(objective), columns, p, np.zeros(0, int), job.grid.p)))
+    index = np.concatenate(found)
     assert (index >= 0).all(), "a chunk holds points of its own spec"
     return np.sort(index)
 

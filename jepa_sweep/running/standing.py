@@ -108,8 +108,7 @@ class Records:
         for digest, sweep in self._sweeps.items():
             grid, missing = self._grids[digest], 0
             others = [theirs for other, theirs in visited.items() if other != digest]
-            size = plan.points_per_chunk(sweep, grid)
-            for index in plan.missing(grid, job.done(claims, digest), others, size):
+            for index in plan.missing(grid, job.done(claims, digest).gaps(0, grid.size), others):
                 missing += len(index)
                 total += int(plan.fresh(grid, plan.as_array(index), earlier).sum()) if earlier else len(index)
             specs.append({"spec": digest[:8], "name": sweep.name, "points": grid.unique, "missing": missing})

@@ -47,7 +47,7 @@ def plan_of(spec: str | Path | Sweep, out: str | Path | None = None, changes: Se
         share = left.new / rows
         takes = Cost(share * _work(commits).seconds, share * sum(commit.bytes for commit in commits))
     kept = compiled.known(sweep, size)
-    groups, objectives = len(grid.segments()), len(sweep.objective)
+    groups, objectives = int(grid.kinds().max()) + 1, len(sweep.objective)
     nominal = sweep.system.compiling(objectives, groups, sweep.measurement) if left.new else 0.0
     return {
         "name": sweep.name,

@@ -15,7 +15,7 @@ from jepa_sweep.spec.problems import Fault, faults_of, repeated
 from jepa_sweep.systems.system import Measurement, System
 
 MOST_ROWS = 10**12  # of a sweep, samples included: that many points are 75 terabytes of tables
-MOST_GROUPS = 100_000  # each has a file of its own at least
+MOST_GROUPS = 100_000  # stretches of indices that stand apart
 
 
 Numbers = Annotated[
@@ -139,10 +139,10 @@ def of_settings(system: System, objectives: Sequence[str], measure: Measure, sol
 def of_size(
     system: System, objectives: Sequence[str], blocks: Sequence[FullBlock], measurement: Measurement, key: Key
 ) -> Iterator[Fault]:
-    """Whether there are more points, or more files, than can be handled: both are numbered."""
+    """Whether there are more points, or more groups of them, than can be handled: both are numbered."""
     grouping = [q.name for q in system.parameters if q.partitions_files]
     points = len(objectives) * sum(block.size for block in blocks) * measurement.thresholds
-    files = len(objectives) * sum(block.groups(grouping) for block in blocks)
+    groups = len(objectives) * sum(block.groups(grouping) for block in blocks)
     most = min(system.most_points, MOST_ROWS // max(1, measurement.samples))
     if points > most:
         sampled = " with as many samples" if most < system.most_points else ""
@@ -151,11 +151,11 @@ def of_size(
             'axis, or draw from them: combine = "sobol"',
             (key,),
         )
-    if files > MOST_GROUPS:
+    if groups > MOST_GROUPS:
         names = ", ".join(f"`{name}`" for name in grouping)
         yield Fault(
-            f"A sweep must have at most {MOST_GROUPS:,} combinations of objective, {names}, which have files of their "
-            f"own, but it has {files:.3g}; take fewer values of one of them",
+            f"A sweep must have at most {MOST_GROUPS:,} combinations of objective, {names}, whose points stand apart, "
+            f"but it has {groups:.3g}; take fewer values of one of them",
             (key,),
         )
 

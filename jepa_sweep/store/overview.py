@@ -79,13 +79,25 @@ def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> O
         found = found.plus(nothing._replace(rows=nothing.rows | {name: part.rows}, bytes=part.file.bytes))
         telling = (*manifest.keys, "status", WORST) if name in ("points", "failures") else (WORST,)
         columns = [column for column in telling if column in described.names]
-        if columns and part.rows:
-            for rows in table.pieces(location, part, described, Question(columns)):
-                axes = {key: _values(rows[key]) for key in manifest.keys if key in columns and rows.num_rows}
-                statuses = table.counted(rows["status"]) if "status" in columns else {}
-                worst = pc.call_function("max", [rows[WORST]]).as_py() if WORST in columns else None
-                found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst))
-    return found
+        if not columns or not part.rows:
+            continue
+        # A column with one value, and the largest number of any, are told by the footer: most columns are not read.
+        ends = table.ends(location, part, described, columns) if part.stands is None else {}
+        known = {name: _single(high) for name, (low, high) in ends.items() if low == high}
+        axes = {key: known[key] for key in manifest.keys if key in known}
+        statuses = {known["status"].low: part.rows} if "status" in known else {}
+        found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=ends.get(WORST, (None, None))[1]))
+        unknown = [column for column in columns if column not in (ends if column == WORST else known)]
+        for rows in table.pieces(location, part, described, Question(unknown)) if unknown else ():
+            axes = {key: _values(rows[key]) for key in manifest.keys if key in unknown and rows.num_rows}
+            statuses = table.counted(rows["status"]) if "status" in unknown else {}
+            worst = pc.call_function("max", [rows[WORST]]).as_py() if WORST in unknown else None
+            found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=worst))
+    return found._replace(axes={key: found.axes[key] for key in manifest.keys if key in found.axes})
+
+
+def _single(value: Any) -> Values:
+    return Values(value, value, frozenset([value]))
 
 
 def _values(column: pa.ChunkedArray) -> Values:

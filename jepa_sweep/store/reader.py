@@ -1,5 +1,6 @@
 """A store for those who only read: its settings and tables, and whether its files are as they were committed."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -178,13 +179,12 @@ class Reader:
         """
         commits, found = self.log.commits(), overview.blank(self.manifest)
         standing = {part.file.path: part for part in self.parts("failures")}
-        for commit in commits:
-            parts = [standing.get(file.path, Part(file)) for file in commit.files]
-            key = tuple((part.file.sha256, None if part.stands is None else part.stands.tobytes()) for part in parts)
-            if key not in self._chunks:
-                self._chunks[key] = overview.of_chunk(self.location, self.manifest, parts)
-            found = found.plus(self._chunks[key])
-        return found
+        chunks = [[standing.get(file.path, Part(file)) for file in commit.files] for commit in commits]
+        keys = [tuple((p.file.sha256, None if p.stands is None else p.stands.tobytes()) for p in c) for c in chunks]
+        new = {key: chunk for key, chunk in zip(keys, chunks, strict=True) if key not in self._chunks}
+        looked = table.side_by_side(lambda chunk: overview.of_chunk(self.location, self.manifest, chunk), new.values())
+        self._chunks.update(zip(new, looked, strict=True))
+        return functools.reduce(Overview.plus, (self._chunks[key] for key in keys), found)
 
     # --- integrity ----------------------------------------------------------------------------------------------------
 

@@ -113,6 +113,7 @@ def system(
             crossing="t_numeric",
         ),
         coordinates=coordinates,
+        across_groups=True,
         without_rtol=("exact",),
         automatic=functools.partial(automatic, by_clock, coordinates[-1]),
         check=functools.partial(check, by_clock, coordinates[-1]),
@@ -169,7 +170,7 @@ def cost(count: int, columns: object, measurement: Measurement) -> Cost:
     return Cost(count * seconds, count * (BYTES_PER_POINT + each * BYTES_PER_SAMPLE))
 
 
-def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
+def memory(chunk: int, heads: Columns, measurement: Measurement) -> float:
     """Bytes at the peak, for chunks of so many points, of which two are held."""
     del heads
     return 5e8 + chunk * (600 + 400 * measurement.samples / measurement.thresholds)

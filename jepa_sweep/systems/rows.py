@@ -1,6 +1,6 @@
 """From computed columns to Arrow tables; and which rows share one integration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,14 @@ def pick(rows: Rows, mask: np.ndarray) -> Rows:
     if mask.all():
         return rows
     return Rows({name: values[mask] for name, values in rows.columns.items()}, rows.owner[mask])
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several calls, one after the other; their owners are numbered alike."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    return Rows(columns, np.concatenate([part.owner for part in parts]))
 
 
 def words_of(system: System) -> dict[str, list[str]]:

@@ -102,9 +102,9 @@ def cost(count: int, columns: Callable[[], Columns], measurement: Measurement) -
     return Cost(float(values.sum()) * SECONDS_PER_VALUE, float(size.sum()))
 
 
-def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
+def memory(chunk: int, heads: Columns, measurement: Measurement) -> float:
     """Bytes at the peak, for chunks of so many points, of which two are held."""
-    d = max(float(c["features"][0]) for c in heads)
+    d = float(heads["features"].max())
     return 7e8 + 2 * 8 * (15 + len(PARAMETERS)) * chunk * (1 + d * (1 + measurement.samples) + d**2)
 
 

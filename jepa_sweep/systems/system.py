@@ -25,8 +25,9 @@ Mask = np.ndarray | np.bool_  # the second of a single point
 
 
 class Parameter(NamedTuple):
-    """One axis that may be swept. `partitions_files` marks those whose every value gets files of its own.
+    """One axis that may be swept. `partitions_files` marks those whose values stand apart in files.
 
+    A value with many points has files of its own; where they are few, they share one with those of other values.
     `choices` are the words it takes, if not numbers; columns on the host hold their places. `default` is what it is
     where a spec says nothing: a number, one of the choices, or the name of the parameter it then equals. `example` is
     what a spec to begin with writes: a value, or a range as a dict.
@@ -81,7 +82,7 @@ class Idle(NamedTuple):
 
 
 class Points(NamedTuple):
-    """A stretch of points of one objective and one group."""
+    """Some points of one objective."""
 
     objective: str
     columns: Columns
@@ -90,7 +91,7 @@ class Points(NamedTuple):
     thresholds: np.ndarray  # all there are
 
     def kept(self, keep: np.ndarray) -> "Points":
-        """Some of them."""
+        """Some of them: a mask, or their places in any order."""
         columns = {name: values[keep] for name, values in self.columns.items()}
         return self._replace(columns=columns, p=self.p[keep], number=self.number[keep])
 
@@ -135,6 +136,12 @@ class Effort(NamedTuple):
     lane_steps: int = 0  # paid for on all lanes; what exceeds `steps` was wasted
     rechecked: int = 0  # single-precision times that were solved again in double precision
     recheck_error: float = 0.0  # the worst relative difference among them
+
+    def plus(self, other: "Effort") -> "Effort":
+        """Of both together."""
+        steps, lane_steps = self.steps + other.steps, self.lane_steps + other.lane_steps
+        worst = max(self.recheck_error, other.recheck_error)
+        return Effort(steps, lane_steps, self.rechecked + other.rechecked, worst)
 
 
 class Cost(NamedTuple):
@@ -182,17 +189,18 @@ class System(NamedTuple):
     # Of some points: how many, and their parameters, which are only looked at where the cost depends on them.
     cost: Callable[[int, Callable[[], Columns], Measurement], Cost]
     # Bytes of memory at the peak: points of a chunk, parameters of one point of each group.
-    memory: Callable[[int, list[Columns], Measurement], float]
+    memory: Callable[[int, Columns, Measurement], float]
     # Points of a chunk: how many there are in all, and the parameters of the first.
     chunk: Callable[[int, Callable[[], Columns], Measurement], int]
     compare: Callable[[Reader], "pd.DataFrame"]  # of a store: measured beside predicted
     curves: Curves
-    # Nominal seconds until all programs are compiled, of so many objectives, and groups that have files of their own.
+    # Nominal seconds until all programs are compiled, of so many objectives, and groups of one of them.
     compiling: Callable[[int, int, Measurement], float] = lambda objectives, groups, measurement: 5.0 * groups
     most_points: int = 10**12
     p: tuple[float, ...] = (0.5,)  # thresholds of a spec that names none
     defaults: tuple[str, ...] = ()  # objectives of a spec that names none; all by default
     coordinates: tuple[str, ...] = ()  # variables to integrate in; the last is the default
+    across_groups: bool = False  # whether `compute` takes points of several groups at once
     precisions: tuple[str, ...] = ("float64", "float32")
     times: tuple[str, ...] = ("paper", "flow")  # conventions of time, the first is the default
     without_rtol: tuple[str, ...] = ()  # methods that keep no relative tolerance

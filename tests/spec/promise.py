@@ -58,7 +58,7 @@ def assert_can_be_run(sweep):
     for start, stop in [*segments[:3], *segments[-3:]]:
         assert_points(sweep, grid, np.unique([start, stop - 1]))
     size = plan.points_per_chunk(sweep, grid)
-    first = list(itertools.islice(plan.chunks(grid, Intervals(), size), 3))
+    first = list(itertools.islice(plan.chunks(sweep, grid, Intervals(), size), 3))
     assert [chunk.start for chunk in first] == [0, *(chunk.stop for chunk in first[:-1])]
     assert all(0 < chunk.stop - chunk.start <= size for chunk in first)
 

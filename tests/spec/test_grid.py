@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import jepa_sweep as js
 from jepa_sweep.running import plan
 from jepa_sweep.running.plan import Intervals, Visited
-from jepa_sweep.spec.grid import Grid
+from jepa_sweep.spec.grid import WRITTEN_OUT, Grid
 
 AXES = TINY["axes"]
 BLOCKS = {
@@ -22,8 +22,18 @@ BLOCKS = {
 }  # fmt: skip
 
 
-def grid_of(*blocks, p=(0.5,), objective=("jepa", "mae")):
-    return Grid(js.Sweep(name="x", objective=objective, block=blocks, measure={"p": p}))
+def sweep_of(*blocks, p=(0.5,), objective=("jepa", "mae")):
+    return js.Sweep(name="x", objective=objective, block=blocks, measure={"p": p})
+
+
+def grid_of(*blocks, **more):
+    return Grid(sweep_of(*blocks, **more))
+
+
+@pytest.fixture(params=[0, 8, WRITTEN_OUT], ids=["apart", "some", "together"])
+def written_out(request, monkeypatch):
+    """Blocks of how many rows stand together in one table."""
+    monkeypatch.setattr("jepa_sweep.spec.grid.WRITTEN_OUT", request.param)
 
 
 def every_point(grid):
@@ -96,6 +106,7 @@ def test_combine_may_stand_inside_the_axes():
     assert every_point(grid_of(inside)) == every_point(grid_of(BLOCKS["sobol"]))
 
 
+@pytest.mark.usefixtures("written_out")
 def test_a_union_counts_shared_points_once():
     overlapping = {"axes": {**AXES, "lam": [2.0, 8.0]}}
     grid = grid_of(BLOCKS["product"], overlapping)
@@ -105,6 +116,62 @@ def test_a_union_counts_shared_points_once():
         kept += plan.fresh(grid, np.arange(start, stop), []).tolist()
     assert len(points) == 144
     assert sum(kept) == len(set(points)) == grid.unique == 108
+
+
+MIXED = [
+    BLOCKS["zip"],
+    {"axes": {**AXES, "lam": [3.0, 1.0], "rho": [0.5, 1.0]}},
+    BLOCKS["sobol"],
+    {"combine": "points", "points": [{"lam": 1, "rho": 0.5, "L": 2, "eps": 1e-3},  # as in the zip
+                                     {"lam": 9, "rho": 1, "L": 1, "eps": 1e-2}]},
+    {"axes": {**AXES, "L": [3, 1, 2]}},
+    {"axes": {**AXES, "eps": [1e-3, 1e-6], "L": 2}},
+    {"axes": {"lam": 70.0, "rho": 0.5, "L": 4, "eps": 1e-3}},  # whose points no other has
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("written_out")
+@pytest.mark.parametrize("p", [(0.5,), (0.9, 0.5)])
+def test_every_way_of_asking_says_the_same_of_blocks_of_all_kinds(p):
+    """What a stretch of indices holds, whatever blocks it spans, is what its indices hold one by one."""
+    grid = grid_of(*MIXED, p=p)
+    ones = [grid.take(np.array([index])) for index in range(grid.size)]
+    points = [(q.objective, *(q.columns[name][0] for name in TINY["axes"]), q.p[0]) for q in ones]
+    assert points == every_point(grid)
+    first = {point: place for place, point in reversed([*enumerate(points)])}
+    again = np.array([first[point] < place for place, point in enumerate(points)])
+    assert 0 < again.sum() == grid.size - grid.unique < grid.size - len(p)
+    rng = np.random.default_rng(0)
+    for start, stop in [(0, grid.size), *np.sort(rng.integers(grid.size, size=(20, 2))).tolist()]:
+        for index in (np.arange(start, stop + 1), np.unique(rng.integers(start, stop + 1, size=9))):
+            index = index[index < grid.size]
+            parts = grid.split(index)
+            assert sorted(number for q in parts for number in q.number) == index.tolist()
+            for q in parts:
+                held = zip(*(q.columns[name] for name in TINY["axes"]), q.p, strict=True)
+                assert [(q.objective, *row) for row in held] == [points[number] for number in q.number]
+                assert grid.find(q).tolist() == [first[points[number]] for number in q.number]
+                assert grid.repeated(q).tolist() == again[q.number].tolist()
+            assert plan.fresh(grid, index, []).tolist() == (~again[index]).tolist()
+            assert grid.columns(index)["lam"].tolist() == [points[number][1] for number in index]
+        if start < stop:
+            assert grid.unique_in(start, stop) == (~again[start:stop]).sum()
+            doubted = {place for low, high in grid.doubtful(start, stop) for place in range(low, high)}
+            assert set(start + np.flatnonzero(again[start:stop])) <= doubted <= set(range(start, stop))
+    assert not [*grid.doubtful(grid.size - len(p), grid.size)] or len(grid._tables) < len(MIXED)
+
+
+@pytest.mark.usefixtures("written_out")
+def test_segments_of_one_kind_share_objective_and_depth():
+    grid = grid_of(*MIXED)
+    said = {}
+    for (start, stop), kind, alike in zip(grid.segments(), grid.kinds(), grid.kinds(groups=False), strict=True):
+        points = grid.take(np.arange(start, stop))
+        depths = {*points.columns["L"]}
+        assert said.setdefault(kind, (points.objective, *depths)) == (points.objective, *depths)
+        assert len(depths) == 1
+        assert said.setdefault(("alike", alike), points.objective) == points.objective
+    assert len(said) == len({*said.values()}) == 2 * len({1, 2, 3, 4, 5}) + 2
 
 
 # --- plans ----------------------------------------------------------------------------------------------------------
@@ -126,11 +193,18 @@ def test_intervals_are_sets_of_indices(given_pieces, a, b):
 @settings(deadline=None)
 @given(pieces, st.integers(1, 50))
 def test_chunks_are_what_is_missing(done, size):
-    grid = grid_of(BLOCKS["product"])
-    planned = [i for chunk in plan.chunks(grid, Intervals(done), size) for i in chunk.indices]
+    sweep = sweep_of(BLOCKS["product"], BLOCKS["zip"])
+    grid = Grid(sweep)
+    chunks = [*plan.chunks(sweep, grid, Intervals(done), size)]
+    planned = [i for chunk in chunks for i in chunk.indices]
     members = {i for low, high in done for i in range(low, high)}
     assert planned == [i for i in range(grid.size) if i not in members]
-    assert all(chunk.stop - chunk.start <= size for chunk in plan.chunks(grid, Intervals(done), size))
+    assert all(chunk.stop - chunk.start <= size for chunk in chunks)
+    slots = {chunk.start: chunk.slot for chunk in plan.chunks(sweep, grid, Intervals(), size)}
+    starts = np.array([*slots])
+    assert [chunk.slot for chunk in chunks] == [
+        slots[starts[starts <= chunk.start].max()] for chunk in chunks
+    ]  # whatever is done
 
 
 def test_points_of_another_spec_are_not_wanted_again():
@@ -153,7 +227,7 @@ def test_large_sweeps_make_few_files(size):
             "L": [1, 2, 3, 5, 8], "eps": [1e-3]}  # fmt: skip
     spec = js.Sweep(name="x", axes=axes)
     grid = Grid(spec)
-    chunks = list(plan.chunks(grid, Intervals(), plan.points_per_chunk(spec, grid)))
+    chunks = list(plan.chunks(spec, grid, Intervals(), plan.points_per_chunk(spec, grid)))
     assert len(chunks) <= max(10, 2000 if size > 10**8 else 200)
 
 

@@ -124,11 +124,11 @@ def step_flops(columns: Columns) -> np.ndarray:
     return (L + 1) * n**2 * np.where(batch > 0, 8 * batch + 2 * d, 6 * d)
 
 
-def memory(chunk: int, heads: list[Columns], measurement: Measurement) -> float:
+def memory(chunk: int, heads: Columns, measurement: Measurement) -> float:
     """Bytes at the peak, for chunks of so many points, of which two are held; one point of each group says its size."""
-    d = max(float(c["features"][0]) for c in heads)
-    each, columns = measurement.samples / measurement.thresholds, 15 + len(heads[0])
-    weights = max(float((c["L"][0] + 1) * max(c["width"][0], c["features"][0]) ** 2) for c in heads)
+    d = float(heads["features"].max())
+    each, columns = measurement.samples / measurement.thresholds, 15 + len(heads)
+    weights = float(((heads["L"] + 1) * np.maximum(heads["width"], heads["features"]) ** 2).max())
     return 7e8 + 2 * 8 * columns * chunk * (1 + d * (1 + each)) + 8 * CORES * GROUP * COPIES * weights
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jepa_sweep as js
 from benchmarks import goals
 from benchmarks.common import OBJECTIVES, P, cores, grid, median_seconds, timed
-from jepa_sweep.engine import dense, devices, forward, lanes, programs, whole
+from jepa_sweep.engine import dense, devices, forward, lanes, many, programs, whole
 from jepa_sweep.engine.methods import SOLVERS, rule_of
 from jepa_sweep.engine.pool import choose
 from jepa_sweep.engine.settings import Settings
@@ -126,7 +126,7 @@ def rate(coordinate: str, function: Callable, each: float, count: int, repeats: 
         point = DYNAMICS[objective].point(**points)
         key = (DYNAMICS[objective].coordinate(coordinate), function, times, jax.tree.structure(point))
         columns = [np.asarray(leaf, float) for leaf in jax.tree.leaves(point)]
-        call = functools.partial(lanes.evaluate, _repeated, key, columns, elementwise=True)
+        call = functools.partial(many.evaluate, _repeated, key, columns, elementwise=True)
         seconds += median_seconds(call, repeats)
     return 2 * count * times / each / seconds
 

@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jepa_sweep.engine import cores, dense, devices, dispatch, pool, programs, whole
+from jepa_sweep.engine import cores, dense, devices, dispatch, many, pool, programs, whole
 from jepa_sweep.engine.settings import Settings
 from jepa_sweep.engine.solves import TOLERANCES, Predicted, Solves, Times, room
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
-EVALUATIONS = 1 << 15  # points of one thread at least, where they go through a function
-SOLVES = 1 << 13  # the same where they are solved
+SOLVES = 1 << 13  # points of one thread at least
 
 
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
@@ -31,54 +30,6 @@ def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"
 
 def _treedef(dynamics: Dynamics) -> Any:
     return jax.tree.structure(dynamics.point(**{name: np.ones(1) for name in dynamics.parameters}))
-
-
-def evaluate(
-    build: Callable[..., Callable],
-    key: tuple,
-    columns: list[np.ndarray],
-    *,
-    batch: int | None = None,
-    row_bytes: int = 1 << 10,
-    elementwise: bool = False,
-    device: str = "auto",
-) -> list[np.ndarray]:
-    """A function of one point for many, without lanes, always in float64.
-
-    Args:
-        build: makes the function, which takes numbers and returns a tuple of arrays.
-        key: what `build` is given; calls with the same share one program.
-        columns: the numbers of n points, each of shape (n, ...).
-        batch: points of a typical call; calls that name the same number share one program. n by default.
-        row_bytes: about what one point takes in memory.
-        elementwise: whether the function takes arrays of points as well.
-        device: where to compute, see `devices.pick`.
-
-    Returns:
-        Arrays with a first axis of n.
-    """
-    where, count = devices.pick(device), len(columns[0])
-    shape = dispatch.shape_for(cores.longest(batch or count, where, EVALUATIONS), where, row_bytes)
-
-    def some(rows: slice) -> list[np.ndarray]:
-        with devices.scope("float64", where[0]):
-            return dispatch.results(
-                _map, (build, key, elementwise), [c[rows] for c in columns], "float64", shape, where
-            )
-
-    return cores.together(some, cores.stretches(count, where, EVALUATIONS))
-
-
-def _map(build: Callable[..., Callable], key: tuple, elementwise: bool, shape: programs.Shape) -> Callable:
-    def part(count: Any, *args: Any) -> Any:
-        del count
-        function = build(*key)
-        each = function if elementwise else jax.vmap(function)
-        blocks = [arg.reshape(-1, shape.width, *arg.shape[1:]) for arg in args]
-        found = jax.lax.map(lambda block: each(*block), blocks)
-        return [out.reshape(-1, *out.shape[2:]) for out in found]
-
-    return part
 
 
 def _predict_one(
@@ -144,7 +95,7 @@ def _predict(
     """`predict` of what has these names, for points by their leaves."""
     key = (dynamics.status, dynamics.rest, dynamics.flow_time, dynamics.predict, names, _treedef(dynamics))
     rows = [p.ravel(), *(leaf if p[:1].size == 1 else np.repeat(leaf, p[:1].size) for leaf in leaves)]
-    found = evaluate(_predict_one, key, rows, batch=batch, elementwise=dynamics.elementwise, device=device)
+    found = many.evaluate(_predict_one, key, rows, batch=batch, elementwise=dynamics.elementwise, device=device)
     status, *values = (a.reshape(p.shape) for a in found)
     predicted = Predicted(status, dict(zip(names, values, strict=True)))
     return predicted._replace(status=_judged(dynamics, predicted, "float64"))
@@ -176,7 +127,7 @@ def exact_paths(
     """w at `times`, shape (n, samples), in closed form, and its condition number |d ln w / d ln T|; float64."""
     key, args = (dynamics.trajectory, _treedef(dynamics)), [times, *_leaves(dynamics, columns)]
     row_bytes, elementwise = times.shape[1] << 8, dynamics.elementwise
-    w, condition = evaluate(
+    w, condition = many.evaluate(
         _exact_path_one, key, args, batch=batch, row_bytes=row_bytes, elementwise=elementwise, device=device
     )
     return w, condition

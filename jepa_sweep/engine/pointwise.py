@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jepa_sweep.engine import devices, lanes
+from jepa_sweep.engine import devices, many
 from jepa_sweep.engine.tracing import is_traced
 
 MANY = 1 << 15  # points, more of which go in blocks that fit a cache, and twice as many on all cores of a processor
@@ -33,7 +33,7 @@ def call(build: Callable[..., Callable], key: tuple, values: Sequence[Any]) -> A
         shape = np.broadcast_shapes(*(np.shape(v) for v in values))
         if math.prod(shape) > MANY:
             columns = [np.broadcast_to(np.asarray(v, float), shape).ravel() for v in values]
-            return lanes.evaluate(_in_tuple, (build, key), columns)[0].reshape(shape)
+            return many.evaluate(_in_tuple, (build, key), columns)[0].reshape(shape)
     at_once = contextlib.nullcontext() if traced else jax.ensure_compile_time_eval()
     with at_once, jax.enable_x64(True):
         arrays = [jnp.asarray(v).astype(float) for v in values]

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jepa_sweep.checks import size_of
 from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Run
 from jepa_sweep.errors import IntegrityError
@@ -39,6 +38,8 @@ def _faults(store: "Store") -> tuple[dict[str, list[str]], list[str]]:
 
 def _extent(store: "Store") -> str:
     """How much was read back. What it says would have to be read once more."""
+    from jepa_sweep.checks import size_of  # not at the top: it brings NumPy, for which help does not wait
+
     files = [file for commit in store.reader.log.commits() for file in commit.files]
     return f"{len(files):,} files, {size_of(sum(file.bytes for file in files))}"
 

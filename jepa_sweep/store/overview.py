@@ -88,7 +88,7 @@ def of_chunk(location: Location, manifest: Manifest, parts: Sequence[Part]) -> O
         statuses = {known["status"].low: part.rows} if "status" in known else {}
         found = found.plus(nothing._replace(axes=axes, statuses=statuses, worst=ends.get(WORST, (None, None))[1]))
         unknown = [column for column in columns if column not in (ends if column == WORST else known)]
-        for rows in table.pieces(location, part, described, Question(unknown)) if unknown else ():
+        for rows in table.pieces(location, part, described, Question(unknown), table.LARGE_BATCH) if unknown else ():
             axes = {key: _values(rows[key]) for key in manifest.keys if key in unknown and rows.num_rows}
             statuses = table.counted(rows["status"]) if "status" in unknown else {}
             worst = pc.call_function("max", [rows[WORST]]).as_py() if WORST in unknown else None

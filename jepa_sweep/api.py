@@ -331,10 +331,10 @@ def solve(
 ) -> Solution:
     r"""Integrate many points with diffrax: critical times, statuses, steps, and the response at requested times.
 
-    In the coordinate "w" this is the flow as the paper writes it, with an event at `w = p w*`. In "chi", the
-    logistic coordinate $\chi = \ln(u / (1 - u))$ with $u = (w/w^*)^{\pm m/L}$ below and above the rest point, the
-    critical time is the integral of $dT/d\chi$ over a fixed interval and nothing is stiff. A time more than 100 rtol
-    off has the status "inaccurate". Littwin et al. 2024, Theorem 4.2.
+    In the coordinate "w" this is the flow as the paper writes it, with an event at `w = p w*`. In "chi", the logit
+    $\chi = \ln(u / (1 - u))$ of $u = (w/w^*)^{\pm m/L}$ below and above the rest point, the critical time is an
+    integral and nothing is stiff. A time more than 100 rtol off is "inaccurate"; w at times `t` has no status, as the
+    samples of `run` have. Littwin et al. 2024, Theorem 4.2.
 
     Args:
         objective: "jepa" or "mae".
@@ -390,8 +390,8 @@ def solve(
         only = ("w_star", "flow_time", *(() if by_rule else (dynamics.exact,)))
         predicted = lanes.predict(dynamics, columns, fractions, only=only, device=device)
         factor = predicted.flow_time if time == "flow" else factor
-    asked = np.broadcast_to(times / factor, (size, times.size))
-    solved = lanes.solve(dynamics, columns, fractions, predicted, measurement.solver, times=asked, device=device)
+    keep = {"times": np.broadcast_to(times / factor, (size, times.size)), "device": device}
+    solved = lanes.solve(dynamics, columns, fractions, predicted, measurement.solver, **keep).in_unit(factor)
     return Solution(
         (solved.time * factor.astype(precision)).reshape(shape),
         labels(solved.status[:, 0]).reshape(shape),

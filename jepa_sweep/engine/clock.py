@@ -25,7 +25,7 @@ OVERSHOOT = 1.25  # of the time to the last sample: a step far beyond it would b
 
 
 class Lane(NamedTuple):
-    """Where one solve stands. x counts from the start of the coordinate, T in units of dT/dx there."""
+    """Where one solve stands. x counts from the start of the coordinate, T in the largest dT/dx of start and stops."""
 
     search: Search
     start: Scalar  # the coordinate at x = 0
@@ -59,13 +59,15 @@ class _Clock(NamedTuple):
         # a rule for integrals all the way.
         e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
         first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if self.stepper.settings.integrates else e_fold)
+        at_stops = jax.vmap(lambda x: coordinate.field(zero, begin + jnp.where(jnp.isinf(x), 0.0, x), point))(stops)
+        unit = 1 / jnp.min(at_stops, initial=rate)
         return Lane(
-            search=search.begin(goal, 1 / rate, coordinate.width, trip),
+            search=search.begin(goal, unit, coordinate.width, trip),
             start=begin,
             stops=stops,
             x=zero,
             T=zero,
-            slope=jnp.ones_like(zero),
+            slope=jnp.maximum(1 / (rate * unit), jnp.finfo(zero.dtype).tiny),
             control=self.stepper.control(first),
         )
 

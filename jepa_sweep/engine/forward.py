@@ -122,21 +122,29 @@ class _Forward(NamedTuple):
     def late(self, lane: Lane, y: TimeAndState, error: TimeAndState, carry: Any) -> Scalar:
         """What errors of time and state at the end of a step come to in time: how long the flow takes to go so far.
 
-        So far in its response or, where that is about to turn, in all parts of the state, in units of allowed errors.
+        So far in its response or, where that is about to turn, in all parts of the state, in units of allowed errors. A
+        field that depends on time does not wait for a state that is behind: there it is the error of the response.
         """
         rates = carry if self.stepper.settings.explicit else self.stepper.field(lane.s, y, lane.args)
         allowed = self.stepper.allowed(jax.tree.map(jnp.abs, y), lane.atol)[1]
 
-        def response(state: State) -> Scalar:
-            return self.coordinate.response(state, lane.search.goal.point)
-
         def lengths(change: State) -> tuple[Scalar, Scalar]:
             parts = jax.tree.leaves(jax.tree.map(jnp.divide, change, allowed))
-            return jnp.abs(jax.jvp(response, (y[1],), (change,))[1]), jnp.sqrt(sum(jnp.sum(x * x) for x in parts))
+            return self.change(lane, y[1], change), jnp.sqrt(sum(jnp.sum(x * x) for x in parts))
 
         off, moves = lengths(error[1]), lengths(rates[1])
-        shifts = [jnp.where(o > 0, o / m, 0.0) for o, m in zip(off, moves, strict=True)]
-        return jnp.abs(error[0]) + rates[0] * jnp.minimum(*shifts)
+        if self.is_driven(lane):
+            return off[0] + jnp.abs(error[0]) * _ratio(moves[0], rates[0])
+        return jnp.abs(error[0]) + rates[0] * jnp.minimum(*map(_ratio, off, moves))
+
+    def change(self, lane: Lane, state: State, by: State) -> Scalar:
+        """How far the response goes where the state changes a little, without its sign."""
+        return jnp.abs(jax.jvp(lambda y: self.coordinate.response(y, lane.search.goal.point), (state,), (by,))[1])
+
+    def is_driven(self, lane: Lane) -> bool:
+        """Whether the field depends on time itself."""
+        field = jax.make_jaxpr(self.coordinate.field)(lane.y[0], lane.y[1], lane.search.goal.point).jaxpr
+        return any(field.invars[0] is used for equation in field.eqns for used in equation.invars)
 
     def locate(self, lane: Lane, target: Scalar) -> tuple[Scalar, Scalar]:
         """The time at which the next step meets a threshold, and its error."""
@@ -153,9 +161,13 @@ class _Forward(NamedTuple):
         response, slope = jax.jvp(lambda y: self.coordinate.response(y, point), (state,), (rate,))
         # Newton's method, but never out of the step: at a turning point the dense output is all there is.
         better = T - (response - target) / jnp.where(slope == 0, jnp.inf, slope * unit)
-        missed = jax.jvp(lambda y: self.coordinate.response(y, point), (state,), (error[1],))[1] / (slope * unit)
-        late = jnp.maximum(self.late(lane, y, error, carry), jnp.abs(missed))
-        return jnp.clip(better, lane.y[0], tried.y[0]), lane.search.error + late
+        late, pace = self.late(lane, y, error, carry), jnp.abs(slope * unit)
+        missed = _ratio(self.change(lane, state, error[1]), pace)
+        if self.is_driven(lane):
+            off = _ratio(lane.search.error + late, pace)
+        else:
+            off = lane.search.error + jnp.maximum(late, missed)
+        return jnp.clip(better, lane.y[0], tried.y[0]), off
 
     def settle(self, lane: Lane, knots: Knots | None, number: Index, trip: Trip) -> tuple[Lane, Outcome, Flag]:
         """Locate one crossing if there is any, and read samples off the steps since the last time.
@@ -198,6 +210,11 @@ def _allowed(coordinate: Coordinate, rtol: float, size: TimeAndState, atol: Scal
     relative = 0.0 if coordinate.logarithmic else rtol
     tiny = float(jnp.finfo(T.dtype).tiny)
     return tiny + rtol * T, jax.tree.map(lambda y: atol + relative * y, state)
+
+
+def _ratio(off: Scalar, moves: Scalar) -> Scalar:
+    """How often one length goes into another; 0 where that is 0."""
+    return jnp.where(off > 0, off / moves, 0.0)
 
 
 def _pace(coordinate: Coordinate, state: State, point: Any) -> Scalar | float:

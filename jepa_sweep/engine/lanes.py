@@ -14,12 +14,13 @@ import numpy as np
 from jaxtyping import Float
 
 from jepa_sweep.engine import cores, dense, devices, dispatch, many, pool, programs, whole
-from jepa_sweep.engine.settings import Settings
-from jepa_sweep.engine.solves import TOLERANCES, Predicted, Solves, Times, room
+from jepa_sweep.engine.settings import TOLERANCES, Settings
+from jepa_sweep.engine.solves import Predicted, Solves, Times, room
 from jepa_sweep.physics.dynamics import Coordinate, Dynamics
 from jepa_sweep.physics.host import Columns, Status
 
 SOLVES = 1 << 13  # points of one thread at least
+SHORT = 1e16  # times the smallest number: a time whose parts may be below it, and matter
 
 
 def _leaves(dynamics: Dynamics, columns: Columns) -> list[Float[np.ndarray, " n"]]:
@@ -236,7 +237,8 @@ class _Call(NamedTuple):
                 continue
             solves.time[here], errors, solves.samples[here], solves.ended[here], steps, trips = found
             with np.errstate(invalid="ignore"):  # of points without a time
-                off = self.wanted[here] & (errors > self.within * solves.time[here])
+                kept = errors <= self.within * solves.time[here]  # not so where an error is no number
+                off = self.wanted[here] & np.isfinite(solves.time[here]) & ~kept & np.isfinite(self.within)
             solves.status[here] = np.where(off, Status.INACCURATE, solves.status[here])
             solves.steps[here] += steps
             paid += int(trips[: len(self.where)].astype(np.int64).prod(axis=1).sum())
@@ -338,6 +340,8 @@ def _solve(
             some = {name: values[left] for name, values in columns.items()}
             lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)
     solves.time[~wanted] = np.nan
+    if truth is None and dynamics.exact:
+        truth = _truth_of_short_times(dynamics, leaves, p, wanted, solves, device)
     if truth is not None:
         with np.errstate(invalid="ignore"):  # of points without a time
             off = np.abs(solves.time - truth) > within * truth
@@ -362,3 +366,16 @@ def _solve(
         solves.status[lost] = np.where(failed, judged, solves.status[lost])
     solves.time[solves.status != Status.LEARNED] = np.nan
     return lane_steps
+
+
+def _truth_of_short_times(
+    dynamics: Dynamics, leaves: list[np.ndarray], p: np.ndarray, wanted: np.ndarray, solves: Solves, device: str
+) -> np.ndarray | None:
+    """Closed forms of times so short that rates may have been too fast to be numbers, NaN for others; None if none."""
+    short = wanted & (solves.time < SHORT * np.finfo(solves.time.dtype).tiny)
+    if not short.any():
+        return None
+    rows, truth = np.flatnonzero(dispatch.any_of(short)), np.full(p.shape, np.nan)
+    told = _predict(dynamics, [leaf[rows] for leaf in leaves], p[rows], (dynamics.exact,), None, device)
+    truth[rows] = np.where(short[rows], told.values[dynamics.exact], np.nan)
+    return truth

@@ -11,6 +11,7 @@ IMPLICIT = ("kvaerno5",)  # among them
 NETWORK_SOLVERS = ("dopri8", "dopri5", "tsit5")  # of the gradient flow of networks
 OPTIMIZERS = ("sgd", "momentum", "adam")  # of their training
 GROUP = 4  # networks that advance together on a core
+TOLERANCES = 100  # times rtol that a time may be off, relative to itself, and still count as found: more is INACCURATE
 COPIES = 12  # of its weights that a network may need at once: gradients, products, the optimiser, stages
 
 

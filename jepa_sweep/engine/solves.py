@@ -33,9 +33,6 @@ class Predicted(NamedTuple):
         return Predicted(change(self.status), {name: change(array) for name, array in self.values.items()})
 
 
-TOLERANCES = 100  # that a time may be off, relative to itself, and still count as found: more is INACCURATE
-
-
 class Solves(NamedTuple):
     """Numeric results for n points, in the precision asked for, times in the field's convention."""
 
@@ -49,6 +46,13 @@ class Solves(NamedTuple):
     def rows(self, rows: slice) -> "Solves":
         """Those of some of the points, in the same memory."""
         return Solves(*(a[rows] for a in self[:-1]), lane_steps=0)
+
+    def in_unit(self, factor: np.ndarray) -> "Solves":
+        """The same for whoever multiplies times by a factor: those that are no number then are UNDERFLOW."""
+        its, lost = np.finfo(self.time.dtype), np.zeros(self.time.shape, bool)
+        np.less(self.time * factor, its.tiny, out=lost, where=self.status == Status.LEARNED)
+        status, time = np.where(lost, Status.UNDERFLOW, self.status), np.where(lost, np.nan, self.time)
+        return self._replace(status=status.astype(self.status.dtype), time=time)
 
     def clear(self, status: np.ndarray, ended: Status) -> None:
         """Note that nothing was integrated: no times, no samples, no steps."""

@@ -46,9 +46,10 @@ class Interval(NamedTuple):
 
     start: Numbers
     span: Numbers
-    unit: Numbers  # dT/dx at the start
+    unit: Numbers  # the larger dT/dx of both ends
     stretch: Numbers  # 1 + kappa
-    fall: Numbers  # dT/dx at the end, in this unit
+    first: Numbers  # dT/dx at the start, in this unit
+    last: Numbers  # and at the end
 
 
 def _start(coordinate: Coordinate, p: Scalar, point: Point) -> Scalar:
@@ -72,7 +73,7 @@ def _field(coordinate: Coordinate, x: Scalar, point: Point) -> Scalar:
 
 
 def _slope(y: Scalar, coordinate: Coordinate, at: Interval, point: Point) -> Scalar:
-    """dT/dy in units of dT/dx at the start."""
+    """dT/dy in the unit of the interval."""
     shrunk = 1 / (1 + (at.stretch - 1) * (1 - y))
     x = at.start + at.span * (y * shrunk)
     return at.span * at.stretch * (shrunk * shrunk) / (at.unit * _field(coordinate, x, point))
@@ -96,15 +97,17 @@ def part(
         return jax.vmap(one)(values, *leaves)
 
     def interval(start: Numbers, span: Numbers, leaves: list[Array]) -> Interval:
-        first, last = lax.map(lambda x: over(_field, x, leaves), jnp.stack([start, start + span]))
-        fall = first / last
-        return Interval(start, span, 1 / first, exp(-STRETCH / 2 * log(fall)), fall)
+        rates = lax.map(lambda x: over(_field, x, leaves), jnp.stack([start, start + span]))
+        unit = 1 / jnp.min(rates, axis=0)
+        first, last = (1 / (rate * unit) for rate in rates)
+        return Interval(start, span, unit, exp(STRETCH / 2 * (log(last) - log(first))), first, last)
 
     def integrate(at: Interval, leaves: list[Array]) -> tuple[Numbers, Numbers]:
         # Node by node, so that what is the same for all of them is computed once.
         inner = jnp.asarray(quadrature.nodes(intervals)[1:-1], at.span.dtype)
         between = lax.map(lambda y: over(functools.partial(_slope, y), at, leaves), inner)
-        total, error = quadrature.integral([at.span / at.stretch, *between, at.span * at.stretch * at.fall])
+        ends = at.span / at.stretch * at.first, at.span * at.stretch * at.last
+        total, error = quadrature.integral([ends[0], *between, ends[1]])
         return at.unit * total, jnp.where(jnp.isfinite(error), error, jnp.inf)
 
     def each_half(function: Callable, *columns: Any) -> Any:

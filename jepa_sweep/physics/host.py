@@ -69,8 +69,8 @@ SENTENCES = {
     "therefore cannot keep; lower `eta`.",
     Status.NOT_YET: "The response had not met its threshold when training ended; raise `t_end` to see it.",
     Status.UNDERFLOW: "The critical time is smaller than the smallest number of this precision; read log_t_exact.",
-    Status.INACCURATE: "The critical time that was found is more than 100 rtol from the true one; tighten `rtol`, "
-    "for the points of a run with `retry`, leave `coordinate` out, or compute in float64.",
+    Status.INACCURATE: "The critical time that was found is, or may be, more than 100 rtol off; tighten `rtol`, for "
+    "the points of a run with `retry`, or integrate in the default coordinate, in float64.",
     Status.ESTIMATED: "The moments of the series were estimated.",
 }
 

@@ -107,7 +107,7 @@ def _grows(p: Point) -> Flags:
 def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
     """dchi/dT = (m k / L) z^(a-1) below the rest point, (m k / L) z^(a+m-1) above it; one law for both objectives.
 
-    So far above it that this is no number, next to no time passes, and it stays below the largest one.
+    So far above it that this is no number, next to no time passes: it stays one whose inverse is a number.
     """
     del t
     power = jnp.where(_grows(p), p.a - 1, 1 - p.a - p.m) / p.m
@@ -115,7 +115,7 @@ def chi_field(t: Scalar | float, chi: Scalar, p: Point) -> Scalar:
 
 
 def _log_fastest(chi: Scalar) -> float:
-    return 0.95 * math.log(float(jnp.finfo(chi.dtype).max))
+    return -math.log(float(jnp.finfo(chi.dtype).tiny))
 
 
 def chi_response(chi: Scalar, p: Point) -> Scalar:

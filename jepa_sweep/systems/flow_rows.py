@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jepa_sweep.engine import lanes
-from jepa_sweep.engine.solves import TOLERANCES, Predicted, Solves, unsolved
+from jepa_sweep.engine.solves import Predicted, Solves, unsolved
 from jepa_sweep.physics.dynamics import Dynamics, Prediction
 from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.systems.rows import Integrations, pick
@@ -81,7 +81,7 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         first = np.where(wanted[:, :1], critical[:, :1].astype(float), np.nan)
         return first * np.linspace(0, measurement.until, measurement.samples)
 
-    within = TOLERANCES * (measurement.rtol or measurement.solver.rtol)
+    within = measurement.within
 
     def solve(predicted: Predicted, times: np.ndarray | None) -> Solves:
         keep = {"within": within, **place._asdict()}
@@ -100,6 +100,8 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         sampled = solve(predicted._replace(status=np.full_like(predicted.status, Status.NOT_REACHED)), times)
         steps, lane_steps = found.steps + sampled.steps, found.lane_steps + sampled.lane_steps
         found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
+    if measurement.time == "flow":
+        found = found.in_unit(predicted.flow_time)
     return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, within, times)
 
 
@@ -120,6 +122,7 @@ def _recheck(solved: _Solved) -> tuple[int, float]:
         dataclasses.replace(settings, precision="float64", rtol=RECHECK_RTOL),
         batch=RECHECKED,
         device="cpu",
+        within=np.inf,
     )
     return len(point), float(np.nanmax(np.abs(found.time[point, slot] / again.time[:, 0] - 1)))
 

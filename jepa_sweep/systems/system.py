@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jepa_sweep.engine.settings import AUTO, Settings
+from jepa_sweep.engine.settings import AUTO, TOLERANCES, Settings
 from jepa_sweep.physics.host import Columns
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import sha256
@@ -105,6 +105,11 @@ class Measurement(NamedTuple):
     until: float = 2.0  # end of a trajectory, in critical times of its own point
     thresholds: int = 1
     rtol: float | None = None  # that times must keep, where it is not that of the solver
+
+    @property
+    def within(self) -> float:
+        """Relative error that a time may have."""
+        return TOLERANCES * (self.rtol or self.solver.rtol)
 
     def with_solver(self, **settings: Any) -> "Measurement":
         """The same with other settings of the solver."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jepa_sweep as js
-from jepa_sweep.engine.solves import TOLERANCES
+from jepa_sweep.engine.settings import TOLERANCES
 
 RTOL, COUNT = 1e-8, 64
 WAYS = [("chi", "clenshaw_curtis"), ("chi", "dopri8"), ("chi", "kvaerno5"), ("log_w", "tsit5"), ("w", "dopri8")]
@@ -74,7 +74,7 @@ def test_single_precision_says_where_it_has_no_digits_left(coordinate):
     at["eps"] = at["p"] * at["rho"] ** at["L"] * (1 - gap)
     found = js.solve("jepa", **at, coordinate=coordinate, **SINGLE)
     learned = found.status == "learned"
-    assert set(found.status) - {"max_steps"} == {"learned", "inaccurate"}
+    assert set(found.status) - {"max_steps", "non_finite"} == {"learned", "inaccurate"}
     assert learned[gap > 0.1].all()
     assert (off("jepa", at, found, SINGLE["rtol"])[learned] <= TOLERANCES).all()
 
@@ -88,3 +88,29 @@ def test_implicit_methods_square_no_rate(coordinate):
         found = js.solve(objective, **at, coordinate=coordinate, method="kvaerno5")
         assert (found.status == "learned").all()
         assert (off(objective, at, found) <= TOLERANCES).all()
+
+
+@pytest.mark.parametrize("method", ["clenshaw_curtis", "dopri8"])
+def test_times_next_to_the_smallest_number(method):
+    """Rates of up to 1e308, and decay from where the rate at the start is beyond all numbers."""
+    fast = {"lam": np.array([1e290, 1e294, 1e297, 1e300]), "rho": 1.0, "L": 2, "eps": 0.1, "p": 0.5}
+    found = js.solve("mae", **fast, method=method)
+    assert (found.status == "learned").all()
+    assert (off("mae", fast, found) <= TOLERANCES).all()
+    far = {"lam": 289.15, "rho": 0.01578, "L": 8, "eps": 2.894e157, "p": 1.0430474}
+    found = js.solve("jepa", **far, method=method)
+    assert found.status == "learned"
+    assert off("jepa", far, found) <= TOLERANCES
+    lost = {"lam": 1e-10, "rho": 1.0, "L": 2, "eps": 1e308, "p": np.array([1e150, 1e155])}
+    for objective in ("jepa", "mae"):
+        found = js.solve(objective, **lost, method=method)
+        learned = found.status == "learned"
+        assert not learned[1]
+        assert (off(objective, lost, found)[learned] <= TOLERANCES).all()
+
+
+def test_flow_time_may_be_too_short_where_paper_time_is_not():
+    at = {"lam": 10**36.5, "rho": 1.0, "L": 1e5, "eps": 0.4}
+    found = js.solve("mae", **at, **SINGLE, time="flow")
+    assert (found.status, np.isnan(found.time)) == ("underflow", True)
+    assert js.solve("mae", **at, **SINGLE).status == "learned"

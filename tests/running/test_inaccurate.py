@@ -1,5 +1,6 @@
 """Points whose time is not within 100 rtol fail as inaccurate; a second try is held to the tolerance of the first."""
 
+import jax.numpy as jnp
 import numpy as np
 
 import jepa_sweep as js
@@ -86,3 +87,24 @@ def test_samples_that_are_off_say_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(lanes, "exact_paths", off)
     assert set(js.run(js.Sweep(**spec), tmp_path / "wrong").trajectories().status) == {"inaccurate"}
+
+
+def test_a_field_that_depends_on_time_waits_for_no_state(tmp_path):
+    """y' = sin(kt)^2 all but stops again and again: an error there is one of y, and no delay."""
+    driven = js.flow(
+        "driven",
+        version=1,
+        parameters=[js.parameter("k")],
+        start=lambda q: 0.0,
+        field=lambda t, y, q: jnp.sin(q.k * t) ** 2,
+        response=lambda y, q: y,
+        threshold=lambda q: 1.0,
+    )
+    spec = {"name": "own", "system": driven, "axes": {"k": [1.0, 3.0, 9.0]}, "measure": {"p": [1.5, 3.0]}}
+    points = js.run(js.Sweep(**spec), tmp_path).points()
+    assert (points.status == "learned").all()
+    assert len(points) == 6
+    t, k = points.t_numeric, points.k
+    # The threshold is t / 2 - sin(2kt) / 4k; an error of it is one of t over the rate there.
+    off = np.abs(t / 2 - np.sin(2 * k * t) / (4 * k) - points.p) / np.sin(k * t) ** 2
+    assert (off <= 100 * 1e-8 * t).all()

@@ -33,7 +33,9 @@ from jepa_sweep.physics.network import Objective, Seen, Weights
 NODES = chebyshev.chebpts2(12)
 TO_SERIES = np.linalg.inv(chebyshev.chebvander(NODES, len(NODES) - 1))
 HALVINGS = 52  # of a step to locate a crossing: all digits
-LINGERING = 30  # steps whose errors are still there, about, next to rest
+# Steps whose errors may still be there next to rest: at the limit of stability of the fastest feature, as many as one
+# that is ten times as slow takes to forget.
+LINGERING = 30
 
 
 @functools.partial(jax.jit, static_argnames=("objective", "method", "max_steps"))
@@ -150,7 +152,7 @@ class _GradientFlow(NamedTuple):
         now, active = each(self.responses)(fixed, tried.y), each(Progress.is_active)(progress, stop)
         meets = each(Crossings.meets)(progress.crossings, now, fixed.levels)
         meets &= (active & tried.keep)[:, None, None, None]
-        before = progress.crossings[2:]
+        before = progress.crossings.crossed, progress.crossings.errors
         located = lax.cond(jnp.any(meets), each(self.locate), lambda *_: before, fixed, progress, t1, tried)
         crossings = Crossings(t1, now, *choose(meets, located, before))
         waited = progress._replace(control=tried.control)

@@ -7,7 +7,6 @@ from jepa_sweep.engine.networks import batches
 from jepa_sweep.engine.networks.batches import Learned
 from jepa_sweep.engine.networks.common import Recipe
 from jepa_sweep.engine.settings import OPTIMIZERS
-from jepa_sweep.engine.solves import TOLERANCES
 from jepa_sweep.physics import network
 from jepa_sweep.physics.host import Columns, Status
 from jepa_sweep.physics.reduced import DYNAMICS
@@ -32,8 +31,7 @@ def compute(points: Points, measurement: Measurement, place: Place) -> tuple[dic
     )
     unit = recipe.L if measurement.time == "paper" else 1
     trained = found.ended == Status.TRAINED
-    within = TOLERANCES * (measurement.rtol or measurement.solver.rtol)  # relative error that a time may have
-    features = _Features(recipe, at, found, np.searchsorted(p, points.p), points.p, unit, place, within)
+    features = _Features(recipe, at, found, np.searchsorted(p, points.p), points.p, unit, place, measurement.within)
     every, good = np.arange(len(points.p)), trained[at.of_row]
     ended = np.where(trained & _too_long(recipe, at.columns), Status.UNSTABLE, found.ended)
     status, steps = ended[at.of_row], found.steps[at.of_row]
@@ -103,7 +101,10 @@ class _Features:
         above = self._start[:, 0] >= p[:, None] * self.w_star
         late = np.where(above, Status.ABOVE_THRESHOLD, Status.NOT_YET)
         self._status = np.where(np.isfinite(self._learned), Status.LEARNED, late)
-        off, fit_off = (found.errors[row, k, slot] > within * found.crossed[row, k, slot] for k in (0, 1))
+        times = (found.crossed[row, k, slot] for k in (0, 1))
+        off, fit_off = (
+            np.isfinite(time) & ~(found.errors[row, k, slot] <= within * time) for k, time in enumerate(times)
+        )
         self._status = np.where(off, Status.INACCURATE, self._status)
         self._fitted = np.where(fit_off, np.nan, self._fitted)
         self._exact = self._predicted(place)

@@ -317,7 +317,7 @@ class Store:
         try:
             return self.reader.overview(), ""
         except Exception as error:  # of any kind: a notebook or a debugger prints a store in every state
-            return overview.blank(self.reader.manifest), str(error)
+            return overview.blank(self.reader.manifest), str(error) or type(error).__name__
 
 
 def opened(store: Store | str | Path) -> Store:

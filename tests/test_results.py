@@ -69,7 +69,7 @@ def test_the_keys_of_a_spec_are_words(tmp_path):
 def test_bounds_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(js.SpecError, match="`shard` must be i/n"):
         js.run(SPEC, tmp_path / "run", shard=(0, 8))
-    for given in (True, 0, 2.0):
+    for given in (True, 0, 2.0, 2**28 + 1):
         with pytest.raises(js.SpecError, match=f"`chunk_points` must be a whole number, .* it is {given}"):
             js.run(SPEC, tmp_path / "run", chunk_points=given)
     assert js.run(SPEC, tmp_path / "run", chunk_points=np.int64(4096)).report.complete

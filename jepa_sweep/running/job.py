@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jepa_sweep.errors import IntegrityError
+from jepa_sweep.checks import said
+from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.running import plan, provenance
 from jepa_sweep.running.compute import compute
 from jepa_sweep.running.limits import Shard
@@ -14,10 +15,10 @@ from jepa_sweep.running.plan import Chunk, Intervals, Visited
 from jepa_sweep.running.queue import Queue
 from jepa_sweep.spec.grid import Grid
 from jepa_sweep.spec.models import Sweep
+from jepa_sweep.spec.settings import tried_again
 from jepa_sweep.store import writer_names
 from jepa_sweep.store.location import REPAIR
 from jepa_sweep.store.log import Mark
-from jepa_sweep.store.notes import SPEC
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.writer import Writer
@@ -27,31 +28,31 @@ from jepa_sweep.systems.system import Place, Rows, System
 
 def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[str, Claim]) -> dict[str, Visited]:
     """What some claims hold of each spec, by its digest; `grids` caches the grids of the store's specs."""
-    if any(claim.spec not in grids for claim in claims.values()):
-        for digest, text in store.specs().items():
-            if digest not in grids:
-                grids[digest] = Grid(kept(store, system, text))
+    if unknown := {claim.spec for claim in claims.values()} - grids.keys():
+        grids |= {digest: Grid(kept(store, system, text)) for digest, text in store.specs_of(unknown).items()}
     present: dict[str, list[tuple[int, int]]] = {}
     for claim in claims.values():
         present.setdefault(claim.spec, []).extend(claim.pieces)
-    unknown = [digest for digest in present if digest not in grids]
-    if unknown:
-        raise IntegrityError(
-            f"{store.path} must keep every spec that was run, but {min(unknown)[:8]} is missing; {SPEC.remedy}."
-        )
     for number, claim in claims.items():
         check_within(store, number, claim, grids[claim.spec])
     return {digest: Visited(grids[digest], Intervals(pieces)) for digest, pieces in present.items()}
 
 
 def check_within(store: Reader, number: str, claim: Claim, grid: Grid) -> None:
-    """Raise an `IntegrityError` if a claim is of points that its spec does not have."""
+    """Raise an `IntegrityError` if a claim is of points or settings that its spec cannot have."""
+    where = store.location.where(f"claims/{number}.json")
     if claim.stop > grid.size:
-        where = store.location.where(f"claims/{number}.json")
         raise IntegrityError(
             f"{where} is damaged: it claims points up to number {claim.stop:,}, but its spec has {grid.size:,}; "
             f"{REPAIR}."
         )
+    if claim.solver:
+        try:
+            tried_again(grid.sweep.system, grid.sweep.measurement, dict(claim.solver))
+        except SpecError as error:
+            raise IntegrityError(
+                f"{where} is damaged: its solver must be one that can be used ({said(error)}); {REPAIR}."
+            ) from None
 
 
 def kept(store: Reader, system: System, text: str) -> Sweep:

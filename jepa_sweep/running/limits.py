@@ -10,6 +10,7 @@ import numpy as np
 from jepa_sweep.checks import shown
 from jepa_sweep.errors import SpecError
 from jepa_sweep.running.plan import Chunk
+from jepa_sweep.store.records import MOST_POINTS
 
 
 def chunk_points(given: int | None) -> int | None:
@@ -20,8 +21,10 @@ def chunk_points(given: int | None) -> int | None:
         count = 0 if isinstance(given, bool | np.bool_) else operator.index(given)
     except TypeError:
         count = 0
-    if count < 1:
-        raise SpecError(f"`chunk_points` must be a whole number, 1 or more, but it is {shown(given)}.")
+    if not 1 <= count <= MOST_POINTS:
+        raise SpecError(
+            f"`chunk_points` must be a whole number, 1 or more and at most {MOST_POINTS:,}, but it is {shown(given)}."
+        )
     return count
 
 

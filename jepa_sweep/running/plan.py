@@ -156,6 +156,14 @@ def fresh(grid: Grid, index: np.ndarray, others: Iterable[Visited]) -> np.ndarra
     return new
 
 
+def count_fresh(grid: Grid, index: np.ndarray | range, others: list[Visited]) -> int:
+    """How many of some points, no two of them the same, none of `others` has; looked at piece by piece."""
+    if not others:
+        return len(index)
+    pieces = (as_array(index[low : low + PIECE]) for low in range(0, len(index), PIECE))
+    return sum(int(fresh(grid, piece, others).sum()) for piece in pieces)
+
+
 def _once(grid: Grid, start: int, stop: int) -> bool:
     """True if it is known without looking that no point of a stretch stands twice."""
     return next(grid.doubtful(start, stop), None) is None

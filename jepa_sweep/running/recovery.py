@@ -11,11 +11,10 @@ from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.running.job import Job, check_within, kept
 from jepa_sweep.running.plan import Chunk, Intervals
 from jepa_sweep.spec.grid import Grid
-from jepa_sweep.spec.settings import check_measurement
+from jepa_sweep.spec.settings import tried_again
 from jepa_sweep.store import writer_names
 from jepa_sweep.store.location import MARK, REPAIR
 from jepa_sweep.store.manifest import REMEDY
-from jepa_sweep.store.notes import SPEC
 from jepa_sweep.store.reader import Reader
 from jepa_sweep.store.records import Claim
 from jepa_sweep.store.writer import Writer
@@ -111,7 +110,7 @@ def retry(
     tried, failed, complete = 0, 0, True
     for text in reader.specs().values():
         sweep = kept(reader, system, text)
-        check_measurement(system, sweep.measurement.with_solver(**solver))
+        tried_again(system, sweep.measurement, solver)
         with Job(sweep, text, store, device) as job:
             complete = _again(job, chosen, tuple(solver.items()), stop=stop)
         tried, failed = tried + job.computed, failed + job.failed
@@ -166,18 +165,14 @@ def _numbers(parameter: Parameter, values: Iterable[Any]) -> np.ndarray:
 
 def _job(store: Writer, system: System, number: str, claim: Claim, device: str) -> Job:
     """A job for the spec of a chunk, as the store keeps it."""
-    specs, path = store.reader.specs(), store.reader.path
-    if claim.spec not in specs:
-        raise IntegrityError(
-            f"{path} must keep every spec that was run, but {claim.spec[:8]} is missing; {SPEC.remedy}."
-        )
+    text = store.reader.specs_of([claim.spec])[claim.spec]
     method = store.reader.frozen["solver"]["method"]
     if method not in system.methods:
         raise IntegrityError(
             f"{store.reader.location.where(MARK)} is damaged: its numbers must be made by one of "
             f"{', '.join(system.methods)}, but it says by {shown(method)}; {REMEDY}."
         )
-    sweep = kept(store.reader, system, specs[claim.spec])
+    sweep = kept(store.reader, system, text)
     grid = Grid(sweep)
     check_within(store.reader, number, claim, grid)
-    return Job(sweep, specs[claim.spec], store, device, grid=grid)
+    return Job(sweep, text, store, device, grid=grid)

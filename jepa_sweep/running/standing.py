@@ -110,7 +110,7 @@ class Records:
             others = [theirs for other, theirs in visited.items() if other != digest]
             for index in plan.missing(grid, job.done(claims, digest).gaps(0, grid.size), others):
                 missing += len(index)
-                total += int(plan.fresh(grid, plan.as_array(index), earlier).sum()) if earlier else len(index)
+                total += plan.count_fresh(grid, index, earlier)
             specs.append({"spec": digest[:8], "name": sweep.name, "points": grid.unique, "missing": missing})
             if missing:
                 earlier.append(Visited(grid, Intervals([(0, grid.size)])))

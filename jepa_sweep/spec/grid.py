@@ -96,7 +96,7 @@ class Grid:
     """All points of a sweep, by index."""
 
     def __init__(self, sweep: Sweep) -> None:
-        self.objectives, self.p = sweep.objective, np.array(sweep.measure.p)
+        self.sweep, self.objectives, self.p = sweep, sweep.objective, np.array(sweep.measure.p)
         self._groups = [q.name for q in sweep.system.parameters if q.partitions_files]
         blocks = [rows_of(block, sweep.system.parameters) for block in sweep.blocks]
         self._rows = np.array([rows.size for rows in blocks])

@@ -1,7 +1,7 @@
 """What is measured and how it is computed: the tables `measure` and `solver` of a spec, and what is wrong with them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 
@@ -16,6 +16,7 @@ from jepa_sweep.systems.system import Measurement, System
 
 MOST_ROWS = 10**12  # of a sweep, samples included: that many points are 75 terabytes of tables
 MOST_GROUPS = 100_000  # stretches of indices that stand apart
+AGAIN = ("rtol", "max_steps")  # settings of the solver that a second try may change
 
 
 Numbers = Annotated[
@@ -107,6 +108,15 @@ def check_measurement(system: System, measurement: Measurement) -> None:
     """Raise a `SpecError` unless these settings can be used for this system."""
     for fault in _measurement(system, measurement):
         raise SpecError(f"{fault.says.removesuffix('.')}{'' if fault.says.endswith('?') else '.'}")
+
+
+def tried_again(system: System, measurement: Measurement, solver: dict[str, Any]) -> None:
+    """Raise a `SpecError` unless a second try can be made with these settings of the solver in place of the first's."""
+    for name in solver:
+        check_one_of("setting", name, AGAIN)
+    if "rtol" in solver:
+        check_tolerance(solver["rtol"], measurement.solver.precision)  # also by a method that has no use for it
+    check_measurement(system, measurement.with_solver(**solver))
 
 
 def measured(system: System, measure: Measure, solver: Solver) -> Measurement:

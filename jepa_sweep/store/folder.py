@@ -61,7 +61,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._before = str(path / "x")[:-1]  # what names are put after: of thousands, `Path` would take its time
+        self._before = os.path.join(path, "")  # what names are put after: of thousands, `Path` would take its time
 
     def where(self, name: str) -> str:
         return self._before + name

@@ -107,7 +107,7 @@ def lost_notes(
         found.append(f"{specs} lacks {digest[:8]}, the file of its system; {notes.SOURCE.remedy}")
     for name in notes.missing(location, notes.ENVIRONMENT, environments):
         where = location.where(f"environment/{name}.json")
-        found.append(f"{where} is missing: it said where committed rows were made")
+        found.append(f"{where} is missing: it said where committed rows were made; {notes.ENVIRONMENT.remedy}")
     return found
 
 

@@ -146,11 +146,15 @@ def _fault(manifest: Manifest) -> str:
             return f"a table cannot be named {name!r}"
         if len({column.name for column in columns}) < len(columns):
             return f"each column of {name} must have a name of its own"
-    keys = {"objective", *manifest.parameters}
-    for name, wanted in (("points", keys), ("failures", keys | {"status"})):
-        lacking = wanted - {column.name for column in manifest.tables.get(name, ())}
-        if lacking:
+    keys = ("objective", *manifest.parameters)
+    if len(set(keys)) < len(keys) or len(keys) == 1:
+        return "there must be parameters, each named once and none `objective`"
+    for name, wanted in (("points", keys), ("failures", (*keys, "status"))):
+        names = [column.name for column in manifest.tables.get(name, ())]
+        if lacking := {*wanted} - {*names}:
             return f"the table {name} must have the columns {', '.join(sorted(lacking))}"
+        if (*names[: len(keys)],) != keys:
+            return f"the table {name} must begin with the columns {', '.join(keys)}"
     return ""
 
 

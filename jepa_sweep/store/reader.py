@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,16 @@ class Reader:
     def specs(self) -> dict[str, str]:
         """SHA-256 -> text of every spec that was applied here."""
         return notes.texts(self.location, notes.SPEC)
+
+    def specs_of(self, digests: Iterable[str]) -> dict[str, str]:
+        """SHA-256 -> text of some of them; raises `IntegrityError` if one is damaged or missing."""
+        texts, wanted = self.specs(), list(digests)
+        if missing := [digest for digest in wanted if digest not in texts]:
+            raise IntegrityError(
+                f"{self.path} must keep every spec that was run, but {min(missing)[:8]} is missing; "
+                f"{notes.SPEC.remedy}."
+            )
+        return {digest: texts[digest] for digest in wanted}
 
     def source(self) -> str | None:
         """The text of the file that made these numbers, where that is the user's own; None where it is in no file.

@@ -16,6 +16,8 @@ from jepa_sweep.store.fitting import CONFIG, Count, Hash, List, Scalar, Text, ex
 from jepa_sweep.store.location import REPAIR, Location
 
 NUMBER = r"(?:[0-9]{6}|[1-9][0-9]{6,17})"  # of a chunk, in file names
+MOST_POINTS = 1 << 28  # of a chunk, whose indices and rows are held in memory at once
+MOST_FOOTER, MOST_FILE = 1 << 28, 1 << 36  # bytes, far above what is written: either is read into memory at once
 Seconds = Annotated[float, pydantic.Field(ge=0)]
 
 
@@ -62,10 +64,14 @@ class Claim(NamedTuple):
         return self.spec == other.spec and self.start < other.stop and other.start < self.stop
 
     def in_order(self) -> "Claim":
-        """Itself; raises `ValueError` unless its pieces follow each other from `start` to `stop`."""
+        """Itself; raises `ValueError` unless its pieces follow each other and hold as many points as can be."""
         edges = self._edges()
         if self.start >= self.stop or edges != sorted(edges):
             raise ValueError("its stretches of points must follow each other from `start` to `stop`")
+        if self.stop - self.start > MOST_POINTS:
+            raise ValueError(f"it must stretch over at most {MOST_POINTS:,} points, but it does over more")
+        if self.points == 0:
+            raise ValueError("it must hold a point, but all from `start` to `stop` are absent")
         return self
 
     def _edges(self) -> list[int]:
@@ -124,6 +130,8 @@ class Commit(NamedTuple):
             return f"its files must be {self.number}.parquet in some of {', '.join(tables)}, each once"
         if any(not 8 < file.footer <= file.bytes for file in self.files):
             return "a footer must be a part of its file"
+        if any(file.footer > MOST_FOOTER or file.bytes > MOST_FILE for file in self.files):
+            return f"a file must have at most {MOST_FILE:,} bytes, and a footer {MOST_FOOTER:,}"
         if self.rows("points") + self.rows("failures") != self.claim.points:
             return f"there must be a row for each of its {self.claim.points:,} points"
         return ""

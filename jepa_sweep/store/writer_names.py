@@ -33,7 +33,7 @@ def process(pid: int) -> str:
 
 def gone(name: str) -> bool:
     """True if the writer of this name has ended; False for those of other machines, of which nothing is known."""
-    match = re.match(r"((\w+)-(\d+)-[0-9a-f]{12})", name)
+    match = re.match(r"((\w+)-([0-9]{1,10})-[0-9a-f]{12})", name)
     if not match or match[2] != process(os.getpid()).split("-")[0]:
         return False
     if int(match[3]) == os.getpid():  # of this process, or of an earlier one with the same id

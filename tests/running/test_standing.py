@@ -6,6 +6,7 @@ from conftest import TINY
 import jepa_sweep as js
 from jepa_sweep.running import following, job, plan
 from jepa_sweep.running.following import follow
+from jepa_sweep.running.opening import open_for
 from jepa_sweep.running.plan import Intervals
 from jepa_sweep.running.standing import Records
 from jepa_sweep.store import table
@@ -49,6 +50,23 @@ def test_points_that_two_specs_ask_for_count_once(tmp_path):
     for spec in (MORE, OTHER):
         js.run(js.Sweep(**spec), tmp_path)
     assert (standing(tmp_path).done, standing(tmp_path).complete) == (every, True)
+
+
+def test_what_two_specs_that_have_begun_lack_is_looked_at_in_pieces(tmp_path, monkeypatch):
+    for spec in (MORE, OTHER):
+        sweep = js.Sweep(**spec)
+        open_for(sweep, tmp_path).add_spec(sweep.to_toml())
+    whole, longest, real = standing(tmp_path), [0], plan.fresh
+
+    def fresh(grid, index, others):
+        longest.append(len(index))
+        return real(grid, index, others)
+
+    monkeypatch.setattr(plan, "fresh", fresh)
+    monkeypatch.setattr(plan, "PIECE", 5)
+    assert standing(tmp_path) == whole
+    assert whole.asked == 4 * POINTS // 2
+    assert 0 < max(longest) <= 5
 
 
 def test_points_that_were_tried_again_count_once(tmp_path):

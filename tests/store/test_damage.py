@@ -145,7 +145,9 @@ def test_lost_specs_and_altered_environments_are_said(stored):
 def test_a_missing_environment_is_said(stored):
     note = next((stored.path / "environment").iterdir())
     note.unlink()
-    assert Store(stored.path).lost_notes() == [f"{note} is missing: it said where committed rows were made"]
+    assert Store(stored.path).lost_notes() == [
+        f"{note} is missing: it said where committed rows were made; put it back from a copy of the run"
+    ]
 
 
 def test_nothing_is_said_to_be_damaged_where_all_is_well(stored):

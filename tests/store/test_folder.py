@@ -5,9 +5,12 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from replayed import go
 
+import jepa_sweep as js
 from jepa_sweep.computing import run
 from jepa_sweep.errors import StorageError
 from jepa_sweep.store import location, writer_names
@@ -115,3 +118,13 @@ def test_the_folder_above_a_run_is_synced_even_where_the_run_is_there(tmp_path, 
     (tmp_path / "run").mkdir()
     Folder(tmp_path / "run").prepare(("points",))
     assert synced == [str(tmp_path / "run"), str(tmp_path)]
+
+
+def test_a_run_may_be_the_folder_that_one_stands_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    go(".")
+    [damaged, *_] = Path("points").iterdir()
+    damaged.write_bytes(b"damaged")
+    assert js.repair(".")
+    assert js.Store(".").reader.damage() == {}
+    assert len(js.Store(tmp_path).points()) == 4

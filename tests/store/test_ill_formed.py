@@ -19,7 +19,8 @@ from tables import assert_same_tables
 
 import jepa_sweep as js
 from jepa_sweep.errors import IntegrityError, SpecError
-from jepa_sweep.store import manifest, notes, records
+from jepa_sweep.running import recovery
+from jepa_sweep.store import manifest, notes, records, writer_names
 from jepa_sweep.store.location import MARK
 from jepa_sweep.store.records import sealed, sha256
 
@@ -291,6 +292,8 @@ CHANGES = {
     "other rows": lambda r: r["files"][0].update(rows=10**12),
     "bytes below zero": lambda r: r["files"][0].update(bytes=-1),
     "a footer too large": lambda r: r["files"][0].update(footer=10**9),
+    "a footer beyond memory": lambda r: r["files"][0].update(footer=2**40, bytes=2**40),
+    "a file beyond memory": lambda r: r["files"][0].update(bytes=2**40),
     "a file twice": lambda r: r["files"].append(r["files"][0]),
     "no list": lambda r: r.update(files={}),
     "no claim": lambda r: without(r, "claim"),
@@ -337,7 +340,7 @@ def test_a_claim_of_points_that_the_spec_lacks_is_found(invoke, run, whole, tmp_
         change(run / "claims/000001.json", lambda r: r.update(start=far, stop=far + r["stop"]))
     else:
         (run / "commits/000001.json").unlink()
-        change(run / "claims/000001.json", lambda r: r.update(stop=2**46))
+        change(run / "claims/000001.json", lambda r: r.update(start=2**46, stop=2**46 + 2))
     for words in (
         ("status", run),
         ("plan", tmp_path / "spec.toml", "--out", run),
@@ -354,11 +357,46 @@ def test_a_claim_of_points_that_the_spec_lacks_is_found(invoke, run, whole, tmp_
     assert_same_tables(run, whole)
 
 
+HERE = writer_names.process(os.getpid()).split("-")[0]
+CLAIMS = {  # -> what the claim of a dead writer says, and what is said of it; nothing where it can be computed
+    "more points than a chunk can have": ({"stop": 2 * 10**11}, "it must stretch over at most 268,435,456 points"),
+    "no point": ({"absent": [[0, 2]]}, "it must hold a point"),
+    "an unknown setting": ({"solver": [["foo", 1]]}, "`setting` must be one of rtol, max_steps"),
+    "another method": ({"solver": [["method", "nope"]]}, "`setting` must be one of rtol, max_steps"),
+    "a word for a tolerance": ({"solver": [["rtol", "abc"]]}, "`rtol` must be a number"),
+    "a process of many digits": ({"writer": f"{HERE}-{'9' * 5000}-{'a' * 12}"}, ""),
+}
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("how", CLAIMS)
+def test_a_pending_claim_that_says_what_cannot_be_is_found(invoke, run, whole, tmp_path, how, attempt, monkeypatch):
+    monkeypatch.setattr(recovery.finish, "__defaults__", ("auto", 0.2))
+    (tmp_path / "spec.toml").write_text(js.Sweep(**SPEC).to_toml())
+    claimed, says = CLAIMS[how]
+    assert records.claim_of(js.Store(run).reader.location, "000001").pieces == [(0, 2)]
+    (run / "commits/000001.json").unlink()
+    change(run / "claims/000001.json", lambda r: r.update(claimed, attempt=attempt))
+    again = ("run", tmp_path / "spec.toml", "--out", run)
+    if says:
+        result = invoke(*again)
+        assert "claims/000001.json is damaged: " in result.output
+        assert says in result.output
+        assert result.exit_code == IntegrityError.exit_code
+        assert "which points it held is lost" in invoke("repair", run).output
+    assert invoke(*again).exit_code == invoke("verify", run).exit_code == 0
+    assert_same_tables(run, whole)
+
+
 MARKS = {
     "no tables": lambda r: r.update(tables={}),
     "a table elsewhere": lambda r: r["tables"].update({"../x": r["tables"]["points"]}),
     "a table among the records": lambda r: r["tables"].update(commits=r["tables"]["points"]),
     "a column twice": lambda r: r["tables"]["points"].append(r["tables"]["points"][0]),
+    "a parameter twice": lambda r: r["parameters"].append("lam"),
+    "no parameters": lambda r: r.update(parameters=[]),
+    "fewer parameters": lambda r: r.update(parameters=r["parameters"][1:]),
+    "parameters in another order": lambda r: r["parameters"].reverse(),
     "a column of no type": lambda r: r["tables"]["points"][0].update(dtype="blob"),
     "no status": lambda r: r["tables"].update(failures=[c for c in r["tables"]["failures"] if c["name"] != "status"]),
     "a precision of its own": lambda r: r.update(precision="object"),

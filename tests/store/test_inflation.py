@@ -127,7 +127,7 @@ def test_a_text_that_is_repeated_without_end_is_an_error(tmp_path):
 def test_a_record_of_other_rows_than_its_file_has_is_refused(tmp_path, invoke):
     path = inflated(tmp_path / "run", "points", 1 << 12, status=STATUSES)
     record = json.loads((path / "commits/000001.json").read_text())
-    for number in (1 << 11, 1 << 40):
+    for number in (1 << 11, 1 << 27):
         del record["sha256"]
         record["claim"]["stop"] = number
         record["files"][0]["rows"] = number

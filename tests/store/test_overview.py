@@ -207,6 +207,16 @@ def test_damage_is_said_not_raised(tmp_path, part, fault):
     assert part in " ".join(Cells(store._repr_html_()).texts)
 
 
+def test_an_error_without_words_is_said_by_its_name(tmp_path, monkeypatch):
+    store = made(tmp_path)
+
+    def refuse():
+        raise MemoryError
+
+    monkeypatch.setattr(store.reader, "overview", refuse)
+    assert repr(store).splitlines()[0].endswith(": MemoryError")
+
+
 def test_chunks_without_a_commit_record_do_not_count(tmp_path):
     made(tmp_path)
     (tmp_path / PARTS[2]).unlink()

@@ -12,7 +12,9 @@ _UNUSUAL = re.compile(r"[^ -~\n\t]")  # what may not be printable
 
 
 def escaped(text: str) -> str:
-    """A text with an escape, as JSON writes it, for all that is not printable but tabs and ends of lines.
+    """A text with an escape for all that is not printable but tabs and ends of lines.
+
+    It is as JSON writes it up to U+FFFF, and above as Python does, of eight digits.
 
     Names and words may come from a store of a stranger: control characters would steer the terminal they are shown on,
     marks of direction would show them in another order, and halves of a character, as of paths that are not UTF-8,

@@ -136,7 +136,7 @@ class Store:
     def batches(
         self, name: str, columns: str | Sequence[str] | None = None, filters: Filters = None
     ) -> "Iterator[pd.DataFrame]":
-        """The same file by file, for tables that do not fit into memory; the first has no rows."""
+        """The same file by file, large ones in several batches, for tables beyond memory; the first has no rows."""
         return self.reader.batches(name, columns, filters)
 
     # --- what is there ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from jepa_sweep import cli, doctor
 from jepa_sweep.cli import watching
 from jepa_sweep.errors import escaped
 from jepa_sweep.layout import FORMS
+from jepa_sweep.store import overview
 from jepa_sweep.store.records import Claim, Work
 from jepa_sweep.store.schema import Column
 from jepa_sweep.store.writer import Writer
@@ -192,3 +194,29 @@ def test_a_terminal_of_few_letters_ends_no_command(tmp_path):
     line = [sys.executable, "-m", "jepa_sweep.cli", "list", "λ"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"There is no run below \\u03bb.\n", b"")
+
+
+def test_an_end_of_line_in_a_name_or_value_makes_no_line_of_its_own(place, invoke, tmp_path):
+    """Else a stranger's file could say that all is well, or that all is lost."""
+    run = shutil.copytree(runs(place)[1], tmp_path / "run")
+    (run / "commits/000007.json").unlink(missing_ok=True)
+    (run / "points" / "x\nerror: all is lost\ty").write_text("")
+    (run / "environment" / "00000000\nerror: all is lost.json").write_text("{")
+    (run / "specs" / "0\nerror: all is lost-00000000.toml").write_text("{")
+    for words in (["verify"], ["repair"], ["status"], ["list"]):
+        done = invoke(*words, run)
+        assert not [line for line in done.output.splitlines() if line.startswith("error: all")], words
+        assert "\t" not in done.output
+    assert "x\\nerror: all is lost\\ty" in invoke("verify", run).output
+    assert len(repr(js.Store(run)).splitlines()) == 2 + len(overview._pairs(js.Store(run).overview()))
+
+
+def test_a_folder_whose_name_has_an_end_of_line_makes_none(place, invoke, tmp_path):
+    run = shutil.copytree(runs(place)[1], tmp_path / "x\nerror: all is lost")
+    for path in run.glob("points/*"):
+        path.write_text("x")
+    (run / "commits/000007.json").write_text("x")
+    for words in (["verify", run], ["list", tmp_path]):
+        done = invoke(*words)
+        assert "x\\nerror: all is lost" in done.stdout
+        assert not [line for line in done.stdout.splitlines() if line.startswith("error: all")], words

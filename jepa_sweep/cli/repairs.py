@@ -6,7 +6,7 @@ import typer
 
 from jepa_sweep.cli import shell
 from jepa_sweep.cli.shell import Device, Json, Run
-from jepa_sweep.errors import IntegrityError
+from jepa_sweep.errors import IntegrityError, on_one_line
 
 if TYPE_CHECKING:
     from jepa_sweep.results import Store
@@ -20,9 +20,10 @@ def verify(run: Run, as_json: Json = False) -> None:
     store = Store(run)
     damage, lost = _faults(store)
     problems = [problem for listed in damage.values() for problem in listed] + lost
-    text = "\n".join(problems) or f"{store.path}: {_extent(store)}.\nEvery file is as it was committed."
+    told = "\n".join(map(on_one_line, problems))
+    text = told or f"{store.path}: {_extent(store)}.\nEvery file is as it was committed."
     strays = store.strays()
-    text += "".join(f"\nnot a file of the store: {name}" for name in strays)
+    text += "".join(f"\nnot a file of the store: {on_one_line(name)}" for name in strays)
     shell.put({"damaged": damage, "lost": lost, "strays": strays}, text, as_json)
     if damage:
         shell.say(f"`jepa-sweep repair {run}` computes what is damaged again, and nothing else.", aside=True)
@@ -59,7 +60,8 @@ def repair(run: Run, device: Device = "auto", as_json: Json = False) -> None:
     told = {name: [one.replace(f"; {REPAIR}", "") for one in what] for name, what in repaired.items()}
     lines = [f"{'repaired chunk' if n.isdigit() else 'set aside'} {n}: {'; '.join(what)}" for n, what in told.items()]
     lines += [f"left as it is: {problem}" for problem in left]
-    shell.put({"repaired": told, "left": left}, "\n".join(lines) or "nothing to do: nothing is damaged.", as_json)
+    text = "\n".join(map(on_one_line, lines)) or "nothing to do: nothing is damaged."
+    shell.put({"repaired": told, "left": left}, text, as_json)
     if left:
         raise typer.Exit(IntegrityError.exit_code)
 

@@ -8,7 +8,7 @@ from jepa_sweep.cli import forms, shell
 from jepa_sweep.cli.cells import aligned, writer_row, written_at
 from jepa_sweep.cli.forms import Format
 from jepa_sweep.cli.shell import Json, Run
-from jepa_sweep.errors import escaped
+from jepa_sweep.errors import escaped, on_one_line
 
 
 @shell.command(name="list")
@@ -67,7 +67,7 @@ def _listed(found: list[dict[str, Any]]) -> str:
         state = f"{run['working']:,} at work" if run["working"] else state
         points, failed = f"{run['done']:,}{asked}", f"{run['failed']:,}" if run["failed"] else ""
         rows.append((name, run["system"], points, state, failed, size_of(run["bytes"]), written_at(run)))
-    return "\n".join([*aligned(rows), *(run["error"] for run in found if run["error"])])
+    return "\n".join([*aligned(rows), *(on_one_line(run["error"]) for run in found if run["error"])])
 
 
 def _told(facts: dict[str, Any]) -> str:
@@ -78,7 +78,8 @@ def _told(facts: dict[str, Any]) -> str:
     asked = facts["asked"]
     state = "complete" if facts["complete"] else f"{asked - facts['done']:,} of {asked:,} points are missing"
     rtol = f" at rtol {facts['rtol']:g}" if facts["rtol"] is not None else ""
-    lines = [f"{facts['run']}: {state}", f"  {facts['system']}, {facts['method']}{rtol}, {facts['precision']}"]
+    made_by = f"{facts['system']}, {facts['method']}{rtol}, {facts['precision']}"
+    lines = [on_one_line(f"{facts['run']}: {state}"), f"  {on_one_line(made_by)}"]
     rows = [(noun_of(table), f"{facts[table]:,}") for table in facts["tables"]]
     written = f"in {facts['commits']:,} chunks, the last written {written_at(facts)}"
     rows.append(("files", f"{size_of(facts['bytes'])} {written}"))

@@ -40,7 +40,8 @@ def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[
 
 def check_within(store: Reader, number: str, claim: Claim, grid: Grid) -> None:
     """Raise an `IntegrityError` if a claim is of points or settings that its spec cannot have."""
-    where = store.location.where(f"claims/{number}.json")
+    name = f"claims/{number}.json"  # the commit record holds the claim, too
+    where = store.location.where(name if store.location.exists(name) else f"commits/{number}.json")
     if claim.stop > grid.size:
         raise IntegrityError(
             f"{where} is damaged: it claims points up to number {claim.stop:,}, but its spec has {grid.size:,}; "

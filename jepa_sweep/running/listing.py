@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jepa_sweep.checks import check_path
-from jepa_sweep.errors import JepaSweepError, SpecError
+from jepa_sweep.errors import JepaSweepError, SpecError, StorageError
 from jepa_sweep.running.standing import Records, counted
 from jepa_sweep.store import locate
 from jepa_sweep.store.location import MARK
@@ -19,7 +19,7 @@ def below(folder: str) -> Iterator[str]:
 
     Raises:
         SpecError: there is no such folder.
-        StorageError: it cannot be listed.
+        StorageError: it cannot be listed; folders in it that cannot be are passed over.
     """
     check_path(folder)
     if "://" in folder:
@@ -32,8 +32,14 @@ def below(folder: str) -> Iterator[str]:
     places = [folder]
     while places:  # `os.walk` calls itself, and gives up on folders that lie too deep in each other
         place = places.pop()
-        with contextlib.suppress(OSError):
+        try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            if place == folder:
+                reason = f"{error.strerror}; see that you may read it"
+                raise StorageError(f"Runs are listed below a folder, but {folder} cannot be read: {reason}.") from None
+            continue
+        with contextlib.suppress(OSError):
             if any(entry.name == MARK and not entry.is_dir(follow_symlinks=False) for entry in entries):
                 yield place  # no run lies in another
             else:

@@ -1,8 +1,10 @@
 """The points of a spec that no claim holds yet, cut into chunks; and what they will cost."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -109,17 +111,29 @@ def cuts(sweep: Sweep, grid: Grid, size: int) -> Iterator[tuple[int, int]]:
     that several workers find something to do, and no one loses much. All this depends on the sweep alone, so that
     processes running the same spec agree.
     """
-    start, seconds = 0, 0.0  # of what is to share a commit
+    before = _shared.get(grid)
+    if before is None or before[0] is not sweep or before[1] != size:
+        before = _shared[grid] = (sweep, size, _together(sweep, grid, size))
+    for start, stop in itertools.pairwise(before[2]):
+        for low in range(start, stop, size):
+            yield low, min(low + size, stop)
+
+
+# Of a grid what `cuts` found last, without the cuts within a segment: of many segments it takes a second, and is asked
+# for again by each step of a run.
+_shared: "WeakKeyDictionary[Grid, tuple[Sweep, int, list[int]]]" = WeakKeyDictionary()
+
+
+def _together(sweep: Sweep, grid: Grid, size: int) -> list[int]:
+    """Where stretches begin that are large segments, or small ones that share a commit; and where the last ends."""
+    starts, seconds = [0], 0.0  # of what is to share a commit
     for a, b in grid.segments():
         takes = cost(sweep, grid, range(a, b)).seconds if b - a < size else math.inf
-        if a > start and (b - start > size or seconds + takes > LITTLE_WORK_S):
-            yield start, a
-            start, seconds = a, 0.0
+        if a > starts[-1] and (b - starts[-1] > size or seconds + takes > LITTLE_WORK_S):
+            starts.append(a)
+            seconds = 0.0
         seconds += takes
-        while b - start > size:
-            yield start, start + size
-            start += size
-    yield start, grid.size
+    return [*starts, grid.size]
 
 
 def chunks(sweep: Sweep, grid: Grid, done: Intervals, size: int) -> Iterator[Chunk]:

@@ -20,7 +20,8 @@ from jepa_sweep.spec.listed import Keys, ListedGrid, place_of
 from jepa_sweep.spec.models import Sweep
 from jepa_sweep.systems.system import Parameter, Points
 
-WRITTEN_OUT = 1 << 10  # rows of a block, up to which they are written out where there are other blocks
+WRITTEN_OUT = 1 << 22  # rows of all blocks that are written out together, where there are several
+A_PAIR = 1 << 7  # rows that are looked up in the time that it takes to compare a block with another
 PIECE = 1 << 17  # points looked at at a time
 
 
@@ -238,8 +239,7 @@ class Grid:
     def doubtful(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """The parts of a stretch that lie in blocks whose points an earlier one may hold."""
         low, high = np.searchsorted(self._offsets, [start, stop - 1], side="right") - 1
-        may = np.array([bool(rivals) for rivals in self._rivals])[self._table[low : high + 1]]
-        edges = low + np.flatnonzero(np.diff(may, prepend=False, append=False))
+        edges = low + np.flatnonzero(np.diff(self._contested[low : high + 1], prepend=False, append=False))
         for a, b in edges.reshape(-1, 2):
             yield max(start, int(self._offsets[a])), min(stop, int(self._offsets[b]))
 
@@ -262,6 +262,11 @@ class Grid:
         return low, high
 
     @functools.cached_property
+    def _contested(self) -> np.ndarray:
+        """True for each block whose points an earlier one may hold."""
+        return np.array([bool(rivals) for rivals in self._rivals])[self._table]
+
+    @functools.cached_property
     def _rivals(self) -> list[list[int]]:
         """For each table those that may hold its points, too, in an earlier block."""
         if len(self._rows) == 1:
@@ -276,9 +281,14 @@ class Grid:
 
 
 def _tables(blocks: Sequence[ProductGrid | ListedGrid], groups: Sequence[str]) -> list[_Table]:
-    """The rows of all blocks; those of small ones below each other, so that they are looked up together."""
-    small = {n: b for n, b in enumerate(blocks) if isinstance(b, ListedGrid) or b.size <= WRITTEN_OUT}
-    small = small if len(small) > 1 else {}
+    """The rows of all blocks; those of the smallest ones below each other, so that they are looked up together."""
+    sizes = np.array(
+        [0.0 if isinstance(b, ListedGrid) else b.size for b in blocks]
+    )  # of those listed: they are already
+    order = np.argsort(sizes, kind="stable")
+    fit = (np.cumsum(sizes[order]) <= WRITTEN_OUT) & (sizes[order] <= A_PAIR * len(blocks))
+    fitting = np.sort(order[fit]).tolist()
+    small = {n: blocks[n] for n in fitting} if len(fitting) > 1 else {}
     tables = [_Table(b, np.array([n]), np.array([0])) for n, b in enumerate(blocks) if n not in small]
     if small:
         columns = [b.take(np.arange(b.size)) for b in small.values()]

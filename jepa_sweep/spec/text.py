@@ -14,25 +14,30 @@ from jepa_sweep.store.location import MARK
 
 MOST_TEXT = 1 << 25  # characters of a spec file
 MOST_FILES = 1000  # of a folder, among which one with a name like that of a missing file is looked for
-MOST_PARTS = 100  # of a key, like solver.rtol, which has two
-MOST_DIGITS = 10_000  # characters of a number
+MOST_PARTS = 20  # of a key, like solver.rtol, which has two
+MOST_DEEP = 1000  # keys of more than four parts, each part of which makes a table that takes a kilobyte
+MOST_BARE = 10_000  # characters of a part of a key without quotes, or of a number up to its dot or sign
 
-_PART = r"""(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')"""
+_BARE = rf"[A-Za-z0-9_-]{{1,{MOST_BARE}}}+(?![A-Za-z0-9_-])"
+_PART = rf"""(?:{_BARE}|"(?:\\.|[^"\\\n])*+"|'[^'\n]*+')"""
+_LONG = rf"[A-Za-z0-9_-]{{{MOST_BARE + 1}}}"
 _DOT = r"[ \t]*+\.[ \t]*+"
-_LONG = rf"-?[0-9][A-Za-z0-9_.+-]{{{MOST_DIGITS}}}"
-_USUAL = re.compile(  # as much of a text as has no such key or number, nor what is no TOML
+_SHALLOW = (  # what has no key of more than four parts
     r"(?:"
     r"#[^\n]*+"
-    r'|"""(?:[^"\\]|\\.|"(?!""))*+"""'
-    r"|'''(?:[^']|'(?!''))*+'''"
-    rf"|(?!{_LONG}){_PART}(?:{_DOT}{_PART}){{0,{MOST_PARTS - 1}}}+(?!{_DOT})"
+    r'|"""(?:[^"\\]|\\.|"(?!""))*+"{3,5}+'  # two quotes before the end are of the text
+    r"|'''(?:[^']|'(?!''))*+'{3,5}+"
+    rf"|{_PART}(?:{_DOT}{_PART}){{0,3}}+(?!{_DOT})"
     r"""|[^#"'A-Za-z0-9_-]++"""
-    r")*+",
-    re.DOTALL,
+    r")*+"
 )
+_DEEP = rf"{_PART}(?:{_DOT}{_PART}){{4,{MOST_PARTS - 1}}}+(?!{_DOT})"
+# As much of a text as has no more than that of any of these, nor what is no TOML.
+_USUAL = re.compile(rf"(?:{_SHALLOW}{_DEEP}){{0,{MOST_DEEP}}}+{_SHALLOW}", re.DOTALL)
 _UNUSUAL = {
-    re.compile(_LONG): f"Numbers must have at most {MOST_DIGITS:,} characters",
-    re.compile(rf"{_PART}(?:{_DOT}{_PART}){{{MOST_PARTS}}}", re.DOTALL): f"Keys must have at most {MOST_PARTS} parts",
+    rf"(?:{_PART}{_DOT})*+{_LONG}": f"Numbers and keys must have at most {MOST_BARE:,} characters",
+    rf"{_PART}(?:{_DOT}{_PART}){{{MOST_PARTS}}}": f"Keys must have at most {MOST_PARTS} parts",
+    _DEEP: f"Keys of more than four parts must be at most {MOST_DEEP:,}",
 }
 
 
@@ -54,13 +59,13 @@ def parse_toml(text: str, source: Source) -> dict[str, Any]:
 def toml_of(text: str) -> dict[str, Any]:
     """Parse TOML; raises what the parser of the standard library does, too, where that takes more than a text is worth.
 
-    That is for keys of very many parts, time and memory for which grow with the square of their number, and for very
-    long numbers, each character of which takes a hundred bytes.
+    That is for keys of very many parts, time and memory for which grow with the square of their number, for many keys
+    of many parts, and for very long numbers, each character of which takes a hundred bytes.
     """
     start = _USUAL.match(text)
     assert start, "an empty text is usual"
     for unusual, says in _UNUSUAL.items():
-        if unusual.match(text, start.end()):
+        if re.compile(unusual, re.DOTALL).match(text, start.end()):
             line = text.count("\n", 0, start.end()) + 1
             raise tomllib.TOMLDecodeError(f"{says} (at line {line})")
     return tomllib.loads(text)

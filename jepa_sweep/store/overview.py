@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jepa_sweep.checks import size_of
-from jepa_sweep.errors import escaped
+from jepa_sweep.errors import on_one_line
 from jepa_sweep.store import table
 from jepa_sweep.store.location import Location
 from jepa_sweep.store.manifest import Manifest
@@ -113,8 +113,8 @@ def text(path: Path | str, held: Overview, problem: str = "") -> str:
     """A few aligned lines; `problem` says why they do not tell what is in the files."""
     pairs = _pairs(held)
     width = max((len(label) for label, _ in pairs), default=0)
-    lines = [f"Store({str(path)!r}): {problem or _size(held)}", f"  {_settings(held)}"]
-    return escaped("\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs]))
+    lines = [f"Store({str(path)!r}): {on_one_line(problem) or _size(held)}", f"  {_settings(held)}"]
+    return "\n".join(lines + [f"  {label:{width}}  {value}" for label, value in pairs])
 
 
 def html(path: Path | str, held: Overview, problem: str = "") -> str:
@@ -135,16 +135,17 @@ def _size(held: Overview) -> str:
 def _settings(held: Overview) -> str:
     tolerance = "" if held.rtol is None else f" at rtol {held.rtol:g}"
     time = "" if held.time == "own" else f", {unit_of_time(held.time)}"
-    return f"{held.system}, {held.method}{tolerance}, {held.precision}{time}"
+    return on_one_line(f"{held.system}, {held.method}{tolerance}, {held.precision}{time}")
 
 
 def _pairs(held: Overview) -> list[tuple[str, str]]:
+    """Labels and what they say, each on one line whatever a stranger's store holds."""
     pairs = [(name, ranged(values)) for name, values in held.axes.items()]
     if held.statuses:
         pairs.append(("status", ", ".join(f"{status} {count:,}" for status, count in held.statuses.items())))
     if held.worst is not None:
         pairs.append(("difference", f"{held.worst:.1e} at worst, relative to the closed form"))
-    return pairs
+    return [(on_one_line(label), on_one_line(value)) for label, value in pairs]
 
 
 def ranged(values: Values, most: int = LISTED) -> str:

@@ -110,7 +110,8 @@ class Reader:
     ) -> "Iterator[pd.DataFrame]":
         """The same file by file, for summaries of tables that do not fit into memory; first one without rows.
 
-        Files of more than so many rows come in several batches, between which no trajectory is cut.
+        Files of more than so many rows come in several batches. Without filters no trajectory is cut between them; with
+        filters, of which the ranges in a file leave parts of it unread, one may be.
         """
         schema, sampled = self.schema(name), self.frozen["trajectories"]
         asked = table.question(name, schema, columns, filters)

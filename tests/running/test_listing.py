@@ -1,6 +1,7 @@
 """Which runs there are, and how far each is."""
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -39,6 +40,23 @@ def test_every_run_below_a_folder_is_found(runs):
     assert list(below(str(runs / "whole"))) == [str(runs / "whole")]
     with pytest.raises(js.SpecError, match="no folder"):
         list(below(str(runs / "nowhere")))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_one_in_it_is_passed_over(runs, invoke, monkeypatch):
+    real = os.scandir
+
+    def refused(place):
+        if place in closed:
+            raise PermissionError(13, "Permission denied")
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    closed = [str(runs)]
+    done = invoke("list", runs)
+    assert done.exit_code == js.StorageError.exit_code
+    assert f"{runs} cannot be read: Permission denied" in done.stderr
+    closed = [str(runs / "deep")]
+    assert [path.removeprefix(f"{runs}/") for path in below(str(runs))] == ["foreign", "lost", "part", "torn", "whole"]
 
 
 def test_a_run_is_told_in_a_few_numbers_without_reading_a_table(runs, monkeypatch):

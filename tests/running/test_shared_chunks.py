@@ -270,6 +270,32 @@ def test_cuts(sizes, size, seconds):
         assert len(cuts) <= 1 + 3 * grid.size / size
 
 
+def test_what_many_segments_share_is_found_once(monkeypatch):
+    """However often it is asked for; another size, or another sweep on the same grid, has cuts of its own."""
+    sweep = spec([block(number) for number in range(40)])
+    grid, asked = Grid(sweep), []
+    real = plan.cost
+    monkeypatch.setattr(plan, "cost", lambda *given: asked.append(1) or real(*given))
+    first = [*plan.cuts(sweep, grid, 100)]
+    count = len(asked)
+    assert count == len(grid.segments())
+    assert [*plan.cuts(sweep, grid, 100)] == first
+    assert plan.longest_call(sweep, grid, 100) <= 100
+    assert len(asked) == count
+    assert [*plan.cuts(sweep, grid, 50)] != first
+    assert len(asked) > count
+
+
+def test_whether_points_may_stand_twice_is_found_once(monkeypatch):
+    grid = Grid(spec([block(number) for number in range(40)]))
+    asked = []
+    rivals = type("Rivals", (list,), {"__iter__": lambda self: asked.append(1) or list.__iter__(self)})
+    monkeypatch.setitem(grid.__dict__, "_rivals", rivals(grid._rivals))
+    for start in range(20):
+        list(grid.doubtful(start, start + 20))
+    assert len(asked) <= 1
+
+
 def test_what_is_much_work_shares_no_chunk():
     """Hours of training would be lost with it, and one worker have it all."""
     axes = {"features": 8, "L": [1, 2, 3], "seed": [0, 1], "t_end": 100.0, "eta": 5e-4}

@@ -118,6 +118,21 @@ def test_a_union_counts_shared_points_once():
     assert sum(kept) == len(set(points)) == grid.unique == 108
 
 
+@pytest.mark.parametrize("rows", [1000, 1100])
+def test_many_blocks_that_share_values_take_no_pairs(rows):
+    """However many rows each has, short of those that memory is wanted for."""
+    shared = np.arange(1.0, rows + 1)
+    blocks = [{"axes": {**AXES, "lam": [*shared, 2e3 + k], "rho": 1.0, "L": 1, "eps": 1e-3}} for k in range(100)]
+    grid = grid_of(*blocks, objective=("jepa",))
+    assert len(grid._tables) == 1
+    assert grid.unique == rows + 100
+
+
+def test_few_large_blocks_are_not_written_out():
+    axes = {"lam": np.arange(1.0, 2001), "rho": 1.0, "L": 1, "eps": 1e-3}
+    assert len(grid_of({"axes": axes}, {"axes": {**axes, "rho": 0.5}})._tables) == 2
+
+
 MIXED = [
     BLOCKS["zip"],
     {"axes": {**AXES, "lam": [3.0, 1.0], "rho": [0.5, 1.0]}},

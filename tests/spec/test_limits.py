@@ -18,12 +18,17 @@ def each(pattern, count=MANY, join=""):
 
 
 COSTLY = {  # -> the text, and what is said of it
-    "a key of very many parts": ("a." * MANY + "b = 1", "Keys must have at most 100 parts (at line 1)"),
-    "one of quoted parts": (SPEC + '"a=]" . ' * MANY + "b = 1", "Keys must have at most 100 parts (at line 7)"),
-    "one of a table": (f"[{'a.' * MANY}b]", "Keys must have at most 100 parts"),
-    "one inside a table": (f"a = {{ {'a.' * MANY}b = 1 }}", "Keys must have at most 100 parts"),
-    "one after texts that look like it": (f"a = '''{'b.' * 200}''' # {'c.' * 200}\n{'d.' * 101}e=1", "(at line 2)"),
-    "many keys of many parts": (each("a." * 99 + "b{i} = 1\n", 2000), "`a` is not a key here"),
+    "a key of very many parts": ("a." * MANY + "b = 1", "Keys must have at most 20 parts (at line 1)"),
+    "one of quoted parts": (SPEC + '"a=]" . ' * MANY + "b = 1", "Keys must have at most 20 parts (at line 7)"),
+    "one of a table": (f"[{'a.' * MANY}b]", "Keys must have at most 20 parts"),
+    "one inside a table": (f"a = {{ {'a.' * MANY}b = 1 }}", "Keys must have at most 20 parts"),
+    "one after texts that look like it": (f"a = '''{'b.' * 200}''' # {'c.' * 200}\n{'d.' * 21}e=1", "(at line 2)"),
+    "one after texts that end in quotes": ('a = """b""""\nc = \'\'\'d\'\'\'\'\'\n' + "e." * 200 + "f=1", "(at line 3)"),
+    "keys of many parts": (each("a." * 19 + "b{i} = 1\n", 1000), "`a` is not a key here"),
+    "many keys of many parts": (each("k{i}" + ".a" * 19 + "=1\n"), "more than four parts must be at most 1,000"),
+    "very many keys of five parts": (each("k{i} . a.a.a.a=1\n"), "must be at most 1,000 (at line 1001)"),
+    "a key of very many characters": ("a." + "k" * MANY + "=1\n" + "a." * MANY + "b=1", "at most 10,000 characters"),
+    "numbers that follow each other": ("a = [" + ("1+" * 4990 + ",") * 500 + "]", "Unclosed array"),
     "lists in lists": (f"a = {'[' * MANY}{']' * MANY}", "too deep in each other"),
     "tables in tables": (f"a = {'{a=' * MANY}1{'}' * MANY}", "too deep in each other"),
     "many lists in lists": (each(f"a{{i}} = {'[' * 400}{']' * 400}\n", 500), "`a0` is not a key here"),
@@ -62,8 +67,8 @@ def test_a_change_is_held_to_the_same(invoke, tmp_path):
         assert "must be given" in done.stderr
 
 
-def test_keys_of_a_hundred_parts_are_read():
-    parts = ["a", '"b.c"', "'d'"] * 33 + ["e"]
+def test_keys_of_twenty_parts_are_read():
+    parts = ["a", '"b.c"', "'d'"] * 6 + ["e", "f"]
     assert len(parts) == texts.MOST_PARTS
     found = texts.toml_of(f"{' . '.join(parts)} = 1.5 # {'x.' * 200}")
     for part in parts:

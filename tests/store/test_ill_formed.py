@@ -330,7 +330,9 @@ def test_a_record_that_says_what_cannot_be_is_named_by_every_command(invoke, run
     assert_same_tables(run, whole)
 
 
-@pytest.mark.parametrize("records_", [("commits", "claims"), ("claims",)], ids=["committed", "pending"])
+@pytest.mark.parametrize(
+    "records_", [("commits", "claims"), ("claims",), ("commits",)], ids=["committed", "pending", "committed alone"]
+)
 def test_a_claim_of_points_that_the_spec_lacks_is_found(invoke, run, whole, tmp_path, records_):
     """Its record is well-formed: how many points there are only the spec knows."""
     (tmp_path / "spec.toml").write_text(js.Sweep(**SPEC).to_toml())
@@ -338,6 +340,8 @@ def test_a_claim_of_points_that_the_spec_lacks_is_found(invoke, run, whole, tmp_
         far = 2**46
         change(run / "commits/000001.json", lambda r: r["claim"].update(start=far, stop=far + r["claim"]["stop"]))
         change(run / "claims/000001.json", lambda r: r.update(start=far, stop=far + r["stop"]))
+        if "claims" not in records_:
+            (run / "claims/000001.json").unlink()
     else:
         (run / "commits/000001.json").unlink()
         change(run / "claims/000001.json", lambda r: r.update(start=2**46, stop=2**46 + 2))
@@ -347,7 +351,8 @@ def test_a_claim_of_points_that_the_spec_lacks_is_found(invoke, run, whole, tmp_
         ("run", tmp_path / "spec.toml", "--out", run),
     ):
         result = invoke(*words)
-        assert "claims/000001.json is damaged: it claims points up to number 70,368,744,177,66" in result.output, words
+        where = f"{records_[-1]}/000001.json is damaged"
+        assert f"{where}: it claims points up to number 70,368,744,177,66" in result.output, words
         assert result.exit_code == IntegrityError.exit_code
     result = invoke("repair", run)
     assert "which points it held is lost" in result.output

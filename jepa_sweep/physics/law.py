@@ -57,12 +57,10 @@ def growth_rate(point: Point, log_fraction: Numbers) -> Numbers:
 def log_power(chi: Numbers, side: Numbers | float) -> Numbers:
     """ln z^m for chi = ln(z^m / |1 - z^m|); side is +1 below the rest point, -1 above it."""
     below = jnp.minimum(chi, 0.0) - elementary.log1p(elementary.exp(-jnp.abs(chi)))
-    high = jnp.maximum(chi, jnp.finfo(chi.dtype).tiny)
-    low, high = (
-        jnp.minimum(high, 0.7),
-        jnp.maximum(high, 0.7),
-    )  # apart, lest one has no derivative where the other holds
-    above = jnp.where(chi < 0.7, -elementary.log(-elementary.expm1(-low)), -elementary.log1p(-elementary.exp(-high)))
+    # Each where the others have no derivatives.
+    high = jnp.maximum(jnp.where(side > 0, 0.7, chi), jnp.finfo(chi.dtype).tiny)
+    low, far = jnp.minimum(high, 0.7), jnp.maximum(high, 0.7)
+    above = jnp.where(high < 0.7, -elementary.log(-elementary.expm1(-low)), -elementary.log1p(-elementary.exp(-far)))
     return jnp.where(side > 0, below, above)
 
 

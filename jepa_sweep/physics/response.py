@@ -19,7 +19,7 @@ from jepa_sweep.physics.law import Point, growth_rate, log_fixed_point, log_powe
 from jepa_sweep.physics.loops import each_while
 from jepa_sweep.physics.slopes import along, number
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)  # of Gauss's rule on (-1, 1)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)  # of Gauss's rule on (-1, 1)
 
 
 def _bend(a: Numbers, m: Numbers) -> Numbers:
@@ -60,10 +60,12 @@ def _solve_growth(clock: _Clock, log_r: Numbers, a: Numbers, m: Numbers) -> Numb
     log_begun = begun_scale + elementary.log(begun)
     share = clock.over(log_begun)  # of the time from the start to the bend
     finite = clock.over(0.0) + side * begun * elementary.exp(begun_scale)
-    tau = jnp.where(jnp.isfinite(finite), finite, number((log_begun, share - 1)))
+    in_range = log_begun < 0.9 * math.log(float(jnp.finfo(finite.dtype).max))
+    tau = jnp.where(in_range, finite, number((log_begun, share - 1)))
     tau = jnp.minimum(tau, 1e-8 * jnp.finfo(tau.dtype).max)
     early = (tau < -1) & (s > 0)
-    left = jnp.where(early, begun * (1 - share), begun)  # of it, in units of exp(begun_scale)
+    left = jnp.where(in_range, number((-begun_scale, -finite)), begun * (1 - share))  # -tau over exp(begun_scale)
+    left = jnp.where(early, left, begun)
 
     def newton(carry: tuple[Numbers, Numbers, Numbers]) -> tuple[Numbers, Numbers, Numbers]:
         count, chi, _ = carry
@@ -132,21 +134,15 @@ def _chi(log_r: Numbers, clock: _Clock, a: Numbers, m: Numbers) -> Numbers:
 
 def _between(log_r: Numbers, delta: Numbers, a: Numbers, m: Numbers, decay: float) -> Numbers:
     """int_0^delta (z/r)^(1-a) e^(decay (x - delta)) dx with z at chi = chi(r) + x, over a short way."""
-    start, side = _chi_start(log_r, m), -jnp.sign(log_r)
-
-    def add(total: Numbers, rule: tuple[Numbers, Numbers]) -> tuple[Numbers, None]:
-        node, weight = rule
-        x = delta * (1 + node) / 2
-        log_ratio = log_power(start + x, side) / m - log_r
-        return total + weight * elementary.exp((1 - a) * log_ratio + decay * (x - delta)), None
-
-    rule = (jnp.asarray(NODES, delta.dtype), jnp.asarray(WEIGHTS, delta.dtype))
-    return delta / 2 * lax.scan(add, jnp.zeros_like(delta), rule)[0]
+    nodes, weights = (jnp.asarray(x, delta.dtype).reshape(-1, *[1] * delta.ndim) for x in (NODES, WEIGHTS))
+    x = delta * (1 + nodes) / 2
+    log_ratio = log_power(_chi_start(log_r, m) + x, -jnp.sign(log_r)) / m - log_r
+    return delta / 2 * (weights * elementary.exp((1 - a) * log_ratio + decay * (x - delta))).sum(axis=0)
 
 
 def _is_near(log_r: Numbers, log_q: Numbers, delta: Numbers, a: Numbers, m: Numbers) -> Flags:
     """Whether the way from r to q is so short that `_between` has all its digits."""
-    return jnp.maximum(jnp.abs(delta), (a - 1 + m) * jnp.abs(log_q - log_r)) < 0.5
+    return jnp.maximum(jnp.abs(delta), (a - 1 + m) * jnp.abs(log_q - log_r)) < 0.25
 
 
 class _Way(NamedTuple):

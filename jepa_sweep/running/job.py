@@ -40,11 +40,14 @@ def visited(store: Reader, system: System, grids: dict[str, Grid], claims: dict[
 
 def check_within(store: Reader, number: str, claim: Claim, grid: Grid) -> None:
     """Raise an `IntegrityError` if a claim is of points or settings that its spec cannot have."""
-    name = f"claims/{number}.json"  # the commit record holds the claim, too
-    where = store.location.where(name if store.location.exists(name) else f"commits/{number}.json")
+
+    def where() -> str:
+        name = f"claims/{number}.json"  # the commit record holds the claim, too
+        return store.location.where(name if store.location.exists(name) else f"commits/{number}.json")
+
     if claim.stop > grid.size:
         raise IntegrityError(
-            f"{where} is damaged: it claims points up to number {claim.stop:,}, but its spec has {grid.size:,}; "
+            f"{where()} is damaged: it claims points up to number {claim.stop:,}, but its spec has {grid.size:,}; "
             f"{REPAIR}."
         )
     if claim.solver:
@@ -52,7 +55,7 @@ def check_within(store: Reader, number: str, claim: Claim, grid: Grid) -> None:
             tried_again(grid.sweep.system, grid.sweep.measurement, dict(claim.solver))
         except SpecError as error:
             raise IntegrityError(
-                f"{where} is damaged: its solver must be one that can be used ({said(error)}); {REPAIR}."
+                f"{where()} is damaged: its solver must be one that can be used ({said(error)}); {REPAIR}."
             ) from None
 
 

@@ -136,6 +136,9 @@ def real_numbers(name: str, value: object) -> np.ndarray:
         raise SpecError(f"`{name}` must be numbers in rows of one length, but they are ragged.") from None
     if array.dtype.kind not in "fiu" and array.size:
         raise SpecError(f"`{name}` must be real numbers, but its type is {array.dtype}.")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # more digits than are computed with
+        with np.errstate(over="ignore"):  # beyond float64 is infinite, and refused as that
+            return array.astype(float)
     return array
 
 

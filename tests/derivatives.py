@@ -2,7 +2,7 @@
 
 Closed forms in high precision, moved a little in each parameter: nothing here is how the package computes them. Times
 are `T = (L/k) (F(q) - F(r))`, with F the antiderivative of `1 / (z^a (1 - z^m))` by powers and roots of unity. The
-condition number of a derivative D is `1 + sum_x |x dD/dx / D|`: so many relative errors does one of each parameter make.
+condition number of a derivative D is `1 + sum_x |x dD/dx / D|`: as many relative errors as one of each parameter makes.
 The table is written anew, the same to the last digit, by
 
     python tests/derivatives.py
@@ -11,7 +11,7 @@ The table is written anew, the same to the last digit, by
 import csv
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import mpmath
@@ -20,14 +20,12 @@ from mpmath import mp, mpf
 
 FILE = Path(__file__).parent / "data" / "derivatives.csv"
 ROWS = 24  # points of each function and objective in the table
-FARTHEST = 200  # in chi, of responses over time
 STEP = mpf(10) ** -40  # of ln x, to both sides
 FUNCTIONS = {
     "critical_time": ("lam", "rho", "eps", "p"),
     "asymptotic_critical_time": ("lam", "rho", "eps", "p"),
     "leading_critical_time": ("lam", "rho", "eps"),
     "inflection_time": ("lam", "rho", "eps"),
-    "trajectory": ("lam", "rho", "eps", "t"),
     "fixed_point": ("rho",),
 }
 Numbers = dict[str, mpf]
@@ -92,59 +90,19 @@ def asymptotic_critical_time(objective: str, L: int, **at: mpf) -> mpf:
     return critical_time(objective, L, **at, asymptotic=True)
 
 
-def way(objective: str, L: int, near: mpf | None = None, *, lam: mpf, rho: mpf, eps: mpf, t: mpf) -> tuple[mpf, mpf]:
-    """(y, w) where T(w) = t, for a way e^y in chi = ln(z^m / |1 - z^m|): by halves, then by steps of the slope of ln T."""
-    a, m = exponents(objective, L)
-    w_star = rho ** (mpf(L) / m)
-    start = (eps / w_star) ** (mpf(m) / L)
-    side = 1 if start < 1 else -1
-    chi = mp.log(start / abs(1 - start))
-
-    def power(y: mpf) -> mpf:
-        """z^m."""
-        return 1 / (1 + side * mp.exp(-chi - mp.exp(y)))
-
-    def time(y: mpf) -> mpf:
-        return critical_time(objective, L, lam=lam, rho=rho, eps=eps, p=power(y) ** (mpf(L) / m))
-
-    low, high = mpf(-1600), mp.log(FARTHEST)
-    for _ in range(30 if near is None else 0):
-        middle = (low + high) / 2
-        low, high = (low, middle) if time(middle) > t else (middle, high)
-    y = (low + high) / 2 if near is None else near
-    for _ in range(100):
-        now = time(y)
-        slope = L / (lam * rho ** (mpf(a - 1) / m)) * power(y) ** (mpf(1 - a) / m) / m * mp.exp(y) / now
-        step = mp.log(t / now) / slope
-        y = y + step
-        if abs(step) < STEP**2:  # the next would be its square
-            return y, w_star * power(y) ** (mpf(L) / m)
-    raise ArithmeticError("the root was not found")
-
-
-def trajectory(objective: str, L: int, near: mpf | None = None, **at: mpf) -> mpf:
-    """w(t)."""
-    return way(objective, L, near, **at)[1]
-
-
 def digits_for(function: str, objective: str, L: int, at: dict[str, float]) -> int:
     """Digits that leave 30 after all differences: those of steps, and of the powers of r and q."""
     a, m = exponents(objective, L)
     log_star = L / m * math.log10(at["rho"])
     logs = [(math.log10(at["eps"]) - log_star) / L if "eps" in at else 0.0]
     logs += [math.log10(at["p"]) / L] if "p" in at else []
-    more = 2 * (FARTHEST + abs(logs[0]) * m * 3) if function == "trajectory" else 0
-    return int(260 + more + (a + m + 3) * (max(0.0, *(-x for x in logs)) + max(0.0, *logs)))
+    return int(260 + (a + m + 3) * (max(0.0, *(-x for x in logs)) + max(0.0, *logs)))
 
 
 def slopes(function: str, objective: str, L: int, at: dict[str, float]) -> tuple[mpf, dict[str, tuple[mpf, mpf]]]:
     """The value, and the derivative with respect to each parameter with its condition number; inf where that is 0."""
     names, value = FUNCTIONS[function], globals()[function]
     with mp.workdps(digits_for(function, objective, L, at)):
-        if function == "trajectory":
-            with mp.workdps(mp.dps - 200):
-                near, _ = way(objective, L, **{name: mpf(x) for name, x in at.items()})
-            value = functools.partial(trajectory, near=near)
 
         @functools.cache
         def moved(*steps: int) -> mpf:
@@ -169,3 +127,37 @@ def slopes(function: str, objective: str, L: int, at: dict[str, float]) -> tuple
             moves = sum(abs(second[i][j] / first[i] - (i == j)) for j in range(len(names))) if first[i] else mp.inf
             found[name] = first[i] / mpf(at[name]), 1 + moves
         return moved(*[0] * len(names)), found
+
+
+def points(function: str, objective: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """Depths and parameters: starts of 1e-300 to next to the threshold, thresholds next to rest, and decay."""
+    rng = np.random.default_rng(len(function) + len(objective))
+    for row in range(ROWS):
+        L = int(rng.choice([1, 2, 3, 5, 12, 40, 100]))
+        lam, rho = (10.0**x for x in rng.uniform((-3, -1), (3, 0.5)))
+        w_star = float(rho) ** (L / exponents(objective, L)[1])
+        falls = row % 4 == 3 and function == "critical_time"
+        rest = 10.0 ** rng.uniform(-12, -0.3)
+        p = 1 + rest if falls else (1 - rest if row % 2 else rng.uniform(0.01, 0.99))
+        far = (10.0 ** rng.uniform(0.01, 6)) if falls else 10.0 ** -rng.uniform(0.01, 300 if row % 3 == 0 else 12)
+        at = {"lam": lam, "rho": rho, "eps": max((p if falls else min(p, 0.3)) * w_star * far, 1e-300), "p": p}
+        yield L, {name: float(at[name]) for name in FUNCTIONS[function]}
+
+
+def main() -> None:
+    """Write the table."""
+    with FILE.open("w", newline="") as sink:
+        table = csv.writer(sink, lineterminator="\n")
+        table.writerow(["function", "objective", "L", "lam", "rho", "eps", "p", "by", "derivative", "condition"])
+        for function in FUNCTIONS:
+            for objective in ("jepa", "mae"):
+                for L, at in points(function, objective):
+                    given = [repr(at[name]) if name in at else "" for name in ("lam", "rho", "eps", "p")]
+                    for name, (slope, condition) in slopes(function, objective, L, at)[1].items():
+                        if mp.isfinite(condition) and 1e-290 < abs(slope) < 1e290:
+                            numbers = mpmath.nstr(slope, 25), mpmath.nstr(condition, 6)
+                            table.writerow([function, objective, L, *given, name, *numbers])
+
+
+if __name__ == "__main__":
+    main()

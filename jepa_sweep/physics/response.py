@@ -134,10 +134,16 @@ def _chi(log_r: Numbers, clock: _Clock, a: Numbers, m: Numbers) -> Numbers:
 
 def _between(log_r: Numbers, delta: Numbers, a: Numbers, m: Numbers, decay: float) -> Numbers:
     """int_0^delta (z/r)^(1-a) e^(decay (x - delta)) dx with z at chi = chi(r) + x, over a short way."""
-    nodes, weights = (jnp.asarray(x, delta.dtype).reshape(-1, *[1] * delta.ndim) for x in (NODES, WEIGHTS))
-    x = delta * (1 + nodes) / 2
-    log_ratio = log_power(_chi_start(log_r, m) + x, -jnp.sign(log_r)) / m - log_r
-    return delta / 2 * (weights * elementary.exp((1 - a) * log_ratio + decay * (x - delta))).sum(axis=0)
+    start, side = _chi_start(log_r, m), -jnp.sign(log_r)
+
+    def at(node: Numbers, weight: Numbers) -> Numbers:
+        x = delta * (1 + node) / 2
+        log_ratio = log_power(start + x, side) / m - log_r
+        return weight * elementary.exp((1 - a) * log_ratio + decay * (x - delta))
+
+    # Not by `lax.scan`: where reverse mode is differentiated again, JAX 0.10 loses `custom_jvp` inside of it.
+    every = jax.vmap(at)(jnp.asarray(NODES, delta.dtype), jnp.asarray(WEIGHTS, delta.dtype))
+    return delta / 2 * every.sum(axis=0)
 
 
 def _is_near(log_r: Numbers, log_q: Numbers, delta: Numbers, a: Numbers, m: Numbers) -> Flags:
@@ -148,7 +154,7 @@ def _is_near(log_r: Numbers, log_q: Numbers, delta: Numbers, a: Numbers, m: Numb
 class _Way(NamedTuple):
     """Where a start at z = r is after some time."""
 
-    chi: Numbers
+    chi: Numbers  # of which only the value counts
     log_q: Numbers  # ln z
     delta: Numbers  # chi less that of the start, to its last digit; at the rest point m tau, the limit next to it
 
@@ -178,8 +184,7 @@ def _way_jvp(primals: tuple, tangents: tuple) -> tuple[_Way, _Way]:
     kept = elementary.expm1((a - 1) * d) / -elementary.expm1(m * jnp.where(rests, 1.0, log_r))
     kept = jnp.where(rests, (a - 1) / m * -elementary.expm1(-way.delta), kept)
     d_log_q = elementary.exp((a - 1 + m) * d - way.delta) * d_log_r + gap * d_tau
-    d_chi = jnp.where(rests, 0.0, m / jnp.where(rests, 1.0, gap) * d_log_q)
-    return way, _Way(d_chi, d_log_q, m * (d_tau + kept * d_log_r))
+    return way, _Way(jnp.zeros_like(d), d_log_q, m * (d_tau + kept * d_log_r))
 
 
 def _gap(log_r: Numbers, way: _Way, m: Numbers) -> Numbers:
@@ -213,7 +218,7 @@ def _per_log_rho(log_r: Numbers, way: _Way, gap: Numbers, clock: _Clock, point: 
     passed = jnp.where(grows, value, -clock.over((1 - a) * log_q)) * elementary.exp(between - unit)
     far = unit, ends + (a - 1) * gap * passed
     is_near = _is_near(log_r, log_q, delta, a, m)
-    return point.L / m * number(tuple(jnp.where(is_near, x, y) for x, y in zip(near, far, strict=True)))
+    return point.L / m * number((jnp.where(is_near, near[0], far[0]), jnp.where(is_near, near[1], far[1])))
 
 
 def _start(point: Point) -> Numbers:
@@ -244,7 +249,9 @@ def _trajectory_jvp(primals: tuple[Point, Numbers], tangents: tuple[Point, Numbe
     a, m, log_r = point.a, point.m, _start(point)
     clock = _Clock(log_rate(point), time / point.L)
     way = _way(log_r, clock, a, m)
-    w, gap = _response(point, log_r, time, way.chi), _gap(log_r, way, m)
+    log_w, gap = log_fixed_point(point) + point.L * way.log_q, _gap(log_r, way, m)
+    w = lax.stop_gradient(_response(point, log_r, time, way.chi))
+    w = w * elementary.exp(log_w - lax.stop_gradient(log_w))  # once more differentiable, but the same number
 
     moving = log_rate(point) + (a - 1) * way.log_q, -jnp.sign(log_r) * w * gap  # dw/dT
 

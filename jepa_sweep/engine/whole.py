@@ -100,7 +100,7 @@ def part(
         rates = lax.map(lambda x: over(_field, x, leaves), jnp.stack([start, start + span]))
         unit = 1 / jnp.min(rates, axis=0)
         first, last = (1 / (rate * unit) for rate in rates)
-        return Interval(start, span, unit, exp(STRETCH / 2 * (log(last) - log(first))), first, last)
+        return Interval(start, span, unit, exp(STRETCH / 2 * (log(first) - log(last))), first, last)
 
     def integrate(at: Interval, leaves: list[Array]) -> tuple[Numbers, Numbers]:
         # Node by node, so that what is the same for all of them is computed once.

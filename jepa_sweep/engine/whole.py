@@ -46,10 +46,9 @@ class Interval(NamedTuple):
 
     start: Numbers
     span: Numbers
-    unit: Numbers  # the larger dT/dx of both ends
+    unit: Numbers  # dT/dx at the start
     stretch: Numbers  # 1 + kappa
-    first: Numbers  # dT/dx at the start, in this unit
-    last: Numbers  # and at the end
+    fall: Numbers  # dT/dx at the end, in this unit
 
 
 def _start(coordinate: Coordinate, p: Scalar, point: Point) -> Scalar:
@@ -73,7 +72,7 @@ def _field(coordinate: Coordinate, x: Scalar, point: Point) -> Scalar:
 
 
 def _slope(y: Scalar, coordinate: Coordinate, at: Interval, point: Point) -> Scalar:
-    """dT/dy in the unit of the interval."""
+    """dT/dy in units of dT/dx at the start."""
     shrunk = 1 / (1 + (at.stretch - 1) * (1 - y))
     x = at.start + at.span * (y * shrunk)
     return at.span * at.stretch * (shrunk * shrunk) / (at.unit * _field(coordinate, x, point))
@@ -97,17 +96,15 @@ def part(
         return jax.vmap(one)(values, *leaves)
 
     def interval(start: Numbers, span: Numbers, leaves: list[Array]) -> Interval:
-        rates = lax.map(lambda x: over(_field, x, leaves), jnp.stack([start, start + span]))
-        unit = 1 / jnp.min(rates, axis=0)
-        first, last = (1 / (rate * unit) for rate in rates)
-        return Interval(start, span, unit, exp(STRETCH / 2 * (log(first) - log(last))), first, last)
+        first, last = lax.map(lambda x: over(_field, x, leaves), jnp.stack([start, start + span]))
+        fall = first / last
+        return Interval(start, span, 1 / first, exp(-STRETCH / 2 * log(fall)), fall)
 
     def integrate(at: Interval, leaves: list[Array]) -> tuple[Numbers, Numbers]:
         # Node by node, so that what is the same for all of them is computed once.
         inner = jnp.asarray(quadrature.nodes(intervals)[1:-1], at.span.dtype)
         between = lax.map(lambda y: over(functools.partial(_slope, y), at, leaves), inner)
-        ends = at.span / at.stretch * at.first, at.span * at.stretch * at.last
-        total, error = quadrature.integral([ends[0], *between, ends[1]])
+        total, error = quadrature.integral([at.span / at.stretch, *between, at.span * at.stretch * at.fall])
         return at.unit * total, jnp.where(jnp.isfinite(error), error, jnp.inf)
 
     def each_half(function: Callable, *columns: Any) -> Any:

@@ -101,12 +101,9 @@ class _Features:
         above = self._start[:, 0] >= p[:, None] * self.w_star
         late = np.where(above, Status.ABOVE_THRESHOLD, Status.NOT_YET)
         self._status = np.where(np.isfinite(self._learned), Status.LEARNED, late)
-        times = (found.crossed[row, k, slot] for k in (0, 1))
-        off, fit_off = (
-            np.isfinite(time) & ~(found.errors[row, k, slot] <= within * time) for k, time in enumerate(times)
-        )
+        time = found.crossed[row, 0, slot]
+        off = np.isfinite(time) & ~(found.errors[row, 0, slot] <= within * time)
         self._status = np.where(off, Status.INACCURATE, self._status)
-        self._fitted = np.where(fit_off, np.nan, self._fitted)
         self._exact = self._predicted(place)
 
     def _predicted(self, place: Place) -> np.ndarray:

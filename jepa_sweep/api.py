@@ -269,7 +269,8 @@ def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
         L: encoder layers, broadcastable.
 
     Returns:
-        Rest points in the broadcast shape, float64.
+        Rest points in the broadcast shape, float64. Where rho < 0 no positive response comes to rest but at 0: there
+        JEPA's is the power as it stands, MAE's NaN.
 
     Raises:
         SpecError: a value is not finite, or L is not a whole number.

@@ -2,7 +2,7 @@
 
 Closed forms in high precision, moved a little in each parameter: nothing here is how the package computes them. Times
 are `T = (L/k) (F(q) - F(r))`, with F the antiderivative of `1 / (z^a (1 - z^m))` by powers and roots of unity. The
-condition number of a derivative D is `1 + sum_x |x dD/dx / D|`: as many relative errors as one of each parameter makes.
+condition number of a derivative D is `1 + sum_x |x dD/dx / D|`: what a relative error of each parameter comes to.
 The table is written anew, the same to the last digit, by
 
     python tests/derivatives.py
@@ -14,18 +14,19 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import mpmath
 import numpy as np
 from mpmath import mp, mpf
 
 FILE = Path(__file__).parent / "data" / "derivatives.csv"
 ROWS = 24  # points of each function and objective in the table
+FARTHEST = 200  # in chi, of responses over time
 STEP = mpf(10) ** -40  # of ln x, to both sides
 FUNCTIONS = {
     "critical_time": ("lam", "rho", "eps", "p"),
     "asymptotic_critical_time": ("lam", "rho", "eps", "p"),
     "leading_critical_time": ("lam", "rho", "eps"),
     "inflection_time": ("lam", "rho", "eps"),
+    "trajectory": ("lam", "rho", "eps", "t"),
     "fixed_point": ("rho",),
 }
 Numbers = dict[str, mpf]
@@ -90,19 +91,59 @@ def asymptotic_critical_time(objective: str, L: int, **at: mpf) -> mpf:
     return critical_time(objective, L, **at, asymptotic=True)
 
 
+def way(objective: str, L: int, near: mpf | None = None, *, lam: mpf, rho: mpf, eps: mpf, t: mpf) -> tuple[mpf, mpf]:
+    """(y, w) where T(w) = t, for a way e^y in chi = ln(z^m / |1 - z^m|): by halves, then by Newton's steps of ln T."""
+    a, m = exponents(objective, L)
+    w_star = rho ** (mpf(L) / m)
+    start = (eps / w_star) ** (mpf(m) / L)
+    side = 1 if start < 1 else -1
+    chi = mp.log(start / abs(1 - start))
+
+    def power(y: mpf) -> mpf:
+        """z^m."""
+        return 1 / (1 + side * mp.exp(-chi - mp.exp(y)))
+
+    def time(y: mpf) -> mpf:
+        return critical_time(objective, L, lam=lam, rho=rho, eps=eps, p=power(y) ** (mpf(L) / m))
+
+    low, high = mpf(-1600), mp.log(FARTHEST)
+    for _ in range(30 if near is None else 0):
+        middle = (low + high) / 2
+        low, high = (low, middle) if time(middle) > t else (middle, high)
+    y = (low + high) / 2 if near is None else near
+    for _ in range(100):
+        now = time(y)
+        slope = L / (lam * rho ** (mpf(a - 1) / m)) * power(y) ** (mpf(1 - a) / m) / m * mp.exp(y) / now
+        step = mp.log(t / now) / slope
+        y = y + step
+        if abs(step) < STEP**2:  # the next would be its square
+            return y, w_star * power(y) ** (mpf(L) / m)
+    raise ArithmeticError("the root was not found")
+
+
+def trajectory(objective: str, L: int, near: mpf | None = None, **at: mpf) -> mpf:
+    """w(t)."""
+    return way(objective, L, near, **at)[1]
+
+
 def digits_for(function: str, objective: str, L: int, at: dict[str, float]) -> int:
     """Digits that leave 30 after all differences: those of steps, and of the powers of r and q."""
     a, m = exponents(objective, L)
     log_star = L / m * math.log10(at["rho"])
     logs = [(math.log10(at["eps"]) - log_star) / L if "eps" in at else 0.0]
     logs += [math.log10(at["p"]) / L] if "p" in at else []
-    return int(260 + (a + m + 3) * (max(0.0, *(-x for x in logs)) + max(0.0, *logs)))
+    more = 2 * (FARTHEST + abs(logs[0]) * m * 3) if function == "trajectory" else 0
+    return int(260 + more + (a + m + 3) * (max(0.0, *(-x for x in logs)) + max(0.0, *logs)))
 
 
 def slopes(function: str, objective: str, L: int, at: dict[str, float]) -> tuple[mpf, dict[str, tuple[mpf, mpf]]]:
     """The value, and the derivative with respect to each parameter with its condition number; inf where that is 0."""
     names, value = FUNCTIONS[function], globals()[function]
     with mp.workdps(digits_for(function, objective, L, at)):
+        if function == "trajectory":
+            with mp.workdps(mp.dps - 200):
+                near, _ = way(objective, L, **{name: mpf(x) for name, x in at.items()})
+            value = functools.partial(trajectory, near=near)
 
         @functools.cache
         def moved(*steps: int) -> mpf:
@@ -129,35 +170,83 @@ def slopes(function: str, objective: str, L: int, at: dict[str, float]) -> tuple
         return moved(*[0] * len(names)), found
 
 
-def points(function: str, objective: str) -> Iterator[tuple[int, dict[str, float]]]:
-    """Depths and parameters: starts of 1e-300 to next to the threshold, thresholds next to rest, and decay."""
-    rng = np.random.default_rng(len(function) + len(objective))
-    for row in range(ROWS):
-        L = int(rng.choice([1, 2, 3, 5, 12, 40, 100]))
-        lam, rho = (10.0**x for x in rng.uniform((-3, -1), (3, 0.5)))
-        w_star = float(rho) ** (L / exponents(objective, L)[1])
-        falls = row % 4 == 3 and function == "critical_time"
-        rest = 10.0 ** rng.uniform(-12, -0.3)
-        p = 1 + rest if falls else (1 - rest if row % 2 else rng.uniform(0.01, 0.99))
-        far = (10.0 ** rng.uniform(0.01, 6)) if falls else 10.0 ** -rng.uniform(0.01, 300 if row % 3 == 0 else 12)
-        at = {"lam": lam, "rho": rho, "eps": max((p if falls else min(p, 0.3)) * w_star * far, 1e-300), "p": p}
+ADVERSARIAL = {  # lam, rho, L, eps, and p or t
+    "critical_time": [
+        ("jepa", 1.0, 0.6, 1, 1e-16, 0.5),  # nearly all of T is what rho does not move
+        ("mae", 1.0, 0.6, 5, 1e-12, 0.5),
+        ("mae", 1.0, 0.6, 5, 1e-12, 0.5001),  # next to where rho does not move it at all
+        ("mae", 2.0, 0.9, 3, 1e-200, 0.761),
+        ("jepa", 1.0, 0.9, 5, 0.11, 0.5),
+        ("jepa", 1.0, 0.5, 1, 1e-300, 1 - 1e-12),
+        ("mae", 1.0, 1.2, 30, 1e-300, 1 - 1e-12),
+        ("jepa", 1e250, 1e3, 2, 1e-150, 1e-60),
+        ("mae", 1e-250, 1e-120, 2, 1e-300, 0.9),
+        ("jepa", 1.0, 1.0, 3, 0.5 * (1 - 1e-13), 0.5),  # next to the threshold
+        ("mae", 1.0, 1.0, 1, 3.0 * (1 + 1e-13), 3.0),
+        ("jepa", 1.0, 0.8, 2, 1e100, 1 + 1e-12),
+        ("mae", 1.0, 0.8, 8, 1e300, 1e3),
+    ],
+    "trajectory": [
+        ("jepa", 1.0, 0.6, 1, 1e-16, 1e-3),  # next to the start
+        ("mae", 1.0, 0.6, 2, 1e-100, 1e-30),
+        ("mae", 1.0, 0.6, 3, 1e-30, 1.4e20),  # before rho matters
+        ("jepa", 1.0, 0.6, 2, 1e-4, 666_800.0),  # next to the blow-up of a flow that does not saturate
+        ("jepa", 1.0, 0.9, 1, 0.5, 40.0),  # next to the rest point
+        ("mae", 1.0, 0.9, 2, 0.9 ** (2 / 3) * (1 - 1e-9), 3.0),
+        ("mae", 1.0, 0.9, 2, 0.9 ** (2 / 3) * (1 + 1e-9), 1e-6),
+        ("jepa", 1e-3, 0.5, 8, 1e100, 1e5),  # from far above it
+        ("mae", 1e200, 1.3, 12, 1e120, 1e-203),
+        ("jepa", 848.0, 0.2, 61, 1e199, 6e83),
+        ("jepa", 1.1, 2.2, 53, 2.5e-138, 1.1e272),  # after 1e272, before a rise in 1e308
+        ("mae", 1e290, 1.0, 100, 1e-300, 0.9e7),  # whose time, but for lam, is no float
+    ],
+}
+
+
+def drawn(function: str, objective: str) -> Iterator[tuple[int, dict[str, float]]]:
+    """(L, parameters) of points: growth and decay, starts down to 1e-300, thresholds and times of all sizes."""
+    rng = np.random.default_rng(list(f"{function} {objective}".encode()))
+    for _ in range(ROWS):
+        L, grows = int(rng.choice([1, 1, 2, 3, 5, 8, 20])), rng.random() < 0.7 or function[:8] != "critical"
+        a, m = exponents(objective, L)
+        at = {"lam": 10 ** rng.uniform(-2, 2), "rho": 10 ** rng.uniform(-0.7, 0.2)}
+        near, far = rng.uniform(0.02, 0.98), 10 ** rng.uniform(-12, -1)
+        at["p"] = (near if rng.random() < 0.6 else 1 - far) if grows else 1 + (3 * near if rng.random() < 0.6 else far)
+        if function == "inflection_time":
+            at["p"] = (1 - m / (a + L - 1 + m)) ** (L / m)
+        w = at["p"] * at["rho"] ** (L / m)
+        most = min(250, 280 * L / max(a - 1, 1)) + math.log10(w)  # so that T and its derivatives are floats
+        away = 10 ** (rng.uniform(0.01, 3) if rng.random() < 0.6 else rng.uniform(3, max(most, 4)))
+        at["eps"] = w / away if grows else w * away**0.3
+        if function == "trajectory":  # up to some widths of the rise after its blow-up
+            rise = L / (at["lam"] * at["rho"] ** ((a - 1) / m))
+            late = rng.uniform(0, 20) / m * rise if rng.random() < 0.5 else 0.0
+            start = (at["eps"] / at["rho"] ** (L / m)) ** (1 / L)
+            wait = (start ** (1 - a) / (a - 1) if a > 1 else -math.log(start)) * rise
+            at["t"] = wait * rng.uniform(0, 1 if late else 0.99) + late
         yield L, {name: float(at[name]) for name in FUNCTIONS[function]}
 
 
-def main() -> None:
-    """Write the table."""
-    with FILE.open("w", newline="") as sink:
-        table = csv.writer(sink, lineterminator="\n")
-        table.writerow(["function", "objective", "L", "lam", "rho", "eps", "p", "by", "derivative", "condition"])
-        for function in FUNCTIONS:
-            for objective in ("jepa", "mae"):
-                for L, at in points(function, objective):
-                    given = [repr(at[name]) if name in at else "" for name in ("lam", "rho", "eps", "p")]
-                    for name, (slope, condition) in slopes(function, objective, L, at)[1].items():
-                        if mp.isfinite(condition) and 1e-290 < abs(slope) < 1e290:
-                            numbers = mpmath.nstr(slope, 25), mpmath.nstr(condition, 6)
-                            table.writerow([function, objective, L, *given, name, *numbers])
+def rows() -> Iterator[dict[str, str]]:
+    """The table: parameters as floats, the value and derivatives to 25 digits."""
+    for function, names in FUNCTIONS.items():
+        points = [(o, *point) for o in ("jepa", "mae") for point in drawn(function, o)]
+        for objective, lam, rho, L, eps, last in ADVERSARIAL.get(function, ()):
+            points.append((objective, L, dict(zip(names, (lam, rho, eps, last), strict=True))))
+        for objective, L, at in points:
+            value, found = slopes(function, objective, L, at)
+            row = {"function": function, "objective": objective, "L": str(L), **{n: repr(x) for n, x in at.items()}}
+            row["value"] = mp.nstr(value, 25)
+            for name, (slope, condition) in found.items():
+                row[f"d_{name}"] = mp.nstr(slope, 25)
+                row[f"condition_{name}"] = mp.nstr(condition, 6).lstrip("+")
+            yield row
 
 
 if __name__ == "__main__":
-    main()
+    columns = ["function", "objective", "L", "lam", "rho", "eps", "p", "t", "value"]
+    columns += [f"{kind}_{name}" for name in ("lam", "rho", "eps", "p", "t") for kind in ("d", "condition")]
+    with FILE.open("w", newline="") as file:
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows(rows())

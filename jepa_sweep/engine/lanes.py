@@ -349,21 +349,18 @@ def _solve(
     failed = wanted & ~np.isfinite(solves.time)
     if _logarithms(dynamics):
         failed |= wanted & (solves.time == 0)  # below the smallest number, or lost
-    if not failed.any():
-        solves.time[solves.status == Status.INACCURATE] = np.nan
-        return lane_steps
     row, column = np.nonzero(failed)
     ended = solves.ended[row]
     solves.status[row, column] = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)
-    lost = np.flatnonzero(dispatch.any_of(solves.status == Status.NON_FINITE))
+    doubtful = (solves.status == Status.NON_FINITE) | (solves.status == Status.INACCURATE)
+    lost = np.flatnonzero(dispatch.any_of(doubtful))
     if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
         # They may be times out of range, and whoever asked for no predictions has not been told.
         beyond = _predict(dynamics, [leaf[lost] for leaf in leaves], p[lost], _logarithms(dynamics), None, device)
-        failed = solves.status[lost] == Status.NON_FINITE
-        beyond = beyond._replace(status=np.where(failed, Status.LEARNED, Status.NOT_REACHED))
+        beyond = beyond._replace(status=np.where(doubtful[lost], Status.LEARNED, Status.NOT_REACHED))
         judged = _judged(dynamics, beyond, settings.precision)
-        failed &= judged != Status.LEARNED
-        solves.status[lost] = np.where(failed, judged, solves.status[lost])
+        out = doubtful[lost] & (judged != Status.LEARNED)
+        solves.status[lost] = np.where(out, judged, solves.status[lost])
     solves.time[solves.status != Status.LEARNED] = np.nan
     return lane_steps
 

@@ -244,7 +244,7 @@ def trajectory(point: Point, time: Numbers) -> Numbers:
     return _response(point, log_r, time, _chi(log_r, clock, point.a, point.m))
 
 
-def _trajectory_jvp(primals: tuple[Point, Numbers], tangents: tuple[Point, Numbers]) -> tuple[Numbers, Numbers]:
+def _trajectory_jvp(primals: tuple[Point, Numbers], tangents: tuple) -> tuple[Numbers, Numbers]:
     (point, time), (d_point, d_time) = primals, tangents
     a, m, log_r = point.a, point.m, _start(point)
     clock = _Clock(log_rate(point), time / point.L)

@@ -14,13 +14,17 @@ COUNT = 4096
 
 
 def drawn(objective, seed=0):
-    """Points of every kind: shallow and deep, tiny starts and starts at and above the rest point, all signs of lam."""
+    """Points of every kind: shallow and deep, tiny starts and starts at and above the rest point, all sizes of lam."""
     rng = np.random.default_rng(seed)
     lam, rho, L = 10 ** rng.uniform(-2, 2, COUNT), 10 ** rng.uniform(-2, 0.3, COUNT), 1.0 * rng.integers(1, 20, COUNT)
     eps = 10 ** np.where(rng.random(COUNT) < 0.5, rng.uniform(-8, 1, COUNT), rng.uniform(-300, 0, COUNT))
     p = np.where(rng.random(COUNT) < 0.7, rng.uniform(0.01, 0.99, COUNT), rng.uniform(1.01, 5, COUNT))
     rest = rng.random(COUNT) < 0.05
     eps = np.where(rest, rho ** (L / LAWS[objective](L)[1]), eps)
+    lam = np.where(rng.random(COUNT) < 0.2, 10 ** rng.uniform(20, 300, COUNT), lam)
+    far = rng.random(COUNT) < 0.1  # above the rest point
+    p = np.where(far, 10 ** rng.uniform(1, 250, COUNT), p)
+    eps = np.where(far, np.clip(p * rho ** (L / LAWS[objective](L)[1]) * 10 ** rng.uniform(0.1, 3), 1e-300, 1e300), eps)
     sign = rng.choice([1, 1, 1, 1, 0, -1], COUNT)
     return {"lam": lam * sign, "rho": rho * sign, "L": L, "eps": eps}, p
 
@@ -34,15 +38,17 @@ def test_numpy_and_programs_agree(objective, precision):
         known, log_time = (
             np.asarray(jax.jit(f)(point, jnp.asarray(p))) for f in (exact.prospect, exact.log_critical_time)
         )
-    late = np.log(np.finfo(precision).max)
-    wanted = np.where((known == Status.LEARNED) & (log_time > late), Status.OVERFLOW, known)
+    early, late = np.log(np.finfo(precision).tiny), np.log(np.finfo(precision).max)
+    learned = known == Status.LEARNED
+    wanted = np.where(learned & (log_time > late), Status.OVERFLOW, known)
+    wanted = np.where(learned & (log_time < early), Status.UNDERFLOW, wanted)
     found = prospects(objective, columns, p, precision)
     differ = found != wanted
-    # The time is known to be at least so large; by how much more matters next to the largest number alone.
-    assert (np.abs(log_time[differ] - late) < 3).all()
-    assert differ.mean() < 1e-3
+    # The time is known by its size; more digits matter next to the largest number and the smallest alone.
+    assert (np.minimum(np.abs(log_time - late), np.abs(log_time - early))[differ] < 3).all()
+    assert differ.mean() < 3e-3
     assert {Status.LEARNED, Status.ABOVE_THRESHOLD, Status.NOT_REACHED, Status.AT_FIXED_POINT} <= set(found)
-    assert {Status.NO_SIGNAL, Status.COLLAPSES, Status.OVERFLOW} - set(found) <= (
+    assert {Status.NO_SIGNAL, Status.COLLAPSES, Status.OVERFLOW, Status.UNDERFLOW} - set(found) <= (
         {Status.OVERFLOW} if (objective, precision) == ("mae", "float64") else set()
     )
 

@@ -1,8 +1,12 @@
 """What is asked where no critical time exists, or no float64 can hold it: an error for bad input, else a status."""
 
+import decimal
+import fractions
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import jepa_sweep as js
@@ -146,6 +150,31 @@ def test_rest_point_beyond_the_largest_float():
     assert status == "learned"
 
 
+@pytest.mark.parametrize(
+    ("at", "log10"),
+    [
+        ({"lam": 1e300, "rho": 1.0, "L": 1, "eps": 1e12, "p": 1e9}, {"jepa": -318, "mae": -318}),  # 1 / (2 lam p^2)
+        ({"lam": 1.0, "rho": 1.0, "L": 1, "eps": 1e300, "p": 1e160}, {"jepa": -320, "mae": -320}),
+    ],
+    ids=["large lam", "far above"],
+)
+def test_underflow(objective, at, log10):
+    """What XLA takes for 0 is no time; its logarithm remains, L / (a+m-1) / (lam p^((a+m-1)/L)) from far above."""
+    time, status = outcome(objective, **at)
+    assert (time, status) == (0.0, "underflow")
+    np.testing.assert_allclose(log_time(objective, **at), log10[objective] * np.log(10) - np.log(2), atol=1e-5)
+    solved = js.solve(objective, **at)
+    assert (solved.status, np.isnan(solved.time)) == ("underflow", True)
+
+
+def test_starts_within_a_rounding_of_a_threshold_far_above_have_a_time():
+    """Where the way to it is no difference of logarithms any more: dT = dw / (dw/dT) = 2 10^-16 w / w^3 at p = 1e33."""
+    p = 1e33
+    time, status = outcome("mae", lam=1.0, rho=1.0, L=1, eps=np.nextafter(p, np.inf), p=p)
+    assert status == "learned"
+    np.testing.assert_allclose(time, (np.nextafter(p, np.inf) - p) / p**3, rtol=1e-9)
+
+
 @pytest.mark.parametrize("eps", [1e-307, 1e-310, 5e-324])
 def test_start_at_the_smallest_floats(objective, eps):
     """Below 2.2e-308 numbers lose digits, and compiled programs may take them for 0: an error or a status, not NaN."""
@@ -154,6 +183,77 @@ def test_start_at_the_smallest_floats(objective, eps):
     except js.SpecError:
         return
     assert np.isnan(time) == (status not in ("learned", "overflow"))
+
+
+PREDICTIONS = (js.leading_critical_time, js.asymptotic_critical_time, js.inflection_time)
+
+
+@pytest.mark.parametrize("function", PREDICTIONS, ids=lambda f: f.__name__)
+def test_no_prediction_is_a_time_that_is_none(objective, function):
+    """Over all that the checks let pass, positive or NaN: without a signal, with starts beyond 1 or next to w*."""
+    rng = np.random.default_rng(11)
+    sign = rng.choice([-1.0, 0.0, 1.0], POINTS, p=[0.2, 0.1, 0.7])
+    L = np.resize([1.0, 1, 2, 5, 30], POINTS)
+    rho = 10 ** rng.uniform(-4, 4, POINTS)
+    p = rng.choice([1e-100, 1e-3, 0.5, 1 - 1e-12], POINTS)
+    near = p * rho ** (L / (1 if objective == "jepa" else L + 1)) * (1 - 10 ** rng.uniform(-15, -1, POINTS))
+    eps = np.where(rng.random(POINTS) < 0.5, np.clip(near, 1e-300, 1e300), 10 ** rng.uniform(-30, 30, POINTS))
+    more = {"p": p} if function is js.asymptotic_critical_time else {}
+    found = function(objective, lam=sign, rho=sign * rho, L=L, eps=eps, **more)
+    assert np.all(np.isnan(found) | (found > 0))
+    assert np.all(np.isnan(found[sign <= 0]))
+    assert np.isfinite(found).sum() > POINTS // 4
+
+
+def test_a_large_lam_brings_every_prediction_back_into_range():
+    """eps^(-3/2) overflows, T = (2/3) eps^(-3/2) / lam does not."""
+    for function in PREDICTIONS:
+        time = function("jepa", **filled({"lam": 1e10, "rho": 1.0, "L": 2, "eps": 1e-206}))[0]
+        np.testing.assert_allclose(time, 2 / 3 * 1e299, rtol=1e-12)
+
+
+def test_the_logarithm_is_the_leading_order_for_small_starts_alone():
+    """|ln eps| / lam would fall to 0 at eps = 1, and be no time beyond, whatever the rest point is."""
+    found = js.leading_critical_time("mae", **filled({"lam": 1.0, "rho": 1e4, "L": 1, "eps": [0.5, 1.0, 2.0]}))
+    np.testing.assert_allclose(found[:3], [np.log(2), np.nan, np.nan], rtol=1e-15)
+
+
+NUMBERS = {
+    "long double": np.longdouble(0.5),
+    "long doubles": np.array([0.5, 0.25], np.longdouble),
+    "float16": np.float16(0.5),
+    "no axes": np.array(0.5),
+    "list": [0.5, 0.25],
+    "series": pd.Series([0.5, 0.25], index=[3, 1]),
+    "single, of JAX": jnp.asarray([0.5, 0.25], jnp.float32),
+}
+NO_NUMBERS = (True, np.bool_(True), fractions.Fraction(1, 2), decimal.Decimal("0.5"), np.longdouble("1e4000"), None)
+EXACT = {
+    js.critical_time: ("lam", "rho", "L", "eps", "p"),
+    js.status: ("lam", "rho", "L", "eps", "p"),
+    js.asymptotic_critical_time: ("lam", "rho", "L", "eps", "p"),
+    js.leading_critical_time: ("lam", "rho", "L", "eps"),
+    js.inflection_time: ("lam", "rho", "L", "eps"),
+    js.trajectory: ("lam", "rho", "L", "eps", "t"),
+    js.fixed_point: ("rho", "L"),
+}
+
+
+@pytest.mark.parametrize("function", EXACT, ids=lambda f: f.__name__)
+def test_numbers_of_any_type_are_computed_in_double(function):
+    """Or refused with a sentence; what long doubles have more is rounded."""
+    at = {name: (GOOD | {"t": 3.0})[name] for name in EXACT[function]}
+    true = function("jepa", **at | {"rho": np.array([0.5, 0.25])})
+    for name, rho in NUMBERS.items():
+        found = function("jepa", **at | {"rho": rho})
+        assert found.shape == np.shape(rho), name
+        same = found == true[: np.size(rho)].reshape(np.shape(rho))
+        if function is not js.status:  # programs of other shapes may round once more
+            same |= np.isclose(found, true[: np.size(rho)].reshape(np.shape(rho)), rtol=1e-14, atol=0)
+        assert np.all(same), name
+    for rho in NO_NUMBERS:
+        with pytest.raises(js.SpecError, match=r"`rho` must be (real numbers|a finite number)"):
+            function("jepa", **at | {"rho": rho})
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------
@@ -225,7 +325,7 @@ def test_mixed_points_each_get_their_word(objective):
 
 @pytest.mark.long
 def test_no_nan_without_a_status(objective):
-    """Over anything the checks let pass: finite exactly where learned, inf where it overflows, NaN elsewhere."""
+    """Over anything the checks let pass: a number where learned, inf or 0 where out of range, NaN elsewhere."""
     rng, n = np.random.default_rng(5), (50, POINTS)
     sign = rng.choice([-1.0, 0.0, 1.0], n, p=[0.1, 0.1, 0.8])
     columns = {
@@ -237,7 +337,8 @@ def test_no_nan_without_a_status(objective):
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     time, status = (np.concatenate([f(objective, **row) for row in rows]) for f in BOTH)
-    np.testing.assert_array_equal(np.isnan(time), ~np.isin(status, ["learned", "overflow"]))
+    np.testing.assert_array_equal(np.isnan(time), ~np.isin(status, ["learned", "overflow", "underflow"]))
+    np.testing.assert_array_equal(time == 0, status == "underflow")
     np.testing.assert_array_equal(np.isinf(time), status == "overflow")
     assert np.all(time[status == "learned"] > 0)
     assert {"learned", "above_threshold", "not_reached", "no_signal", "collapses"} <= set(status)

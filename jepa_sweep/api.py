@@ -269,8 +269,7 @@ def fixed_point(objective: str, *, rho: ArrayLike, L: ArrayLike) -> Floats:
         L: encoder layers, broadcastable.
 
     Returns:
-        Rest points in the broadcast shape, float64. Where rho < 0 no positive response comes to rest but at 0: there
-        JEPA's is the power as it stands, MAE's NaN.
+        Rest points in the broadcast shape, float64; where rho < 0 there is none, but JEPA's power, or NaN for MAE.
 
     Raises:
         SpecError: a value is not finite, or L is not a whole number.

@@ -60,7 +60,7 @@ class _Clock(NamedTuple):
         e_fold = jnp.abs(rate / jnp.where(slope == 0, rate, slope))
         first = jnp.minimum(jnp.min(stops), MAX_E_FOLDS * e_fold if self.stepper.settings.integrates else e_fold)
         at_stops = jax.vmap(lambda x: coordinate.field(zero, begin + jnp.where(jnp.isinf(x), 0.0, x), point))(stops)
-        unit = 1 / jnp.min(at_stops, initial=rate)
+        unit = 1 / jnp.min(jnp.where(at_stops > 0, at_stops, rate), initial=rate)  # of rates that are one
         return Lane(
             search=search.begin(goal, unit, coordinate.width, trip),
             start=begin,

@@ -27,8 +27,8 @@ from jepa_sweep.physics.reduced import DYNAMICS
 POINTS = 4096
 EXACT = "exact"  # the closed form
 RTOL, MOST_STEPS = 1e-8, 100  # of the solves; each step may err by RTOL of what it changes
-# A forward step errs by RTOL |chi|, which moves T by up to 45 RTOL T at these points: the largest |chi| dT/dchi / T.
-FORWARD = 50
+# A forward step errs by RTOL in chi, which moves T by up to 11.2 RTOL T at these points: the largest dT/dchi / T.
+FORWARD = 12
 ROUNDINGS = 2 * 8 * 2 * 17 * 2.0**-53  # of exponents up to 2 |ln eps| <= 2 * 17, eight each, here and in the reference
 
 

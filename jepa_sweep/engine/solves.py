@@ -49,6 +49,8 @@ class Solves(NamedTuple):
 
     def in_unit(self, factor: np.ndarray) -> "Solves":
         """The same for whoever multiplies times by a factor: those that are no number then are UNDERFLOW."""
+        if np.all(factor == 1):
+            return self
         its, lost = np.finfo(self.time.dtype), np.zeros(self.time.shape, bool)
         np.less(self.time * factor, its.tiny, out=lost, where=self.status == Status.LEARNED)
         status, time = np.where(lost, Status.UNDERFLOW, self.status), np.where(lost, np.nan, self.time)

@@ -31,7 +31,6 @@ class _Solved(NamedTuple):
     p: np.ndarray
     predicted: Predicted
     found: Solves
-    within: float  # relative error that a time may have
     times: np.ndarray | None  # of samples; NaN where there is no critical time at the first threshold
 
     def in_time(self, values: np.ndarray, at: np.ndarray | None = None, *, logarithm: bool = False) -> np.ndarray:
@@ -81,10 +80,8 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         first = np.where(wanted[:, :1], critical[:, :1].astype(float), np.nan)
         return first * np.linspace(0, measurement.until, measurement.samples)
 
-    within = measurement.within
-
     def solve(predicted: Predicted, times: np.ndarray | None) -> Solves:
-        keep = {"within": within, **place._asdict()}
+        keep = {"within": measurement.within, **place._asdict()}
         return lanes.solve(dynamics, at.columns, at.p, predicted, measurement.solver, times=times, **keep)
 
     times = times_until(exact)
@@ -102,7 +99,7 @@ def _solved(dynamics: Dynamics, at: Integrations, measurement: Measurement, plac
         found = sampled._replace(status=found.status, time=found.time, steps=steps, lane_steps=lane_steps)
     if measurement.time == "flow":
         found = found.in_unit(predicted.flow_time)
-    return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, within, times)
+    return _Solved(dynamics, measurement, place, at.columns, at.p, predicted, found, times)
 
 
 def _recheck(solved: _Solved) -> tuple[int, float]:
@@ -162,7 +159,7 @@ def _trajectories(solved: _Solved, observed: tuple[str, ...], owner: np.ndarray,
         computed = exact if solved.measurement.solver.method == "exact" else computed
         blurred = condition * np.finfo(seen.dtype).eps > RESOLVED_DIGITS
         if dynamics.exact:
-            off = np.abs(computed - exact) > solved.within * (1 + condition) * exact
+            off = np.abs(computed - exact) > solved.measurement.within * (1 + condition) * exact
         samples |= {"w_exact": exact, "condition": condition}
     gave_up = np.where(found.ended[at] == Status.LEARNED, Status.NON_FINITE, found.ended[at])[:, None]
     status = np.where(np.isfinite(computed), np.where(off, Status.INACCURATE, Status.RESOLVED), gave_up)

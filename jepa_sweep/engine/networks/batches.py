@@ -108,9 +108,8 @@ def _blank(recipe: Recipe, p: np.ndarray, precision: str) -> Learned:
         return np.full((n, *shape), np.nan, precision)
 
     ended, steps = np.full(n, Status.OOM, np.int64), np.zeros(n, np.int64)
-    return Learned(
-        lost(2, thresholds, d), lost(2, thresholds, d), lost(samples, 4, d), lost(samples), lost(samples), ended, steps
-    )
+    crossed, errors = lost(2, thresholds, d), lost(thresholds, d)
+    return Learned(crossed, errors, lost(samples, 4, d), lost(samples), lost(samples), ended, steps)
 
 
 def features_of(recipe: Recipe, columns: Columns) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:

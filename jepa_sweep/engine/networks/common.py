@@ -70,7 +70,7 @@ class Learned(NamedTuple):
     """The results of one network; of several with one more axis in front of everything."""
 
     crossed: Any  # (2, p, d): flow times at which response and fit met the thresholds; NaN where not
-    errors: Any  # the same: of these times, as the solver of a flow estimates them
+    errors: Any  # (p, d): of the times of the response, as the solver of a flow estimates them
     seen: Any  # (s, 4, d): w, projection, v and fit at each sample
     losses: Any  # (s,)
     times: Any  # (s,): flow times of the samples
@@ -84,7 +84,7 @@ class Crossings(NamedTuple):
     time: Scalar  # of that observation
     last: Float[Array, "2 d"]  # encoder response and fit then
     crossed: Float[Array, "2 p d"]  # NaN where not yet
-    errors: Float[Array, "2 p d"]  # of these times, where they are estimated
+    errors: Float[Array, "p d"]  # of the times of the response, where they are estimated
 
     def meets(self, now: Float[Array, "2 d"], levels: Float[Array, "2 p d"]) -> Bool[Array, "2 p d"]:
         """Which thresholds lie between the last observation and this one, for the first time."""
@@ -103,7 +103,7 @@ class Crossings(NamedTuple):
 def no_crossings(levels: Float[Array, "2 p d"]) -> Crossings:
     """The crossings before the first observation."""
     none = jnp.full_like(levels, jnp.nan)
-    return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none, jnp.zeros_like(levels))
+    return Crossings(jnp.zeros((), levels.dtype), jnp.full_like(levels[:, 0], jnp.inf), none, jnp.zeros_like(none[0]))
 
 
 class Fixed(NamedTuple):

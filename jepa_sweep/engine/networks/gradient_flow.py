@@ -126,10 +126,11 @@ class _GradientFlow(NamedTuple):
 
     def locate(
         self, fixed: Fixed, progress: Progress, t1: Scalar, tried: Tried
-    ) -> tuple[Float[Array, "2 p d"], Float[Array, "2 p d"]]:
-        """When a step meets each threshold, by halving on a series of the responses; and errors of these times.
+    ) -> tuple[Float[Array, "2 p d"], Float[Array, "p d"]]:
+        """When a step meets each threshold, by halving on a series of the responses; and errors of the first of them.
 
-        They are what errors of this step and of those before come to in time, at the pace at which responses go there.
+        They are what errors of this step and of those before come to in time, at the pace at which the response of the
+        encoder goes there.
         """
         coefficients = dense.polynomial(self.matrix, progress.weights, tried.stages)
 
@@ -140,11 +141,11 @@ class _GradientFlow(NamedTuple):
         series = list(jnp.tensordot(jnp.asarray(TO_SERIES, t1.dtype), values, axes=1)[:, :, None])
         u = dense.bisect(lambda u: dense.value(series, u) >= fixed.levels, jnp.ones_like(fixed.levels), HALVINGS)
 
-        def change(by: Weights) -> Float[Array, "2 d"]:
-            return jax.jvp(lambda weights: self.responses(fixed, weights), (tried.y,), (by,))[1]
+        def change(by: Weights) -> Float[Array, " d"]:
+            return jax.jvp(lambda weights: self.responses(fixed, weights)[0], (tried.y,), (by,))[1]
 
         late = LINGERING * jnp.abs(change(tried.error) / change(tried.carry))
-        return progress.t + (t1 - progress.t) * (u + 1) / 2, jnp.broadcast_to(late[:, None], u.shape)
+        return progress.t + (t1 - progress.t) * (u + 1) / 2, jnp.broadcast_to(late, u.shape[1:])
 
     def step(self, fixed: Fixed, progress: Progress, stop: Array) -> Progress:
         """One step of a group; crossings are located only where a network has one."""
@@ -154,7 +155,8 @@ class _GradientFlow(NamedTuple):
         meets &= (active & tried.keep)[:, None, None, None]
         before = progress.crossings.crossed, progress.crossings.errors
         located = lax.cond(jnp.any(meets), each(self.locate), lambda *_: before, fixed, progress, t1, tried)
-        crossings = Crossings(t1, now, *choose(meets, located, before))
+        crossed, errors = choose(meets, located[0], before[0]), choose(meets[:, 0], located[1], before[1])
+        crossings = Crossings(t1, now, crossed, errors)
         waited = progress._replace(control=tried.control)
         stepped = waited._replace(t=t1, weights=tried.y, carry=tried.carry, crossings=crossings)
         return choose(active, choose(tried.keep, stepped, waited), progress)

@@ -102,7 +102,7 @@ class _Features:
         late = np.where(above, Status.ABOVE_THRESHOLD, Status.NOT_YET)
         self._status = np.where(np.isfinite(self._learned), Status.LEARNED, late)
         time = found.crossed[row, 0, slot]
-        off = np.isfinite(time) & ~(found.errors[row, 0, slot] <= within * time)
+        off = np.isfinite(time) & ~(found.errors[row, slot] <= within * time)
         self._status = np.where(off, Status.INACCURATE, self._status)
         self._exact = self._predicted(place)
 

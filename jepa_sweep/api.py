@@ -387,7 +387,7 @@ def solve(
     predicted, factor = None, np.ones((1, 1))
     by_rule = measurement.solver.integrates and precision == "float64"  # which keeps the tolerance by its own estimate
     if time == "flow" or not by_rule:  # elsewhere the solve finds what it needs
-        only = ("w_star", "flow_time", *(() if by_rule else (dynamics.exact,)))
+        only = ("w_star", "flow_time", *(() if by_rule else (dynamics.exact, "log_t_exact")))
         predicted = lanes.predict(dynamics, columns, fractions, only=only, device=device)
         factor = predicted.flow_time if time == "flow" else factor
     keep = {"times": np.broadcast_to(times / factor, (size, times.size)), "device": device}

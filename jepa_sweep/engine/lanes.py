@@ -341,38 +341,39 @@ def _solve(
             lane_steps = call.in_lanes(left[_cheap_first(dynamics, some)], solves)
     solves.time[~wanted] = np.nan
     if truth is None and dynamics.exact:
-        truth = _truth_of_short_times(dynamics, leaves, p, wanted, solves, device)
+        truth = _told(dynamics, leaves, p, wanted, settings.precision, device, solves)
     if truth is not None:
         with np.errstate(invalid="ignore"):  # of points without a time
             off = np.abs(solves.time - truth) > within * truth
-        solves.status[wanted & off] = Status.INACCURATE
-    failed = wanted & ~np.isfinite(solves.time)
-    if _logarithms(dynamics):
-        failed |= wanted & (solves.time == 0)  # below the smallest number, or lost
-    row, column = np.nonzero(failed)
+        solves.status[(solves.status == Status.LEARNED) & off] = Status.INACCURATE
+    row, column = np.nonzero((solves.status == Status.LEARNED) & ~np.isfinite(solves.time))
     ended = solves.ended[row]
     solves.status[row, column] = np.where(ended == Status.LEARNED, Status.NON_FINITE, ended)
-    doubtful = (solves.status == Status.NON_FINITE) | (solves.status == Status.INACCURATE)
-    lost = np.flatnonzero(dispatch.any_of(doubtful))
-    if len(lost) and set(_logarithms(dynamics)) - predicted.values.keys():
-        # They may be times out of range, and whoever asked for no predictions has not been told.
-        beyond = _predict(dynamics, [leaf[lost] for leaf in leaves], p[lost], _logarithms(dynamics), None, device)
-        beyond = beyond._replace(status=np.where(doubtful[lost], Status.LEARNED, Status.NOT_REACHED))
-        judged = _judged(dynamics, beyond, settings.precision)
-        out = doubtful[lost] & (judged != Status.LEARNED)
-        solves.status[lost] = np.where(out, judged, solves.status[lost])
     solves.time[solves.status != Status.LEARNED] = np.nan
     return lane_steps
 
 
-def _truth_of_short_times(
-    dynamics: Dynamics, leaves: list[np.ndarray], p: np.ndarray, wanted: np.ndarray, solves: Solves, device: str
+def _told(
+    dynamics: Dynamics,
+    leaves: list[np.ndarray],
+    p: np.ndarray,
+    wanted: np.ndarray,
+    precision: str,
+    device: str,
+    solves: Solves,
 ) -> np.ndarray | None:
-    """Closed forms of times so short that rates may have been too fast to be numbers, NaN for others; None if none."""
-    short = wanted & (solves.time < SHORT * np.finfo(solves.time.dtype).tiny)
-    if not short.any():
+    """Closed forms of times that are missing, or so short that rates may have been too fast to be numbers; else NaN.
+
+    Whoever asked for no predictions has not been told which of them are out of range: their status says so now.
+    """
+    doubtful = wanted & ~(solves.time >= SHORT * np.finfo(precision).tiny)
+    if not doubtful.any():
         return None
-    rows, truth = np.flatnonzero(dispatch.any_of(short)), np.full(p.shape, np.nan)
-    told = _predict(dynamics, [leaf[rows] for leaf in leaves], p[rows], (dynamics.exact,), None, device)
-    truth[rows] = np.where(short[rows], told.values[dynamics.exact], np.nan)
+    rows = np.flatnonzero(dispatch.any_of(doubtful))
+    names, here = (dynamics.exact, *_logarithms(dynamics)), doubtful[rows]
+    told = _predict(dynamics, [leaf[rows] for leaf in leaves], p[rows], names, None, device)
+    told = told._replace(status=np.where(here, Status.LEARNED, solves.status[rows]))
+    solves.status[rows] = _judged(dynamics, told, precision)
+    truth = np.full(p.shape, np.nan)
+    truth[rows] = np.where(here, told.values[dynamics.exact], np.nan)
     return truth

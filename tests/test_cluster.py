@@ -17,7 +17,7 @@ from conftest import KEYS, QUICKLY_COMPILED, TRACKED
 
 import jepa_sweep as js
 from jepa_sweep.engine import devices
-from jepa_sweep.errors import SpecError, StorageError
+from jepa_sweep.errors import IntegrityError, SpecError
 from jepa_sweep.running import opening, ray_cluster, ray_driver, ray_workers
 from jepa_sweep.running.execute import execute
 from jepa_sweep.running.plan import Chunk
@@ -188,11 +188,17 @@ def test_progress_counts_points_of_several_blocks_once(on, tmp_path):
 
 @pytest.mark.ray
 def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
-    opening.open_for(SWEEP, tmp_path)
-    (tmp_path / "trajectories").rmdir()
-    (tmp_path / "trajectories").write_text("in the way")
-    with pytest.raises(StorageError, match="a part of the path is a file"):
-        on(SWEEP, tmp_path, chunk_points=1)
+    there = tmp_path / "trajectories"
+
+    def fault(_):
+        if there.is_dir():
+            there.rename(tmp_path / "elsewhere")
+            there.write_text("in the way")
+
+    with pytest.raises(
+        IntegrityError, match="trajectories is damaged: it must be a folder of the run itself, but it is a"
+    ):
+        on(SWEEP, tmp_path, chunk_points=1, progress=fault)
 
 
 # --- what needs no cluster --------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from replayed import SPEC, go
+from replayed import SPEC
 from tables import assert_same_tables, files_of
 
 import jepa_sweep as js
@@ -17,22 +17,9 @@ from jepa_sweep.errors import IntegrityError
 from jepa_sweep.store import locate, location
 from jepa_sweep.store.records import sealed, sha256
 
+pytest_plugins = ["replayed_fixtures"]
 FOLDERS = ("points", "trajectories", "failures", *location.FOLDERS, location.DAMAGED)
 FILES = ("points/000001.parquet", "trajectories/000001.parquet", "commits/000001.json", "claims/000001.json")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A finished run; to be read only."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    go(path)
-    return path
-
-
-@pytest.fixture
-def run(whole, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(whole, tmp_path / "run")
 
 
 @pytest.fixture

@@ -15,13 +15,7 @@ from jepa_sweep.errors import StorageError
 from jepa_sweep.results import Store
 from jepa_sweep.store import location
 
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that is not disturbed."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    go(path)
-    return path
+pytest_plugins = ["replayed_fixtures"]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from replayed import SPEC, go
+from replayed import SPEC
 from tables import assert_same_tables
 
 import jepa_sweep as js
@@ -12,17 +12,10 @@ from jepa_sweep.running import recovery
 from jepa_sweep.running.execute import execute
 from jepa_sweep.store import location
 
+pytest_plugins = ["replayed_fixtures"]
 LOST = ("points", "trajectories")  # of which commit records list files
 FOLDERS = (*LOST, "failures", *location.FOLDERS)
 LARGER = {**SPEC, "axes": {**SPEC["axes"], "rho": [0.25, 0.5, 0.75, 1.0]}}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A finished run, to be read only."""
-    path = tmp_path_factory.mktemp("whole") / "run"
-    go(path)
-    return path
 
 
 @pytest.fixture

@@ -195,9 +195,7 @@ def test_what_a_worker_meets_is_told_as_it_is(on, tmp_path):
             there.rename(tmp_path / "elsewhere")
             there.write_text("in the way")
 
-    with pytest.raises(
-        IntegrityError, match="trajectories is damaged: it must be a folder of the run itself"
-    ):
+    with pytest.raises(IntegrityError, match="trajectories is damaged: it must be a folder of the run itself"):
         on(SWEEP, tmp_path, chunk_points=1, progress=fault)
 
 

@@ -1,7 +1,8 @@
 """w(T) of one feature: the critical time inverted by Newton's method in the logistic coordinate.
 
 In chi = ln(z^m / |1 - z^m|) time is smooth and monotone on either side of the rest point, so a few steps reach the
-last digit. Symbols and units as in `exact`; here, too, a function takes one point or arrays of points.
+last digit. (Above it the chi in which `reduced` integrates is another, ln(1 / (z^m - 1)).) Symbols and units as in
+`exact`; here, too, a function takes one point or arrays of points.
 """
 
 import math

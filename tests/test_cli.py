@@ -12,7 +12,7 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import QUICKLY_COMPILED, ROOT
 
 import jepa_sweep as js
 from jepa_sweep import cli
@@ -343,7 +343,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 runpy.run_module("jepa_sweep.cli", run_name="__main__")
 """
     # Python itself would leave bytecode cut off at the limit, which no later process could import.
-    env = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"XLA_FLAGS": QUICKLY_COMPILED, **os.environ}
+    env |= {"JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     words = ["run", "small.toml", "--chunk-points", "4"]
     line = [sys.executable, "-c", start, *words]
     done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

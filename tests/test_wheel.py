@@ -46,7 +46,7 @@ def installed(tmp_path_factory):
     [wheel] = here.glob("*.whl")
     venv.create(here / "environment", symlinks=True)
     binaries = here / "environment/bin"
-    subprocess.run([*pip, "--python", binaries / "python", "install", wheel], check=True)
+    subprocess.run([*pip, "--python", binaries / "python", "install", "--no-compile", wheel], check=True)
     shutil.copytree(ROOT / "sweeps", here / "work/sweeps", ignore=shutil.ignore_patterns("gallery"))
     return Installed(str(binaries), str(here / "work"))
 

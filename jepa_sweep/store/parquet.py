@@ -71,7 +71,8 @@ def pieces(
 
 def _small_pieces(file: pq.ParquetFile, schema: pa.Schema, where: str, groups: list[int] | None) -> Iterator[pa.Table]:
     with decoding(where):
-        for batch in file.iter_batches(PIECE, groups, schema.names, use_threads=file.metadata.num_rows > 1 << 12):
+        # Not in threads of Arrow: files are read side by side.
+        for batch in file.iter_batches(PIECE, groups, schema.names, use_threads=False):
             columns = [_spelt(batch[f.name], where) if pa.types.is_string(f.type) else batch[f.name] for f in schema]
             yield pa.Table.from_arrays(columns, schema=schema)
 
@@ -130,6 +131,6 @@ def buffer(data: bytes) -> pa.Buffer:
     Arrow's threads may be the last to release them, which aborts the process if the memory is Python's and Python is
     shutting down.
     """
-    sink = pa.BufferOutputStream()
-    sink.write(data)
-    return sink.getvalue()
+    held = pa.allocate_buffer(len(data))
+    pa.FixedSizeBufferWriter(held).write(data)
+    return held

@@ -216,9 +216,9 @@ def test_critical_time_is_the_integral(objective, sample):
 @pytest.mark.long
 def test_critical_time_of_many_layers_is_the_integral(objective):
     """Sums of up to 200,000 powers or 50,000 roots of unity, over every remainder that blocks of them can leave."""
-    L = np.resize([64.0, 65, 66, 67, 68, 69, 70, 71, 1000, 30_000, 99_999, 100_000], POINTS)
-    p = np.resize([0.1, 0.5, 0.9, 1.1, 2.0], POINTS)
-    at = {"lam": np.full(POINTS, 1.3), "rho": np.exp(np.where(L % 2, 0.3, -0.3) / L), "L": L}
+    L = np.resize([64.0, 65, 66, 67, 68, 69, 70, 71, 1000, 30_000, 99_999, 100_000], 60)  # each depth with each p
+    p = np.resize([0.1, 0.5, 0.9, 1.1, 2.0], 60)
+    at = {"lam": np.full(60, 1.3), "rho": np.exp(np.where(L % 2, 0.3, -0.3) / L), "L": L}
     its = law(objective, lam=at["lam"], rho=at["rho"], L=L)
     at["eps"] = p * its.w_star * np.where(p < 1, 0.3, 3.0)
     expected = [quadrature(*point[:5], Law(*point[5:])) for point in zip(*at.values(), p, *its, strict=True)]

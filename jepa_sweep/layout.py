@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jepa_sweep.errors import escaped
+from jepa_sweep.errors import escaped, on_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,8 +81,8 @@ class _Column(NamedTuple):
         return self._replace(name=name, cells=cells)
 
     def escaped(self) -> "_Column":
-        """The same as Markdown takes it: a bar is one of a cell, and a cell has one line."""
-        name, *cells = ("<br>".join(cell.replace("|", "\\|").splitlines()) for cell in (self.name, *self.cells))
+        """The same as Markdown takes it: a bar is one of a cell."""
+        name, *cells = (cell.replace("|", "\\|") for cell in (self.name, *self.cells))
         return self._replace(name=name, cells=cells)
 
 
@@ -92,8 +92,8 @@ def _columns(frame: "pd.DataFrame") -> list[_Column]:
     found = []
     for name, values in frame.items():
         absent = values.isna()  # of a column, so that a list in a cell is one value
-        cells = ["NaN" if gone else escaped(digits(value)) for value, gone in zip(values, absent, strict=True)]
-        found.append(_Column(escaped(str(name)), cells, values.dtype.kind in "iuf", len({*map(repr, values)}) == 1))
+        cells = ["NaN" if gone else on_one_line(digits(value)) for value, gone in zip(values, absent, strict=True)]
+        found.append(_Column(on_one_line(str(name)), cells, values.dtype.kind in "iuf", len({*map(repr, values)}) == 1))
     return found
 
 

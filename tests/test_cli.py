@@ -67,8 +67,8 @@ def test_a_command_of_its_own(tmp_path):
     (tmp_path / "small.toml").write_text(QUICK)
 
     def typed(*words):
-        line = [sys.executable, "-m", "jepa_sweep.cli", *words]
-        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        line, env = [sys.executable, "-m", "jepa_sweep.cli", *words], {"XLA_FLAGS": QUICKLY_COMPILED, **os.environ}
+        return subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
     done = typed("run", "small.toml")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """The site says what there is, is whole, and asks nobody; what is planted in it is found."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import pytest
 import typer
 from browsers import absent
-from conftest import ROOT
+from conftest import QUICKLY_COMPILED, ROOT
 
 import jepa_sweep as js
 from jepa_sweep import cli
@@ -235,7 +236,8 @@ def shipped():
 def build(root):
     """Build the site of a folder as `make docs` does."""
     command = [sys.executable, "-m", "docs.build", root]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = {"XLA_FLAGS": QUICKLY_COMPILED, **os.environ}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.process

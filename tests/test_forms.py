@@ -59,7 +59,13 @@ def test_markdown_has_a_bar_between_columns_alone():
 
 def test_markdown_has_a_line_for_each_row():
     lines = laid_out(pd.DataFrame({"a|b": ["one\ntwo", "c|d"]}), "markdown").splitlines()
-    assert [line.strip("| ").replace("  ", "") for line in lines[::2] + lines[3:]] == [r"a\|b", "one<br>two", r"c\|d"]
+    assert [line.strip("| ").replace("  ", "") for line in lines[::2] + lines[3:]] == [r"a\|b", r"one\ntwo", r"c\|d"]
+
+
+def test_an_end_of_line_in_a_cell_or_name_makes_no_line():
+    """Else a stranger's table could show rows that it does not have."""
+    told = laid_out(pd.DataFrame({"a\nb": ["one\ntwo\tthree", "four"]}), "text")
+    assert told.splitlines() == [r"a\nb", r"one\ntwo\tthree", "four"]
 
 
 def test_latex_is_escaped_and_has_booktabs():

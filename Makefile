@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=  # what Python compiles is kept, whatever the environment says
-# Two processes more than CI has cores, as many tests wait.
-WORKERS := -n 4 --dist worksteal
+# One process more than CI has cores, as some tests wait.
+WORKERS := -n 3 --dist worksteal
 
 .PHONY: demo test quick lint types unit deaths oldest browser docs bench wheel clean
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from flags import QUICKLY_COMPILED
+from flags import chosen
 
 
 def start(folder, *words):
@@ -25,8 +25,7 @@ def start(folder, *words):
         "jepa_sweep.engine.forward",
     ]
     context.set_forkserver_preload([f"jepa_sweep.{module}" for module in needed])
-    flags = os.environ.get("XLA_FLAGS", QUICKLY_COMPILED)
-    process = context.Process(target=_command, args=(str(folder), [str(word) for word in words], flags))
+    process = context.Process(target=_command, args=(str(folder), [str(word) for word in words], chosen()))
     process.start()
     process.folder = folder
     return process

@@ -12,7 +12,8 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import QUICKLY_COMPILED, ROOT
+from conftest import ROOT
+from flags import chosen
 
 import jepa_sweep as js
 from jepa_sweep import cli
@@ -67,7 +68,7 @@ def test_a_command_of_its_own(tmp_path):
     (tmp_path / "small.toml").write_text(QUICK)
 
     def typed(*words):
-        line, env = [sys.executable, "-m", "jepa_sweep.cli", *words], {"XLA_FLAGS": QUICKLY_COMPILED, **os.environ}
+        line, env = [sys.executable, "-m", "jepa_sweep.cli", *words], {**os.environ, "XLA_FLAGS": chosen()}
         return subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
     done = typed("run", "small.toml")
@@ -343,7 +344,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 runpy.run_module("jepa_sweep.cli", run_name="__main__")
 """
     # Python itself would leave bytecode cut off at the limit, which no later process could import.
-    env = {"XLA_FLAGS": QUICKLY_COMPILED, **os.environ}
+    env = {**os.environ, "XLA_FLAGS": chosen()}
     env |= {"JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     words = ["run", "small.toml", "--chunk-points", "4"]
     line = [sys.executable, "-c", start, *words]

@@ -13,7 +13,8 @@ from unittest import mock
 
 import pandas as pd
 import pytest
-from conftest import KEYS, QUICKLY_COMPILED, TRACKED
+from conftest import KEYS, TRACKED
+from flags import chosen
 
 import jepa_sweep as js
 from jepa_sweep.engine import devices
@@ -60,7 +61,7 @@ def settings():
         patch.setenv("JAX_NUM_CPU_DEVICES", "1")
         patch.setenv("RAY_worker_niceness", "0")  # it is 15, and other tests on the machine would starve them
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        patch.setenv("XLA_FLAGS", QUICKLY_COMPILED)
+        patch.setenv("XLA_FLAGS", chosen())
         yield
 
 

@@ -10,7 +10,8 @@ import sys
 import pytest
 import typer
 from browsers import absent
-from conftest import QUICKLY_COMPILED, ROOT
+from conftest import ROOT
+from flags import chosen
 
 import jepa_sweep as js
 from jepa_sweep import cli
@@ -236,7 +237,7 @@ def shipped():
 def build(root):
     """Build the site of a folder as `make docs` does."""
     command = [sys.executable, "-m", "docs.build", root]
-    env = {"XLA_FLAGS": QUICKLY_COMPILED, **os.environ}
+    env = {**os.environ, "XLA_FLAGS": chosen()}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 

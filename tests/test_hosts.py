@@ -10,7 +10,8 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import KEYS, QUICKLY_COMPILED, TINY
+from conftest import KEYS, TINY
+from flags import chosen
 
 import jepa_sweep as js
 from jepa_sweep.running.execute import execute
@@ -53,9 +54,8 @@ def taken(folder):
 @pytest.mark.process
 def test_a_cache_of_programs_that_fails_costs_time_and_nothing_else(typed, tmp_path):
     programs, tables = tmp_path / "programs", []
-    quickly = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", QUICKLY_COMPILED)}
     for fault in (lambda missing: missing, corrupt, taken):
-        done = typed(js.Sweep(**EXACT), JAX_COMPILATION_CACHE_DIR=str(fault(programs)), **quickly)
+        done = typed(js.Sweep(**EXACT), JAX_COMPILATION_CACHE_DIR=str(fault(programs)), XLA_FLAGS=chosen())
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["computed"] == 72
         assert "Traceback" not in done.stderr

@@ -8,7 +8,8 @@ import sys
 
 import pandas as pd
 import pytest
-from conftest import QUICKLY_COMPILED, ROOT
+from conftest import ROOT
+from flags import chosen
 from processes import finished, killed, start
 
 import jepa_sweep as js
@@ -189,7 +190,7 @@ def test_workers_of_a_cluster_run_the_file_that_the_store_keeps(folder, alone, m
 
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("XLA_FLAGS", QUICKLY_COMPILED)
+    monkeypatch.setenv("XLA_FLAGS", chosen())
     machines = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         report = execute(folder / "hunt.toml", folder / "run", cluster=f"ray:{machines.address}", chunk_points=40)

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import QUICKLY_COMPILED, ROOT
+from conftest import ROOT
+from flags import chosen
 
 sys.path.insert(0, str(ROOT))
 
@@ -131,7 +132,7 @@ def test_what_the_script_starts_ends_with_it():
 @pytest.mark.process
 def test_the_script_runs(monkeypatch):
     # The worker that it starts finds the programs that this process has compiled.
-    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", QUICKLY_COMPILED))
+    monkeypatch.setenv("XLA_FLAGS", chosen())
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
     text, _ = scaling.main(small=True)
     assert "| exact | 1 | 120 |" in text

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 from batches import AS_COMPILED
-from flags import QUICKLY_COMPILED
+from flags import chosen
 
 from jepa_sweep.engine import devices
 from jepa_sweep.errors import SpecError
@@ -58,7 +58,7 @@ def say(script, **env):
 
 @pytest.mark.process
 def test_any_number_of_devices_gives_the_same():
-    said = say(SHARED, XLA_FLAGS=os.environ.get("XLA_FLAGS", QUICKLY_COMPILED))
+    said = say(SHARED, XLA_FLAGS=chosen())
     assert said.pop("seen") == {
         "auto": [0, 1, 2], "cpu": [0, 1, 2], "cpu:0,1": [0, 1], "cpu:2": [2], "cpu:2,0,2": [0, 2]
     }  # fmt: skip

@@ -282,9 +282,8 @@ class Grid:
 
 def _tables(blocks: Sequence[ProductGrid | ListedGrid], groups: Sequence[str]) -> list[_Table]:
     """The rows of all blocks; those of the smallest ones below each other, so that they are looked up together."""
-    sizes = np.array(
-        [0.0 if isinstance(b, ListedGrid) else b.size for b in blocks]
-    )  # of those listed: they are already
+    # To be written out; listed ones are already.
+    sizes = np.array([0.0 if isinstance(b, ListedGrid) else b.size for b in blocks])
     order = np.argsort(sizes, kind="stable")
     fit = (np.cumsum(sizes[order]) <= WRITTEN_OUT) & (sizes[order] <= A_PAIR * len(blocks))
     fitting = np.sort(order[fit]).tolist()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # so that the imports below are found where this runs as a script
 
 from benchmarks import goals  # noqa: E402
 from benchmarks.ways.ours import CRITICAL_TIME, SOLVE  # noqa: E402
